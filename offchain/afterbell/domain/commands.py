@@ -1,0 +1,152 @@
+"""Commands: what the single writer journals and the engine applies, in this order and nothing else.
+
+Every input that can change state is one of these; time comes from the journal frame, never from a clock.
+Messages are msgspec structs (frozen, tagged, unknown fields refused) because their encoding is the journal
+format: fields are only ever added at the end with a default. Twin: events.py.
+"""
+
+import msgspec
+
+
+class _Command(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, array_like=False, tag=True):
+    """Base of all commands; the tag is the class name."""
+
+
+class ListMarket(_Command, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
+    """List a market as the chain has it (read from the manifest and checked on chain at start)."""
+
+    market: int
+    symbol: str
+    epoch: int
+    lot_exponent: int
+    ticks_per_usd: int
+    synthetic: bool
+
+
+class SetMarketRules(_Command, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
+    """Adopt one rules word (contracts/README.md) of a market and session."""
+
+    market: int
+    session: int
+    rules_word: bytes
+
+
+class AdoptPrices(_Command, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
+    """Open a batch with new price rows and the evidence that carries the signed reports.
+
+    rows: (market, mark_ticks, index_ticks, auction_ticks), markets ascending.
+    reports: accepted by the oracle's rule, (market, external_ticks, time_s, session): what the contract will find in the evidence.
+    """
+
+    rows: tuple[tuple[int, int, int, int], ...]
+    reports: tuple[tuple[int, int, int, int], ...]
+    evidence: bytes
+
+
+class PlaceOrder(_Command, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
+    """Enter a signed order; the gateway has checked the signature against `order_id` (the digest) and the owner."""
+
+    order_id: bytes
+    owner: bytes
+    subaccount: int
+    market: int
+    epoch: int
+    is_buy: bool
+    size_lots: int
+    limit_ticks: int
+    max_fee_ppm: int
+    expiry_s: int
+    nonce: int
+    reduce_only: bool
+    post_only: bool
+    time_in_force: int
+    trigger_ticks: int
+    trigger_kind: int
+    r: bytes
+    vs: bytes
+    client_id: str = ""
+
+
+class CancelOrder(_Command, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
+    """Cancel one resting order by its nonce; signed by the owner, binding off chain only."""
+
+    account: int
+    order_nonce: int
+    expiry_s: int
+    nonce: int
+    r: bytes
+    vs: bytes
+
+
+class CancelAll(_Command, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
+    """Cancel every resting order of an account with seq below `min_seq_ms`; signed, binding off chain only."""
+
+    account: int
+    min_seq_ms: int
+    expiry_s: int
+    nonce: int
+    r: bytes
+    vs: bytes
+
+
+class RequestWithdrawal(_Command, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
+    """Carry a signed Withdraw in the open batch. `withdrawal_id` is its digest."""
+
+    withdrawal_id: bytes
+    account: int
+    quote: int
+    recipient: bytes
+    expiry_s: int
+    nonce: int
+    r: bytes
+    vs: bytes
+
+
+class CreditDeposit(_Command, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
+    """Credit a deposit seen final on chain; direct operations arrive in their on-chain order, without gaps."""
+
+    direct_op: int
+    account: int
+    quote: int
+    sender: bytes
+    block: int
+    transaction: bytes
+
+
+class SealBatch(_Command, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
+    """Close the open batch. `journal_hash` is the hash of the frame before this one; no open batch: no effect."""
+
+    journal_hash: bytes
+
+
+class ConfirmBatch(_Command, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
+    """Record what the chain did with a sealed batch; `head` and `codes` must equal the prediction."""
+
+    sequence: int
+    head: bytes
+    codes: bytes
+    block: int
+    transaction: bytes
+    gas_used: int
+
+
+class HaltMarket(_Command, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
+    """Stop matching in a market and cancel its resting orders, e.g. a split in a supplied price file."""
+
+    market: int
+    reason: str
+
+
+Command = (
+    ListMarket
+    | SetMarketRules
+    | AdoptPrices
+    | PlaceOrder
+    | CancelOrder
+    | CancelAll
+    | RequestWithdrawal
+    | CreditDeposit
+    | SealBatch
+    | ConfirmBatch
+    | HaltMarket
+)

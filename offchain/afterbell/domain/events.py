@@ -1,0 +1,173 @@
+"""Events: what happened when a command was applied, in order. Facts for read model, streams and settler.
+
+Derived from the journal by replay, never journalled (offchain/README.md D-102). Identifiers: `order_id` is the
+EIP-712 digest, `account` the 240-bit account id, `fill_id` counts fills of the instance from 1, `sequence` is
+the batch number. Twin: commands.py.
+"""
+
+import msgspec
+
+
+class _Event(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Base of all events; the tag is the class name."""
+
+
+class MarketListed(_Event, frozen=True, kw_only=True, tag=True):
+    market: int
+    symbol: str
+
+
+class MarketHalted(_Event, frozen=True, kw_only=True, tag=True):
+    market: int
+    reason: str
+
+
+class PricesAdopted(_Event, frozen=True, kw_only=True, tag=True):
+    """prices: (market, mark_ticks, index_ticks, external_ticks, session) of every market with a row or report."""
+
+    prices: tuple[tuple[int, int, int, int, int], ...]
+
+
+class OrderAccepted(_Event, frozen=True, kw_only=True, tag=True):
+    """The order passed pre-trade risk. `resting_lots` is what went on the book after matching (emitted after its fills)."""
+
+    order_id: bytes
+    account: int
+    market: int
+    is_buy: bool
+    size_lots: int
+    limit_ticks: int
+    nonce: int
+    time_in_force: int
+    reduce_only: bool
+    post_only: bool
+    expiry_s: int
+    max_fee_ppm: int
+    client_id: str
+    filled_lots: int
+    resting_lots: int
+
+
+class OrderRejected(_Event, frozen=True, kw_only=True, tag=True):
+    """Refused with a stable reason (RejectReason); required/found/action say it in words and units."""
+
+    order_id: bytes
+    account: int
+    market: int
+    reason: str
+    required: str
+    found: str
+    action: str
+    client_id: str
+
+
+class OrderCancelled(_Event, frozen=True, kw_only=True, tag=True):
+    """`remaining_lots` left the book. reason: USER, IOC, REPLACED, EXPIRED, SELF_TRADE, INSUFFICIENT_MARGIN, REDUCE_ONLY, BATCH_FULL, MARKET_HALTED…"""
+
+    order_id: bytes
+    account: int
+    market: int
+    remaining_lots: int
+    reason: str
+
+
+class CancelRejected(_Event, frozen=True, kw_only=True, tag=True):
+    account: int
+    nonce: int
+    reason: str
+    required: str
+    found: str
+    action: str
+
+
+class FillMatched(_Event, frozen=True, kw_only=True, tag=True):
+    fill_id: int
+    sequence: int
+    market: int
+    price_ticks: int
+    size_lots: int
+    maker_order_id: bytes
+    taker_order_id: bytes
+    maker_account: int
+    taker_account: int
+    taker_is_buy: bool
+    maker_fee_quote: int
+    taker_fee_quote: int
+
+
+class FillRejected(_Event, frozen=True, kw_only=True, tag=True):
+    """The chain's rule refused a matched fill; both accounts were compensated. `code` is a StatusCode (+64 taker)."""
+
+    fill_id: int
+    sequence: int
+    market: int
+    code: int
+    maker_order_id: bytes
+    taker_order_id: bytes
+
+
+class DepositCredited(_Event, frozen=True, kw_only=True, tag=True):
+    direct_op: int
+    account: int
+    quote: int
+    collateral_quote: int
+    block: int
+    transaction: bytes
+
+
+class WithdrawalAccepted(_Event, frozen=True, kw_only=True, tag=True):
+    withdrawal_id: bytes
+    sequence: int
+    account: int
+    quote: int
+    recipient: bytes
+
+
+class WithdrawalRejected(_Event, frozen=True, kw_only=True, tag=True):
+    withdrawal_id: bytes
+    account: int
+    quote: int
+    reason: str
+    required: str
+    found: str
+    action: str
+
+
+class BatchSealed(_Event, frozen=True, kw_only=True, tag=True):
+    """A batch ready for the chain. fill_ids in payload order; codes and head as the mirror predicts them."""
+
+    sequence: int
+    matched_at_s: int
+    previous_head: bytes
+    head: bytes
+    payload: bytes
+    codes: bytes
+    n_operations: int
+    n_orders: int
+    fill_ids: tuple[int, ...]
+    withdrawal_ids: tuple[bytes, ...]
+
+
+class BatchConfirmed(_Event, frozen=True, kw_only=True, tag=True):
+    sequence: int
+    block: int
+    transaction: bytes
+    gas_used: int
+
+
+Event = (
+    MarketListed
+    | MarketHalted
+    | PricesAdopted
+    | OrderAccepted
+    | OrderRejected
+    | OrderCancelled
+    | CancelRejected
+    | FillMatched
+    | FillRejected
+    | DepositCredited
+    | WithdrawalAccepted
+    | WithdrawalRejected
+    | BatchSealed
+    | BatchConfirmed
+)
