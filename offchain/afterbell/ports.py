@@ -4,9 +4,11 @@ Imports domain only. Nothing here does anything.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from afterbell.domain.commands import Command
+from afterbell.domain.errors import AfterbellError, Unavailable
 from afterbell.domain.events import Event
 
 
@@ -51,3 +53,101 @@ class EventSink(Protocol):
     """Receives applied frames with their events, in order, after they are durable."""
 
     def publish(self, frame: Frame, events: Sequence[Event]) -> None: ...
+
+
+class CommandSubmitter(Protocol):
+    """The way every part hands a command to the single writer."""
+
+    async def submit(self, command: Command) -> Sequence[Event]:
+        """Return the command's events once its frame is durable and applied."""
+
+
+# The chain. Addresses are 20 bytes, hashes 32; `block` None means the latest.
+
+
+class ChainUnavailable(Unavailable):
+    """The node did not answer, or not in time; the request may or may not have been carried out."""
+
+
+class TransactionRefused(AfterbellError):
+    """The node answered and refused a transaction; `reason` is its text in lower case."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the node refused the transaction: {reason}")
+        self.reason = reason.lower()
+
+
+class CallReverted(AfterbellError):
+    """A call reverted; `reason` is the revert string, empty if there was none."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"call reverted: {reason or 'no reason given'}")
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """One block header."""
+
+    number: int
+    hash: bytes
+    parent_hash: bytes
+    time_s: int
+    base_fee_wei: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainLog:
+    """One log of a mined transaction."""
+
+    address: bytes
+    topics: tuple[bytes, ...]
+    payload: bytes
+    block: int
+    block_hash: bytes
+    transaction: bytes
+    log_index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What became of a mined transaction."""
+
+    transaction: bytes
+    block: int
+    block_hash: bytes
+    is_success: bool
+    gas_used: int
+    logs: tuple[ChainLog, ...]
+
+
+class Chain(Protocol):
+    """A node. Every method raises ChainUnavailable when the node does not answer; callers own the retry policy."""
+
+    async def get_block(self, number: int | None = None) -> Block: ...
+
+    async def call(self, to: bytes, calldata: bytes, block: int | None = None) -> bytes:
+        """Return what a view returns. Raises: CallReverted."""
+
+    async def call_many(self, calls: Sequence[tuple[bytes, bytes]], block: int | None = None) -> list[bytes]:
+        """Run many views in one request, in order. Raises: CallReverted."""
+
+    async def get_logs(
+        self, addresses: Sequence[bytes], topics: Sequence[Sequence[bytes]], from_block: int, to_block: int
+    ) -> list[ChainLog]:
+        """Return logs in chain order; `topics` per position, an empty position matches anything."""
+
+    async def get_receipt(self, transaction: bytes) -> Receipt | None: ...
+
+    async def count_transactions(self, address: bytes, *, pending: bool) -> int:
+        """Return the next nonce of an address, with or without what waits in the pool."""
+
+    async def send_raw_transaction(self, raw: bytes) -> None:
+        """Hand in a signed transaction. Raises: TransactionRefused, ChainUnavailable (then it may be in the pool)."""
+
+
+class ChainTime(Protocol):
+    """Sets the local chain's clock in replay; absent on a chain that has its own time."""
+
+    async def set_next_block_time(self, time_s: int) -> None:
+        """Give the next block this timestamp. Raises: TransactionRefused when the chain is already past it."""
