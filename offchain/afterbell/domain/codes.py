@@ -1,0 +1,156 @@
+"""Name every status code of the chain and every reason a request is refused.
+
+The same word means the same rule on chain, in Python and in the API. Must not: renumber or reuse a value, ever.
+Twin: the table "Status codes" of contracts/README.md and contracts/modules (codes).
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, StrEnum, unique
+from typing import Final
+
+TAKER_SIDE: Final = 64
+"""Added to a fill's code when it is the taker's side that failed."""
+
+
+@unique
+class StatusCode(IntEnum):
+    """One byte per operation, order and fill of a batch; 0 is success."""
+
+    OK = 0
+    # Orders.
+    UNKNOWN_MARKET = 1
+    UNKNOWN_FLAGS = 2
+    BAD_SIGNATURE = 3
+    SEQ_BELOW_MINIMUM = 4
+    EXPIRED = 5
+    EXPIRY_TOO_FAR = 6
+    OFF_STEP = 7
+    BELOW_MINIMUM = 8
+    SIZE_TOO_LARGE = 9
+    FEE_ABOVE_MAXIMUM = 10
+    TRIGGER_NOT_MET = 11
+    ZERO_SIZE = 12
+    WRONG_EPOCH = 13
+    # Operations.
+    UNKNOWN_OPERATION = 16
+    NONCE_CONSUMED = 17
+    ZERO_WITHDRAWAL = 18
+    BAD_RECIPIENT = 19
+    BAD_CANCEL = 20
+    # Fills.
+    ORDER_INVALID = 32
+    ZERO_FILL = 33
+    MARKETS_DIFFER = 34
+    SIDES_EQUAL = 35
+    SELF_TRADE = 36
+    LIMITS_DO_NOT_CROSS = 37
+    POST_ONLY_TAKER = 38
+    DEAD_LANE = 40
+    OVERFILL = 41
+    PRICE_OUTSIDE_BAND = 42
+    REDUCE_ONLY = 43
+    TOO_MANY_MARKETS = 44
+    STALE_PRICE = 45
+    OPENING_NOT_ALLOWED = 46
+    OPEN_INTEREST_CAP = 47
+    MARGIN = 48
+
+
+SIDED_CODES: Final = frozenset(
+    {
+        StatusCode.SEQ_BELOW_MINIMUM,
+        StatusCode.ORDER_INVALID,
+        StatusCode.DEAD_LANE,
+        StatusCode.OVERFILL,
+        StatusCode.REDUCE_ONLY,
+        StatusCode.TOO_MANY_MARKETS,
+        StatusCode.STALE_PRICE,
+        StatusCode.OPENING_NOT_ALLOWED,
+        StatusCode.MARGIN,
+    }
+)
+"""Codes of a fill that name one side and so may carry TAKER_SIDE."""
+
+
+def describe_code(code: int) -> str:
+    """Return the name of a code byte, with its side when it names one (`DEAD_LANE/taker`)."""
+    if code >= TAKER_SIDE:
+        return f"{StatusCode(code - TAKER_SIDE).name}/taker"
+    return StatusCode(code).name
+
+
+class ReportCode(IntEnum):
+    """Why PriceOracle ignored one report; 0 means accepted."""
+
+    ACCEPTED = 0
+    NOT_POSITIVE = 1
+    FUTURE = 2
+    NOT_NEWER = 3
+    TOO_OLD = 4
+    CONFIDENCE = 5
+    UNKNOWN_SESSION = 6
+    UNKNOWN_MARKET = 7
+    OUT_OF_RANGE = 8
+
+
+@unique
+class RejectReason(StrEnum):
+    """Why the engine or the API refused a request; the value is the stable word sent to clients."""
+
+    # Same rule as the StatusCode of the same name.
+    UNKNOWN_MARKET = "UNKNOWN_MARKET"
+    UNKNOWN_FLAGS = "UNKNOWN_FLAGS"
+    BAD_SIGNATURE = "BAD_SIGNATURE"
+    SEQ_BELOW_MINIMUM = "SEQ_BELOW_MINIMUM"
+    EXPIRED = "EXPIRED"
+    EXPIRY_TOO_FAR = "EXPIRY_TOO_FAR"
+    OFF_STEP = "OFF_STEP"
+    BELOW_MINIMUM = "BELOW_MINIMUM"
+    SIZE_TOO_LARGE = "SIZE_TOO_LARGE"
+    FEE_ABOVE_MAXIMUM = "FEE_ABOVE_MAXIMUM"
+    TRIGGER_NOT_MET = "TRIGGER_NOT_MET"
+    ZERO_SIZE = "ZERO_SIZE"
+    WRONG_EPOCH = "WRONG_EPOCH"
+    UNKNOWN_OPERATION = "UNKNOWN_OPERATION"
+    NONCE_CONSUMED = "NONCE_CONSUMED"
+    ZERO_WITHDRAWAL = "ZERO_WITHDRAWAL"
+    BAD_RECIPIENT = "BAD_RECIPIENT"
+    BAD_CANCEL = "BAD_CANCEL"
+    SELF_TRADE = "SELF_TRADE"
+    DEAD_LANE = "DEAD_LANE"
+    OVERFILL = "OVERFILL"
+    PRICE_OUTSIDE_BAND = "PRICE_OUTSIDE_BAND"
+    REDUCE_ONLY = "REDUCE_ONLY"
+    TOO_MANY_MARKETS = "TOO_MANY_MARKETS"
+    STALE_PRICE = "STALE_PRICE"
+    OPENING_NOT_ALLOWED = "OPENING_NOT_ALLOWED"
+    OPEN_INTEREST_CAP = "OPEN_INTEREST_CAP"
+    MARGIN = "MARGIN"
+    # Only off chain.
+    MALFORMED_REQUEST = "MALFORMED_REQUEST"
+    UNKNOWN_ACCOUNT = "UNKNOWN_ACCOUNT"
+    UNKNOWN_ORDER = "UNKNOWN_ORDER"
+    INSUFFICIENT_MARGIN = "INSUFFICIENT_MARGIN"
+    WRONG_CHAIN = "WRONG_CHAIN"
+    WOULD_TAKE = "WOULD_TAKE"
+    CANNOT_FILL = "CANNOT_FILL"
+    NO_LIQUIDITY = "NO_LIQUIDITY"
+    SEQ_TOO_FAR_AHEAD = "SEQ_TOO_FAR_AHEAD"
+    DUPLICATE_ORDER = "DUPLICATE_ORDER"
+    LANE_IN_USE = "LANE_IN_USE"
+    TOO_MANY_ORDERS = "TOO_MANY_ORDERS"
+    MARKET_HALTED = "MARKET_HALTED"
+    CANCEL_ONLY = "CANCEL_ONLY"
+    POST_ONLY_MARKET = "POST_ONLY_MARKET"
+    UNAUTHORIZED = "UNAUTHORIZED"
+    RATE_LIMITED = "RATE_LIMITED"
+    UNSUPPORTED = "UNSUPPORTED"
+    OVERLOADED = "OVERLOADED"
+    NOT_READY = "NOT_READY"
+
+    @classmethod
+    def of_code(cls, code: int) -> RejectReason | None:
+        """Return the reason of the same name as a status code (side ignored), or None if only the chain knows it."""
+        name = StatusCode(code - TAKER_SIDE if code >= TAKER_SIDE else code).name
+        return cls.__members__.get(name)

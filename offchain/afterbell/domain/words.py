@@ -1,0 +1,376 @@
+"""Pack and unpack the storage words of the Clearinghouse, bit for bit.
+
+Bit 0 is the least significant. Signed lanes are two's complement. Every lane is range-checked when packed: a number
+that does not fit raises FieldOutOfRange, as the contract reverts. Must not: know a rule. Twin: contracts/modules/packing.vy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from afterbell.domain.errors import FieldOutOfRange
+
+CONSUMED_LOTS: Final = (1 << 48) - 1
+"""`filled` of a lane that takes no further fill: all ones."""
+MAX_OPEN_MARKETS: Final = 6
+
+
+def unsigned_lane(number: int, n_bits: int, offset: int, name: str) -> int:
+    """Return `number` shifted into its lane. Raises: FieldOutOfRange."""
+    if not 0 <= number < 1 << n_bits:
+        raise FieldOutOfRange(name, number, 0, (1 << n_bits) - 1)
+    return number << offset
+
+
+def signed_lane(number: int, n_bits: int, offset: int, name: str) -> int:
+    """Return a signed `number` as two's complement, shifted into its lane. Raises: FieldOutOfRange."""
+    half = 1 << (n_bits - 1)
+    if not -half <= number < half:
+        raise FieldOutOfRange(name, number, -half, half - 1)
+    return (number & ((1 << n_bits) - 1)) << offset
+
+
+def read_unsigned(word: int, n_bits: int, offset: int) -> int:
+    """Return the unsigned lane at `offset`."""
+    return (word >> offset) & ((1 << n_bits) - 1)
+
+
+def read_signed(word: int, n_bits: int, offset: int) -> int:
+    """Return the two's complement lane at `offset`."""
+    lane = (word >> offset) & ((1 << n_bits) - 1)
+    return lane - (1 << n_bits) if lane >> (n_bits - 1) else lane
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PositionWord:
+    """One position.
+
+    0-63    size_lots       int64   long > 0
+    64-159  entry_quote     int96   cash-flow ledger; 0 when size is 0
+    160-255 index_snapshot  int96   1e-12 quote per lot; kept when size is 0
+    """
+
+    size_lots: int = 0
+    entry_quote: int = 0
+    index_snapshot_e12: int = 0
+
+    def pack(self) -> int:
+        """Return the 256-bit word."""
+        return (
+            signed_lane(self.size_lots, 64, 0, "size_lots")
+            | signed_lane(self.entry_quote, 96, 64, "entry_quote")
+            | signed_lane(self.index_snapshot_e12, 96, 160, "index_snapshot_e12")
+        )
+
+    @classmethod
+    def unpack(cls, word: int) -> PositionWord:
+        """Read the 256-bit word."""
+        return cls(
+            size_lots=read_signed(word, 64, 0),
+            entry_quote=read_signed(word, 96, 64),
+            index_snapshot_e12=read_signed(word, 96, 160),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountWord:
+    """One account.
+
+    0-71    collateral_quote  int72      may be negative while a position is open
+    72-111  min_seq           uint40     orders with a lower seq are dead
+    112-151 lane0_seq         uint40
+    152-199 lane0_filled      uint48     lots; all ones = consumed
+    200-247 open_markets      6 x uint8  market ids, 0 = free; slot 0 at bit 200
+    248-255 flags             uint8
+    """
+
+    collateral_quote: int = 0
+    min_seq: int = 0
+    lane0_seq: int = 0
+    lane0_filled_lots: int = 0
+    open_markets: tuple[int, ...] = (0, 0, 0, 0, 0, 0)
+    flags: int = 0
+
+    def pack(self) -> int:
+        """Return the 256-bit word."""
+        word = (
+            signed_lane(self.collateral_quote, 72, 0, "collateral_quote")
+            | unsigned_lane(self.min_seq, 40, 72, "min_seq")
+            | unsigned_lane(self.lane0_seq, 40, 112, "lane0_seq")
+            | unsigned_lane(self.lane0_filled_lots, 48, 152, "lane0_filled_lots")
+            | unsigned_lane(self.flags, 8, 248, "flags")
+        )
+        if len(self.open_markets) != MAX_OPEN_MARKETS:
+            raise FieldOutOfRange("open_markets", len(self.open_markets), MAX_OPEN_MARKETS, MAX_OPEN_MARKETS)
+        for slot, market_id in enumerate(self.open_markets):
+            word |= unsigned_lane(market_id, 8, 200 + 8 * slot, "open_markets")
+        return word
+
+    @classmethod
+    def unpack(cls, word: int) -> AccountWord:
+        """Read the 256-bit word."""
+        return cls(
+            collateral_quote=read_signed(word, 72, 0),
+            min_seq=read_unsigned(word, 40, 72),
+            lane0_seq=read_unsigned(word, 40, 112),
+            lane0_filled_lots=read_unsigned(word, 48, 152),
+            open_markets=tuple((word >> (200 + 8 * slot)) & 0xFF for slot in range(MAX_OPEN_MARKETS)),
+            flags=read_unsigned(word, 8, 248),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneWord:
+    """Two lanes of an account, 2n and 2n + 1. Lane 0 lives in the account word; its half here stays zero.
+
+    0-39   even_seq          uint40
+    40-87  even_filled_lots  uint48   all ones = consumed
+    88-127 odd_seq           uint40
+    128-175 odd_filled_lots  uint48
+    176-255 zero
+    """
+
+    even_seq: int = 0
+    even_filled_lots: int = 0
+    odd_seq: int = 0
+    odd_filled_lots: int = 0
+
+    def pack(self) -> int:
+        """Return the 256-bit word."""
+        return (
+            unsigned_lane(self.even_seq, 40, 0, "even_seq")
+            | unsigned_lane(self.even_filled_lots, 48, 40, "even_filled_lots")
+            | unsigned_lane(self.odd_seq, 40, 88, "odd_seq")
+            | unsigned_lane(self.odd_filled_lots, 48, 128, "odd_filled_lots")
+        )
+
+    @classmethod
+    def unpack(cls, word: int) -> LaneWord:
+        """Read the 256-bit word."""
+        return cls(
+            even_seq=read_unsigned(word, 40, 0),
+            even_filled_lots=read_unsigned(word, 48, 40),
+            odd_seq=read_unsigned(word, 40, 88),
+            odd_filled_lots=read_unsigned(word, 48, 128),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceWord:
+    """Prices and session of a market.
+
+    0-39    mark_ticks       uint40   0 = never set
+    40-79   index_ticks      uint40
+    80-119  external_ticks   uint40   last accepted report
+    120-159 external_time_s  uint40
+    160-199 mark_time_s      uint40   last time the mark was allowed to move
+    200-207 session          uint8
+    208-239 epoch            uint32   1 at listing; 0 = not listed
+    240-255 flags            zero
+    """
+
+    mark_ticks: int = 0
+    index_ticks: int = 0
+    external_ticks: int = 0
+    external_time_s: int = 0
+    mark_time_s: int = 0
+    session: int = 0
+    epoch: int = 0
+    flags: int = 0
+
+    def pack(self) -> int:
+        """Return the 256-bit word."""
+        return (
+            unsigned_lane(self.mark_ticks, 40, 0, "mark_ticks")
+            | unsigned_lane(self.index_ticks, 40, 40, "index_ticks")
+            | unsigned_lane(self.external_ticks, 40, 80, "external_ticks")
+            | unsigned_lane(self.external_time_s, 40, 120, "external_time_s")
+            | unsigned_lane(self.mark_time_s, 40, 160, "mark_time_s")
+            | unsigned_lane(self.session, 8, 200, "session")
+            | unsigned_lane(self.epoch, 32, 208, "epoch")
+            | unsigned_lane(self.flags, 16, 240, "flags")
+        )
+
+    @classmethod
+    def unpack(cls, word: int) -> PriceWord:
+        """Read the 256-bit word."""
+        return cls(
+            mark_ticks=read_unsigned(word, 40, 0),
+            index_ticks=read_unsigned(word, 40, 40),
+            external_ticks=read_unsigned(word, 40, 80),
+            external_time_s=read_unsigned(word, 40, 120),
+            mark_time_s=read_unsigned(word, 40, 160),
+            session=read_unsigned(word, 8, 200),
+            epoch=read_unsigned(word, 32, 208),
+            flags=read_unsigned(word, 16, 240),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RulesWord:
+    """Rules of one market in one session.
+
+    0-19    initial_margin_ppm      20-39  settlement_margin_ppm   40-59  maintenance_margin_ppm
+    60-79   band_ppm                80-95  mark_step_ppm per 3 s   96-111 max_age_s (0 = no limit)
+    112-167 open_interest_cap_lots  uint56
+    168-175 flags: bit 0 openings allowed, bit 1 funding on
+    176-191 size_step_lots          192-207 price_step_ticks       208-239 min_notional_quote
+    240-255 max_fee_ppm
+    """
+
+    initial_margin_ppm: int
+    settlement_margin_ppm: int
+    maintenance_margin_ppm: int
+    band_ppm: int
+    mark_step_ppm: int
+    max_age_s: int
+    open_interest_cap_lots: int
+    is_opening_allowed: bool
+    is_funding_on: bool
+    size_step_lots: int
+    price_step_ticks: int
+    min_notional_quote: int
+    max_fee_ppm: int
+    reserved_flags: int = 0
+
+    def pack(self) -> int:
+        """Return the 256-bit word."""
+        flags = self.is_opening_allowed | self.is_funding_on << 1 | unsigned_lane(self.reserved_flags, 6, 2, "flags")
+        return (
+            unsigned_lane(self.initial_margin_ppm, 20, 0, "initial_margin_ppm")
+            | unsigned_lane(self.settlement_margin_ppm, 20, 20, "settlement_margin_ppm")
+            | unsigned_lane(self.maintenance_margin_ppm, 20, 40, "maintenance_margin_ppm")
+            | unsigned_lane(self.band_ppm, 20, 60, "band_ppm")
+            | unsigned_lane(self.mark_step_ppm, 16, 80, "mark_step_ppm")
+            | unsigned_lane(self.max_age_s, 16, 96, "max_age_s")
+            | unsigned_lane(self.open_interest_cap_lots, 56, 112, "open_interest_cap_lots")
+            | unsigned_lane(flags, 8, 168, "flags")
+            | unsigned_lane(self.size_step_lots, 16, 176, "size_step_lots")
+            | unsigned_lane(self.price_step_ticks, 16, 192, "price_step_ticks")
+            | unsigned_lane(self.min_notional_quote, 32, 208, "min_notional_quote")
+            | unsigned_lane(self.max_fee_ppm, 16, 240, "max_fee_ppm")
+        )
+
+    @classmethod
+    def unpack(cls, word: int) -> RulesWord:
+        """Read the 256-bit word."""
+        flags = read_unsigned(word, 8, 168)
+        return cls(
+            initial_margin_ppm=read_unsigned(word, 20, 0),
+            settlement_margin_ppm=read_unsigned(word, 20, 20),
+            maintenance_margin_ppm=read_unsigned(word, 20, 40),
+            band_ppm=read_unsigned(word, 20, 60),
+            mark_step_ppm=read_unsigned(word, 16, 80),
+            max_age_s=read_unsigned(word, 16, 96),
+            open_interest_cap_lots=read_unsigned(word, 56, 112),
+            is_opening_allowed=bool(flags & 1),
+            is_funding_on=bool(flags & 2),
+            size_step_lots=read_unsigned(word, 16, 176),
+            price_step_ticks=read_unsigned(word, 16, 192),
+            min_notional_quote=read_unsigned(word, 32, 208),
+            max_fee_ppm=read_unsigned(word, 16, 240),
+            reserved_flags=flags >> 2,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexWord:
+    """Funding indices of a market, 1e-12 quote per lot since listing.
+
+    0-95 long_index int96 | 96-191 short_index int96 | 192-255 zero
+    """
+
+    long_index_e12: int = 0
+    short_index_e12: int = 0
+
+    def pack(self) -> int:
+        """Return the 256-bit word."""
+        return signed_lane(self.long_index_e12, 96, 0, "long_index_e12") | signed_lane(
+            self.short_index_e12, 96, 96, "short_index_e12"
+        )
+
+    @classmethod
+    def unpack(cls, word: int) -> IndexWord:
+        """Read the 256-bit word."""
+        return cls(long_index_e12=read_signed(word, 96, 0), short_index_e12=read_signed(word, 96, 96))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TotalsWord:
+    """Running totals of a market.
+
+    0-63    open_interest_lots  uint64  sum of long lots
+    64-159  net_entry_quote     int96   sum of entries
+    160-255 pot_quote           int96   funding dust and spread
+    """
+
+    open_interest_lots: int = 0
+    net_entry_quote: int = 0
+    pot_quote: int = 0
+
+    def pack(self) -> int:
+        """Return the 256-bit word."""
+        return (
+            unsigned_lane(self.open_interest_lots, 64, 0, "open_interest_lots")
+            | signed_lane(self.net_entry_quote, 96, 64, "net_entry_quote")
+            | signed_lane(self.pot_quote, 96, 160, "pot_quote")
+        )
+
+    @classmethod
+    def unpack(cls, word: int) -> TotalsWord:
+        """Read the 256-bit word."""
+        return cls(
+            open_interest_lots=read_unsigned(word, 64, 0),
+            net_entry_quote=read_signed(word, 96, 64),
+            pot_quote=read_signed(word, 96, 160),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchWord:
+    """State of the batch chain and the two totals that span markets.
+
+    0-39    sequence          uint40  of the last batch
+    40-79   matched_at_s      uint40  of the last batch
+    80-159  fees_quote        uint80  all fees charged so far
+    160-255 collateral_quote  int96   sum over accounts
+    """
+
+    sequence: int = 0
+    matched_at_s: int = 0
+    fees_quote: int = 0
+    collateral_quote: int = 0
+
+    def pack(self) -> int:
+        """Return the 256-bit word."""
+        return (
+            unsigned_lane(self.sequence, 40, 0, "sequence")
+            | unsigned_lane(self.matched_at_s, 40, 40, "matched_at_s")
+            | unsigned_lane(self.fees_quote, 80, 80, "fees_quote")
+            | signed_lane(self.collateral_quote, 96, 160, "collateral_quote")
+        )
+
+    @classmethod
+    def unpack(cls, word: int) -> BatchWord:
+        """Read the 256-bit word."""
+        return cls(
+            sequence=read_unsigned(word, 40, 0),
+            matched_at_s=read_unsigned(word, 40, 40),
+            fees_quote=read_unsigned(word, 80, 80),
+            collateral_quote=read_signed(word, 96, 160),
+        )
+
+
+def pack_change(*, size_change_lots: int, realised_quote: int, fees_quote: int) -> int:
+    """Return the `change` word of PositionChanged: 0-63 int64 | 64-159 int96 | 160-255 uint96."""
+    return (
+        signed_lane(size_change_lots, 64, 0, "size_change_lots")
+        | signed_lane(realised_quote, 96, 64, "realised_quote")
+        | unsigned_lane(fees_quote, 96, 160, "fees_quote")
+    )
+
+
+def unpack_change(word: int) -> tuple[int, int, int]:
+    """Return (size_change_lots, realised_quote, fees_quote) of a `change` word."""
+    return read_signed(word, 64, 0), read_signed(word, 96, 64), read_unsigned(word, 96, 160)
