@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Run the whole venue until a fill is final on chain, in a folder of its own, and leave nothing behind but logs on failure.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+mkdir -p .build
+folder="$(mktemp -d .build/up-check.XXXXXX)"
+if afterbell up --check --data-dir "$folder" "$@"; then
+    rm -rf "$folder"
+else
+    status=$?
+    echo "up-check: failed with status $status; state and logs are kept in $folder" >&2
+    exit "$status"
+fi
