@@ -58,8 +58,8 @@ class EventSink(Protocol):
 class CommandSubmitter(Protocol):
     """The way every part hands a command to the single writer."""
 
-    async def submit(self, command: Command) -> Sequence[Event]:
-        """Return the command's events once its frame is durable and applied."""
+    async def submit(self, command: Command) -> tuple[Frame, list[Event]]:
+        """Return the command's frame and events once it is durable and applied."""
 
 
 # The chain. Addresses are 20 bytes, hashes 32; `block` None means the latest.
