@@ -116,7 +116,7 @@ unpack_browser() {
 }
 
 install_browser() {
-    if [ -n "${CHROMIUM:-}" ] || [ -x /usr/bin/chromium ]; then return; fi
+    if [ -x "${CHROMIUM:-/usr/bin/chromium}" ]; then return; fi
     local lock
     lock="$(key browser/package-lock.json browser/unpack.mjs)"
     if [ -e "$stamps/browser-$lock" ] && [ -x .build/browser/chromium ]; then return; fi
