@@ -1,0 +1,153 @@
+"""Decode the event logs of the contracts into plain values, and refuse logs that are not shaped as promised.
+
+Its one job: contracts/README.md, "Events", as data. A log of our contracts that no shape knows is an error, not noise:
+an auditor that skips what it does not understand proves nothing. Twin: contracts/interfaces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from afterbell.domain.hashing import keccak
+from afterbell.verify.rpc import Log
+
+Value = int | bytes | str
+
+
+class UnreadableLog(Exception):
+    """A log does not have the shape of any known event."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Argument:
+    """One argument of an event."""
+
+    name: str
+    kind: str
+    is_indexed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventShape:
+    """Name and arguments of an event."""
+
+    name: str
+    arguments: tuple[Argument, ...]
+
+    @property
+    def topic(self) -> bytes:
+        """Return the hash of the signature: topic 0."""
+        return keccak(f"{self.name}({','.join(argument.kind for argument in self.arguments)})".encode())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainEvent:
+    """One decoded log with its place on the chain."""
+
+    contract: str
+    name: str
+    values: Mapping[str, Value]
+    log: Log
+
+    def number(self, name: str) -> int:
+        """Return a numeric argument."""
+        value = self.values[name]
+        if not isinstance(value, int):
+            raise TypeError(f"{self.name}.{name} is not a number")
+        return value
+
+    def content(self, name: str) -> bytes:
+        """Return an argument of bytes (address, bytes32, bytes)."""
+        value = self.values[name]
+        if not isinstance(value, bytes):
+            raise TypeError(f"{self.name}.{name} is not bytes")
+        return value
+
+    @property
+    def identity(self) -> tuple[str, tuple[tuple[str, Value], ...]]:
+        """Return name and values, for comparison with an event the model expects."""
+        return self.name, tuple(sorted(self.values.items()))
+
+
+def parse_shape(signature: str) -> EventShape:
+    """Read `Name(kind [indexed] name, ...)`."""
+    name, _, rest = signature.partition("(")
+    arguments = []
+    for text in rest.rstrip(")").split(","):
+        words = text.split()
+        arguments.append(Argument(name=words[-1], kind=words[0], is_indexed="indexed" in words))
+    return EventShape(name=name, arguments=tuple(arguments))
+
+
+def decode_event(contract: str, shapes: Mapping[bytes, EventShape], log: Log) -> ChainEvent:
+    """Decode a log. Raises: UnreadableLog."""
+    shape = shapes.get(log.topics[0]) if log.topics else None
+    if shape is None:
+        raise UnreadableLog(
+            f"{contract}: topic 0x{log.topics[0].hex() if log.topics else ''} is no event of contracts/README.md"
+        )
+    n_indexed = sum(argument.is_indexed for argument in shape.arguments)
+    if len(log.topics) != n_indexed + 1:
+        raise UnreadableLog(f"{contract}.{shape.name}: required {n_indexed + 1} topics, found {len(log.topics)}")
+    values: dict[str, Value] = {}
+    topic_position, data_position = 1, 0
+    for argument in shape.arguments:
+        if argument.is_indexed:
+            word = log.topics[topic_position]
+            topic_position += 1
+        else:
+            word = log.data[data_position : data_position + 32]
+            data_position += 32
+        if len(word) != 32:
+            raise UnreadableLog(f"{contract}.{shape.name}: data ends before {argument.name}")
+        values[argument.name] = _decode_value(contract, shape, argument, word, log.data)
+    return ChainEvent(contract=contract, name=shape.name, values=values, log=log)
+
+
+def _decode_value(contract: str, shape: EventShape, argument: Argument, word: bytes, data: bytes) -> Value:
+    number = int.from_bytes(word, "big")
+    if argument.kind == "bytes32":
+        return word
+    if argument.kind == "address":
+        return word[12:]
+    if argument.kind in ("bytes", "string"):
+        length = int.from_bytes(data[number : number + 32], "big")
+        content = data[number + 32 : number + 32 + length]
+        if len(content) != length:
+            raise UnreadableLog(
+                f"{contract}.{shape.name}.{argument.name}: required {length} bytes, found {len(content)}"
+            )
+        return content if argument.kind == "bytes" else content.decode("utf-8", "replace")
+    if argument.kind.startswith("int"):
+        return number - (1 << 256) if number >> 255 else number
+    if argument.kind.startswith("uint") or argument.kind == "bool":
+        return number
+    raise UnreadableLog(f"{contract}.{shape.name}.{argument.name}: unknown kind {argument.kind}")
+
+
+def build_shapes(*signatures: str) -> dict[bytes, EventShape]:
+    """Return shapes by topic."""
+    shapes = [parse_shape(signature) for signature in signatures]
+    return {shape.topic: shape for shape in shapes}
+
+
+CLEARINGHOUSE: Final = build_shapes(
+    "PositionChanged(uint256 indexed account, uint8 indexed market, uint256 change, uint256 position)",
+    "BatchSettled(uint64 indexed sequence, bytes32 head, bytes32 payload_hash, bytes32 journal_hash, "
+    "uint64 matched_at_s, uint64 direct_op, uint256 n_failures, uint256 volume_quote, uint256 fees_quote)",
+    "BatchFailures(uint64 indexed sequence, bytes codes)",
+    "PriceChanged(uint8 indexed market, uint256 price)",
+    "CollateralDeposited(uint256 indexed account, uint64 indexed direct_op, address sender, uint256 quote)",
+    "CollateralWithdrawn(uint256 indexed account, address indexed recipient, uint64 sequence, uint256 quote)",
+    "OrderCancelled(uint256 indexed account, uint64 nonce)",
+    "AllCancelled(uint256 indexed account, uint64 min_seq)",
+    "MarketRulesSet(uint8 indexed market, uint8 indexed session, uint256 rules)",
+)
+VAULT: Final = build_shapes(
+    "Deposited(address indexed sender, uint256 indexed account, uint256 quote)",
+    "ClaimAdded(address indexed recipient, uint256 quote)",
+    "ClaimPaid(address indexed recipient, uint256 quote)",
+)
+TOKEN: Final = build_shapes("Transfer(address indexed sender, address indexed receiver, uint256 quote)")
