@@ -1,10 +1,15 @@
-"""Fold events into aggregated books for streams: snapshot and per-event level changes, without the engine."""
+"""Fold events into aggregated books for streams: snapshot and per-event level changes, without the engine.
+
+An order is on the book from OrderAccepted with resting lots until its fills or its cancellation take it off. Cancellations of
+orders that never rested (IOC) change nothing. Must not: decide anything. Twin: engine/book.py, which it must equal.
+"""
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from dataclasses import dataclass
 
-from afterbell.domain.events import Event
+from afterbell.domain.events import Event, FillMatched, OrderAccepted, OrderCancelled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,17 +23,98 @@ class LevelChange:
     n_orders: int
 
 
+@dataclass(slots=True)
+class _Resting:
+    market: int
+    is_bid: bool
+    price_ticks: int
+    remaining_lots: int
+
+
+class _Side:
+    """Sizes and order counts by price."""
+
+    __slots__ = ("levels", "prices")
+
+    def __init__(self) -> None:
+        self.levels: dict[int, tuple[int, int]] = {}
+        self.prices: list[int] = []  # ascending
+
+    def change(self, price_ticks: int, size_change_lots: int, n_orders_change: int) -> tuple[int, int]:
+        """Return (size_lots, n_orders) of the level after the change."""
+        size_lots, n_orders = self.levels.get(price_ticks, (0, 0))
+        if n_orders == 0:
+            insort(self.prices, price_ticks)
+        size_lots, n_orders = size_lots + size_change_lots, n_orders + n_orders_change
+        if n_orders == 0:
+            del self.levels[price_ticks]
+            del self.prices[bisect_left(self.prices, price_ticks)]
+        else:
+            self.levels[price_ticks] = (size_lots, n_orders)
+        return size_lots, n_orders
+
+
 class BookView:
     """Aggregated books of all markets, kept by feeding every event in order."""
 
+    def __init__(self) -> None:
+        self._resting: dict[bytes, _Resting] = {}
+        self._sides: dict[tuple[int, bool], _Side] = {}
+        self._sequences: dict[int, int] = {}
+
     def fold(self, event: Event) -> tuple[LevelChange, ...]:
-        """Adopt one event and return the levels it changed, in order (at most one per resting order touched)."""
-        raise NotImplementedError
+        """Adopt one event and return the levels it changed: none or one."""
+        if isinstance(event, OrderAccepted):
+            if event.resting_lots == 0:
+                return ()
+            self._resting[event.order_id] = _Resting(
+                event.market, event.is_buy, event.limit_ticks, event.resting_lots
+            )
+            return (self._change(event.order_id, event.resting_lots, 1),)
+        if isinstance(event, FillMatched):
+            return self._take(event.maker_order_id, event.size_lots)
+        if isinstance(event, OrderCancelled) and event.order_id in self._resting:
+            return self._take(event.order_id, self._resting[event.order_id].remaining_lots)
+        return ()
 
     def sequence(self, market: int) -> int:
         """Count of level changes of a book so far: the stream's sequence number."""
-        raise NotImplementedError
+        return self._sequences.get(market, 0)
 
     def levels(self, market: int, *, is_bid: bool, depth: int) -> tuple[LevelChange, ...]:
         """Return the best `depth` levels of a side, best first."""
-        raise NotImplementedError
+        side = self._sides.get((market, is_bid))
+        if side is None or depth <= 0:
+            return ()
+        prices = side.prices[: -depth - 1 : -1] if is_bid else side.prices[:depth]
+        return tuple(
+            LevelChange(
+                market=market,
+                is_bid=is_bid,
+                price_ticks=price_ticks,
+                size_lots=side.levels[price_ticks][0],
+                n_orders=side.levels[price_ticks][1],
+            )
+            for price_ticks in prices
+        )
+
+    def _take(self, order_id: bytes, size_lots: int) -> tuple[LevelChange, ...]:
+        resting = self._resting[order_id]
+        resting.remaining_lots -= size_lots
+        change = self._change(order_id, -size_lots, -1 if resting.remaining_lots == 0 else 0)
+        if resting.remaining_lots == 0:
+            del self._resting[order_id]
+        return (change,)
+
+    def _change(self, order_id: bytes, size_change_lots: int, n_orders_change: int) -> LevelChange:
+        resting = self._resting[order_id]
+        side = self._sides.setdefault((resting.market, resting.is_bid), _Side())
+        size_lots, n_orders = side.change(resting.price_ticks, size_change_lots, n_orders_change)
+        self._sequences[resting.market] = self.sequence(resting.market) + 1
+        return LevelChange(
+            market=resting.market,
+            is_bid=resting.is_bid,
+            price_ticks=resting.price_ticks,
+            size_lots=size_lots,
+            n_orders=n_orders,
+        )
