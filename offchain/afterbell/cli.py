@@ -1,7 +1,7 @@
 """The `afterbell` command: a table of sub-commands, each loaded only when it is called.
 
-A command lives beside the code it starts; the table below is the only thing to extend. `afterbell --help` therefore costs
-no import of the chain, the database or the engine. Must not: do work itself.
+A command lives beside the code it starts; the table below is the only thing to extend. `afterbell --help` therefore
+costs no import of the chain, the database or the engine. Must not: do work itself.
 """
 
 from __future__ import annotations

@@ -126,8 +126,8 @@ class Chain(Protocol):
 
     async def get_block(self, number: int | None = None) -> Block: ...
 
-    async def call(self, to: bytes, calldata: bytes, block: int | None = None) -> bytes:
-        """Return what a view returns. Raises: CallReverted."""
+    async def call(self, to: bytes, calldata: bytes, block: int | None = None, *, sender: bytes | None = None) -> bytes:
+        """Return what a call returns, without a transaction. Raises: CallReverted."""
 
     async def call_many(self, calls: Sequence[tuple[bytes, bytes]], block: int | None = None) -> list[bytes]:
         """Run many views in one request, in order. Raises: CallReverted."""

@@ -1,0 +1,234 @@
+"""Follow blocks from the deployment on: credit deposits, report paid claims, tell when a batch is final.
+
+    deposit   counted by the contract (direct_op), credited in that order without gaps, after `deposit_confirmations`
+    batch     final when `final_confirmations` blocks hold it: its own block counts as the first
+
+The cursor is derived, not stored: the block of the last deposit in the journal. Logs read again are recognised by their
+direct_op. The contract's counter, not the log query, says how many deposits there are: a node that withholds a log is
+noticed. Must not: submit transactions or decide what a deposit is worth.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import structlog
+
+from afterbell import failpoints
+from afterbell.domain.commands import CreditDeposit
+from afterbell.domain.errors import Faulted
+from afterbell.domain.events import BatchConfirmed, DepositCredited, Event
+from afterbell.domain.hashing import keccak
+from afterbell.domain.words import BatchWord
+from afterbell.indexer.decoder import (
+    CLAIM_PAID_TOPIC,
+    DEPOSITED_TOPIC,
+    Deposit,
+    decode_claim_payment,
+    decode_deposit,
+    read_direct_op,
+)
+from afterbell.ports import Chain, ChainUnavailable, CommandSubmitter, Frame
+from afterbell.waiting import sleep_ms
+
+_log = structlog.get_logger(__name__)
+
+OPERATOR_SELECTOR: Final = keccak(b"operator_word()")[:4]
+BATCH_SELECTOR: Final = keccak(b"batch_word()")[:4]
+_MAX_BLOCKS_PER_QUERY: Final = 2_000
+_LONGEST_DELAY_MS: Final = 5_000
+
+
+class ChainRecorder(Protocol):
+    """Keeps what only the chain knows (readmodel/projector.py); every call may come twice and then changes nothing."""
+
+    async def read_chain_cursor(self) -> int: ...
+
+    async def record_chain_cursor(self, block: int, block_hash: bytes) -> None: ...
+
+    async def record_claim_paid(self, recipient: bytes, transaction: bytes, block: int) -> None: ...
+
+    async def record_final_block(self, block: int) -> None: ...
+
+    async def wait_for(self, sequence: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FollowerSettings:
+    """What to follow and how long to wait for it to settle down."""
+
+    clearinghouse: bytes
+    vault: bytes
+    first_block: int
+    deposit_confirmations: int = 1
+    final_confirmations: int = 2
+    poll_ms: int = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Mined:
+    sequence: int
+    frame: int
+    block: int
+    transaction: bytes
+
+
+class Follower:
+    """Follow one chain in one task (`run`); also an EventSink, from which it learns what is done already."""
+
+    def __init__(self, *, chain: Chain, settings: FollowerSettings, recorder: ChainRecorder | None = None) -> None:
+        self._chain = chain
+        self._settings = settings
+        self._recorder = recorder
+        self._submitter: CommandSubmitter | None = None
+        self._last_direct_op = 0
+        self._next_block = settings.first_block
+        self._head = 0
+        self._unfinal: deque[_Mined] = deque()
+
+    def connect(self, submitter: CommandSubmitter) -> None:
+        """Name the sequencer, which replay builds after this."""
+        self._submitter = submitter
+
+    # ------------------------------------------------------------- EventSink
+
+    def publish(self, frame: Frame, events: Sequence[Event]) -> None:
+        """Learn from the journal what is credited and what is mined; also called for every frame replayed at start."""
+        for event in events:
+            if isinstance(event, DepositCredited):
+                self._last_direct_op = event.direct_op
+                self._next_block = max(self._next_block, event.block)
+            elif isinstance(event, BatchConfirmed):
+                self._unfinal.append(_Mined(sequence=event.sequence, block=event.block, transaction=event.transaction))
+
+    # --------------------------------------------------------------- queries
+
+    @property
+    def last_direct_op(self) -> int:
+        """Number of the last deposit credited."""
+        return self._last_direct_op
+
+    # ------------------------------------------------------------------ task
+
+    async def run(self) -> None:
+        """Follow until cancelled. Raises: Faulted when the chain took back what was credited or confirmed."""
+        if self._recorder is not None:
+            # The read model may be behind the journal: claims are read again from where it stands.
+            self._next_block = min(
+                self._next_block, max(await self._recorder.read_chain_cursor() + 1, self._settings.first_block)
+            )
+        delay_ms = self._settings.poll_ms
+        while True:
+            try:
+                await self.follow_once()
+                delay_ms = self._settings.poll_ms
+            except ChainUnavailable as error:
+                _log.warning("chain.unavailable", purpose="follow blocks", reason=str(error), delay_ms=delay_ms)
+                delay_ms = min(2 * delay_ms, _LONGEST_DELAY_MS)
+            await sleep_ms(delay_ms)
+
+    async def follow_once(self) -> None:
+        """Read what the chain added since the last time."""
+        block = await self._chain.get_block()
+        if block.number != self._head:
+            last = block.number - (self._settings.deposit_confirmations - 1)
+            await self._read_until(last)
+            if self._recorder is not None and last == block.number:
+                await self._recorder.record_chain_cursor(block.number, block.hash)
+            self._head = block.number
+        await self._finish_batches(block.number)
+
+    # ------------------------------------------------------------- internals
+
+    async def _read_until(self, last: int) -> None:
+        """Read every block up to `last`, then ask the contract whether that was everything."""
+        first = self._next_block
+        while self._next_block <= last:
+            to_block = min(last, self._next_block + _MAX_BLOCKS_PER_QUERY - 1)
+            await self._read_range(self._next_block, to_block)
+            self._next_block = to_block + 1
+        word = int.from_bytes(await self._chain.call(self._settings.clearinghouse, OPERATOR_SELECTOR, last), "big")
+        n_deposits = read_direct_op(word)
+        if n_deposits < self._last_direct_op:
+            raise Faulted(
+                f"deposit {self._last_direct_op} was credited, but the chain counts only {n_deposits} at block {last}: "
+                "the chain was rolled back below a credited deposit"
+            )
+        if n_deposits > self._last_direct_op:
+            self._next_block = min(first, self._next_block)
+            raise ChainUnavailable(
+                f"the contract counts {n_deposits} deposits at block {last}, the node showed {self._last_direct_op}: "
+                "logs are missing"
+            )
+
+    async def _read_range(self, from_block: int, to_block: int) -> None:
+        logs = await self._chain.get_logs(
+            [self._settings.clearinghouse, self._settings.vault],
+            [[DEPOSITED_TOPIC, CLAIM_PAID_TOPIC]],
+            from_block,
+            to_block,
+        )
+        for log in logs:
+            if log.address == self._settings.clearinghouse and log.topics[:1] == (DEPOSITED_TOPIC,):
+                deposit = decode_deposit(log)
+                if deposit.direct_op > self._last_direct_op + 1:
+                    raise ChainUnavailable(
+                        f"after deposit {self._last_direct_op} the node shows {deposit.direct_op}: logs are missing"
+                    )
+                if deposit.direct_op > self._last_direct_op:
+                    await self._credit(deposit)
+            elif log.address == self._settings.vault and log.topics[:1] == (CLAIM_PAID_TOPIC,) and self._recorder:
+                paid = decode_claim_payment(log)
+                await self._recorder.record_claim_paid(paid.recipient, paid.transaction, paid.block)
+
+    async def _credit(self, deposit: Deposit) -> None:
+        failpoints.reach("deposit.seen")
+        if self._submitter is None:
+            raise Faulted("the follower must be connected before it runs")
+        await self._submitter.submit(
+            CreditDeposit(
+                direct_op=deposit.direct_op,
+                account=deposit.account,
+                quote=deposit.quote,
+                sender=deposit.sender,
+                block=deposit.block,
+                transaction=deposit.transaction,
+            )
+        )
+        self._last_direct_op = deposit.direct_op
+        _log.info(
+            "deposit.credited",
+            direct_op=deposit.direct_op,
+            account=f"0x{deposit.account:060x}",
+            quote=str(deposit.quote),
+            block=deposit.block,
+        )
+
+    async def _finish_batches(self, head: int) -> None:
+        """Call final whatever lies deep enough; the newest such batch vouches for those before it."""
+        final_block = head - (self._settings.final_confirmations - 1)
+        newest: _Mined | None = None
+        while self._unfinal and self._unfinal[0].block <= final_block:
+            newest = self._unfinal.popleft()
+        if newest is None:
+            return
+        receipt = await self._chain.get_receipt(newest.transaction)
+        if receipt is None or receipt.block != newest.block or not receipt.is_success:
+            await self._must_hold(newest)
+        if self._recorder is not None:
+            await self._recorder.wait_for(newest.frame)
+            await self._recorder.record_final_block(final_block)
+        _log.info("batch.finalised", sequence=newest.sequence, block=newest.block)
+
+    async def _must_hold(self, mined: _Mined) -> None:
+        """Accept a batch that sits in another transaction than the journal says, after a reorganisation."""
+        word = await self._chain.call(self._settings.clearinghouse, BATCH_SELECTOR)
+        sequence = BatchWord.unpack(int.from_bytes(word, "big")).sequence
+        if sequence < mined.sequence:
+            raise Faulted(
+                f"batch {mined.sequence} was confirmed in transaction 0x{mined.transaction.hex()}, which the chain no "
+                f"longer has: the chain is back at batch {sequence}; a restart submits the missing batches again"
+            )
