@@ -1,0 +1,427 @@
+"""The read model: events become rows once, in the order of the journal, and the life of a fill is told right."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine, select
+
+from afterbell.domain.commands import Command, ConfirmBatch, CreditDeposit, PlaceOrder, RequestWithdrawal, SealBatch
+from afterbell.domain.events import (
+    BatchConfirmed,
+    BatchSealed,
+    DepositCredited,
+    Event,
+    FillMatched,
+    FillRejected,
+    OrderAccepted,
+    OrderCancelled,
+    OrderRejected,
+    PricesAdopted,
+    WithdrawalAccepted,
+    WithdrawalRejected,
+)
+from afterbell.domain.ids import account_bytes, build_account_id
+from afterbell.readmodel.database import open_database, sqlite_dsn
+from afterbell.readmodel.projector import Projector
+from afterbell.readmodel.queries import Candle, ReadModel
+from afterbell.readmodel.tables import Base, OrderRow
+
+MAKER = build_account_id(b"\x11" * 20, 0)
+TAKER = build_account_id(b"\x22" * 20, 7)
+MAKER_ORDER = b"\xaa" * 32
+TAKER_ORDER = b"\xbb" * 32
+TRANSACTION = b"\x77" * 32
+RECIPIENT = b"\x33" * 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenFrame:
+    sequence: int
+    time_ms: int
+    command: Command
+    hash: bytes = b"\x01" * 32
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Engine]:
+    engine = open_database(sqlite_dsn(tmp_path / "readmodel.sqlite"))
+    yield engine
+    engine.dispose()
+
+
+def frame(sequence: int, command: Command | None = None, time_ms: int = 0) -> WrittenFrame:
+    return WrittenFrame(
+        sequence=sequence, time_ms=time_ms or sequence * 1000, command=command or SealBatch(journal_hash=b"")
+    )
+
+
+def place(order_id: bytes, account: int, **changes: Any) -> PlaceOrder:
+    fields: dict[str, Any] = {
+        "order_id": order_id,
+        "owner": account_bytes(account)[:20],
+        "subaccount": 0,
+        "market": 1,
+        "epoch": 1,
+        "is_buy": False,
+        "size_lots": 100,
+        "limit_ticks": 5000,
+        "max_fee_ppm": 500,
+        "expiry_s": 9,
+        "nonce": 5,
+        "reduce_only": False,
+        "post_only": False,
+        "time_in_force": 0,
+        "trigger_ticks": 0,
+        "trigger_kind": 0,
+        "r": b"",
+        "vs": b"",
+    }
+    return PlaceOrder(**(fields | changes))
+
+
+def accepted(order_id: bytes, account: int, *, is_buy: bool, filled_lots: int, resting_lots: int) -> OrderAccepted:
+    return OrderAccepted(
+        order_id=order_id,
+        account=account,
+        market=1,
+        is_buy=is_buy,
+        size_lots=100,
+        limit_ticks=5000,
+        nonce=5,
+        time_in_force=0,
+        reduce_only=False,
+        post_only=False,
+        expiry_s=9,
+        max_fee_ppm=500,
+        client_id="c1",
+        filled_lots=filled_lots,
+        resting_lots=resting_lots,
+    )
+
+
+def fill(fill_id: int, size_lots: int, sequence: int = 1) -> FillMatched:
+    return FillMatched(
+        fill_id=fill_id,
+        sequence=sequence,
+        market=1,
+        price_ticks=5000,
+        size_lots=size_lots,
+        maker_order_id=MAKER_ORDER,
+        taker_order_id=TAKER_ORDER,
+        maker_account=MAKER,
+        taker_account=TAKER,
+        taker_is_buy=True,
+        maker_fee_quote=50,
+        taker_fee_quote=200,
+    )
+
+
+def sealed(*, fill_ids: tuple[int, ...], codes: bytes, withdrawal_ids: tuple[bytes, ...] = ()) -> BatchSealed:
+    return BatchSealed(
+        sequence=1,
+        matched_at_s=3,
+        previous_head=bytes(32),
+        head=b"\x55" * 32,
+        payload=b"1234",
+        codes=codes,
+        n_operations=len(withdrawal_ids),
+        n_orders=2,
+        fill_ids=fill_ids,
+        withdrawal_ids=withdrawal_ids,
+    )
+
+
+def trade_frames() -> list[tuple[WrittenFrame, list[Event]]]:
+    """A maker rests 100 lots, a taker buys 40 of them with an IOC of 100, the batch is sealed and mined in block 12."""
+    return [
+        (
+            frame(1, place(MAKER_ORDER, MAKER)),
+            [accepted(MAKER_ORDER, MAKER, is_buy=False, filled_lots=0, resting_lots=100)],
+        ),
+        (
+            frame(2, place(TAKER_ORDER, TAKER, is_buy=True)),
+            [
+                fill(1, 40),
+                accepted(TAKER_ORDER, TAKER, is_buy=True, filled_lots=40, resting_lots=0),
+                OrderCancelled(order_id=TAKER_ORDER, account=TAKER, market=1, remaining_lots=60, reason="IOC"),
+            ],
+        ),
+        (frame(3), [sealed(fill_ids=(1,), codes=bytes(3))]),
+        (
+            frame(4, ConfirmBatch(sequence=1, head=b"", codes=b"", block=12, transaction=TRANSACTION, gas_used=90_000)),
+            [BatchConfirmed(sequence=1, block=12, transaction=TRANSACTION, gas_used=90_000)],
+        ),
+    ]
+
+
+def dump(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:
+    with engine.connect() as connection:
+        return {
+            name: sorted((tuple(row) for row in connection.execute(select(table))), key=repr)
+            for name, table in Base.metadata.tables.items()
+        }
+
+
+def test_migrations__newest_revision__equals_the_tables(database: Engine) -> None:
+    with database.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+
+        differences = compare_metadata(context, Base.metadata)
+
+    assert differences == []
+
+
+def test_orders__maker_partly_filled_and_taker_cut_by_ioc__each_has_its_own_end(database: Engine) -> None:
+    Projector(database).catch_up(trade_frames())
+    reads = ReadModel(database)
+
+    maker, taker = reads.get_order(MAKER_ORDER), reads.get_order(TAKER_ORDER)
+
+    assert maker is not None and (maker.status, maker.filled_lots, maker.size_lots) == ("OPEN", 40, 100)
+    assert taker is not None and (taker.status, taker.filled_lots, taker.reason) == ("CANCELLED", 40, "IOC")
+
+
+def test_orders__filled_up_by_later_takers__filled(database: Engine) -> None:
+    later = WrittenFrame(sequence=5, time_ms=9000, command=SealBatch(journal_hash=b""))
+
+    Projector(database).catch_up([*trade_frames(), (later, [fill(2, 25, 2), fill(3, 35, 2)])])
+
+    maker = ReadModel(database).get_order(MAKER_ORDER)
+    assert maker is not None and (maker.status, maker.filled_lots, maker.updated_at_ms) == ("FILLED", 100, 9000)
+
+
+def test_fill__life__matched_submitted_mined_final(database: Engine) -> None:
+    async def live() -> list[str]:
+        projector = Projector(database)
+        reads = ReadModel(database)
+        frames = trade_frames()
+        seen = []
+
+        def status() -> str:
+            (found,) = reads.read_fills_of_order(TAKER_ORDER)
+            return found.status
+
+        projector.catch_up(frames[:2])
+        seen.append(status())
+        projector.catch_up(frames[:3])
+        seen.append(status())
+        await projector.record_batch_submitted(1, TRANSACTION)
+        seen.append(status())
+        projector.catch_up(frames)
+        seen.append(status())
+        await projector.record_final_block(11)
+        seen.append(status())
+        await projector.record_final_block(12)
+        seen.append(status())
+        await projector.record_batch_submitted(1, b"\x99" * 32)
+        seen.append(status())
+        return seen
+
+    seen = asyncio.run(live())
+
+    assert seen == ["matched", "matched", "submitted", "mined", "mined", "final", "final"]
+
+
+def test_fill__refused_by_the_chain__rejected_with_its_code(database: Engine) -> None:
+    frames = trade_frames()
+    refusal = FillRejected(
+        fill_id=1, sequence=1, market=1, code=112, maker_order_id=MAKER_ORDER, taker_order_id=TAKER_ORDER
+    )
+    frames[2][1].insert(0, refusal)
+
+    Projector(database).catch_up(frames)
+
+    (found,) = ReadModel(database).read_fills(account_bytes(TAKER), limit=10, before=None)
+    assert (found.status, found.code) == ("rejected", 112)
+    assert ReadModel(database).read_trades(1, 10) == []
+
+
+def test_projector__same_frames_again__changes_nothing(database: Engine) -> None:
+    Projector(database).catch_up(trade_frames())
+    before = dump(database)
+
+    n_new = Projector(database).catch_up(trade_frames())
+
+    assert (n_new, dump(database)) == (0, before)
+
+
+def test_projector__one_group_or_one_by_one__same_rows(tmp_path: Path) -> None:
+    dumps = []
+    for name in ("one", "many"):
+        engine = open_database(sqlite_dsn(tmp_path / f"{name}.sqlite"))
+        projector = Projector(engine)
+        if name == "one":
+            projector.catch_up(trade_frames())
+        else:
+            for published in trade_frames():
+                projector.catch_up([published])
+        dumps.append(dump(engine))
+        engine.dispose()
+
+    assert dumps[0] == dumps[1]
+
+
+def test_projector__run__writes_what_is_published_and_wakes_who_waits(database: Engine) -> None:
+    async def live() -> int:
+        projector = Projector(database)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(projector.run())
+            for published, events in trade_frames():
+                projector.publish(published, events)
+            await asyncio.wait_for(projector.wait_for(4), 5)
+            projector.stop()
+        return projector.projected_sequence
+
+    assert asyncio.run(live()) == 4
+    assert ReadModel(database).read_projected_sequence() == 4
+
+
+def test_rejected_order__then_accepted__row_is_the_accepted_one(database: Engine) -> None:
+    rejection = OrderRejected(
+        order_id=MAKER_ORDER,
+        account=MAKER,
+        market=1,
+        reason="INSUFFICIENT_MARGIN",
+        required="",
+        found="",
+        action="",
+        client_id="",
+    )
+    projector = Projector(database)
+    projector.catch_up([(frame(1, place(MAKER_ORDER, MAKER)), [rejection])])
+    first = ReadModel(database).get_order(MAKER_ORDER)
+    resting = accepted(MAKER_ORDER, MAKER, is_buy=False, filled_lots=0, resting_lots=100)
+
+    projector.catch_up([(frame(2, place(MAKER_ORDER, MAKER)), [resting])])
+    projector.catch_up([(frame(3, place(MAKER_ORDER, MAKER)), [rejection])])
+
+    second = ReadModel(database).get_order(MAKER_ORDER)
+    assert first is not None and (first.status, first.reason) == ("REJECTED", "INSUFFICIENT_MARGIN")
+    assert second is not None and (second.status, second.reason) == ("OPEN", None)
+
+
+def test_transfers__deposit_and_withdrawal__amounts_above_64_bits_exact_and_life_told(database: Engine) -> None:
+    quote = 2**63 + 12_345
+    withdrawal_id, refused_id = b"\x0a" * 32, b"\x0b" * 32
+    request = RequestWithdrawal(
+        withdrawal_id=withdrawal_id, account=MAKER, quote=7, recipient=RECIPIENT, expiry_s=1, nonce=1, r=b"", vs=b""
+    )
+    frames: list[tuple[WrittenFrame, list[Event]]] = [
+        (
+            frame(
+                1,
+                CreditDeposit(
+                    direct_op=1, account=MAKER, quote=quote, sender=RECIPIENT, block=3, transaction=TRANSACTION
+                ),
+            ),
+            [
+                DepositCredited(
+                    direct_op=1, account=MAKER, quote=quote, collateral_quote=quote, block=3, transaction=TRANSACTION
+                )
+            ],
+        ),
+        (
+            frame(2, request),
+            [WithdrawalAccepted(withdrawal_id=withdrawal_id, sequence=1, account=MAKER, quote=7, recipient=RECIPIENT)],
+        ),
+        (
+            frame(3, request),
+            [
+                WithdrawalRejected(
+                    withdrawal_id=refused_id,
+                    account=MAKER,
+                    quote=8,
+                    reason="INSUFFICIENT_MARGIN",
+                    required="",
+                    found="",
+                    action="",
+                )
+            ],
+        ),
+        (frame(4), [sealed(fill_ids=(), codes=bytes(1), withdrawal_ids=(withdrawal_id,))]),
+        (
+            frame(5, ConfirmBatch(sequence=1, head=b"", codes=b"", block=12, transaction=TRANSACTION, gas_used=1)),
+            [BatchConfirmed(sequence=1, block=12, transaction=TRANSACTION, gas_used=1)],
+        ),
+    ]
+
+    async def live() -> list[str]:
+        projector, reads, seen = Projector(database), ReadModel(database), []
+        for published in frames[1:]:
+            projector.catch_up([frames[0], published])
+            found = reads.get_transfer("0x" + withdrawal_id.hex())
+            assert found is not None
+            seen.append(found.status)
+        await projector.record_final_block(12)
+        for step in (None, 11, 12):
+            if step is not None:
+                await projector.record_claim_paid(RECIPIENT, TRANSACTION, step)
+            found = reads.get_transfer("0x" + withdrawal_id.hex())
+            assert found is not None
+            seen.append(found.status)
+        return seen
+
+    projector = Projector(database)
+    projector.catch_up(frames[:1])
+    seen = asyncio.run(live())
+
+    transfers = ReadModel(database).read_transfers(account_bytes(MAKER), limit=10, before=None)
+    assert seen == ["accepted", "accepted", "sealed", "mined", "claimable", "claimable", "paid"]
+    assert [(transfer.kind, transfer.quote, transfer.status) for transfer in transfers] == [
+        ("withdrawal", 8, "rejected"),
+        ("withdrawal", 7, "paid"),
+        ("deposit", quote, "credited"),
+    ]
+
+
+def test_candles__prices_and_fills__open_at_previous_close_with_volume(database: Engine) -> None:
+    def prices(mark_ticks: int) -> PricesAdopted:
+        return PricesAdopted(prices=((1, mark_ticks, mark_ticks, mark_ticks, 2),))
+
+    frames: list[tuple[WrittenFrame, list[Event]]] = [
+        (frame(1, time_ms=600_000), [prices(100)]),
+        (frame(2, time_ms=1_200_000), [prices(90)]),
+        (frame(3, time_ms=1_799_000), [prices(120), fill(1, 40)]),
+        (frame(4, time_ms=2_400_000), [prices(110)]),
+    ]
+    Projector(database).catch_up(frames)
+
+    candles = ReadModel(database).read_candles(1, interval_s=600, from_s=1200, to_s=3000)
+
+    assert candles == [
+        Candle(time_s=1200, open_ticks=100, high_ticks=120, low_ticks=90, close_ticks=120, volume_lots=40),
+        Candle(time_s=2400, open_ticks=120, high_ticks=120, low_ticks=110, close_ticks=110, volume_lots=0),
+    ]
+
+
+def test_orders__open_and_newest_first__paged(database: Engine) -> None:
+    frames: list[tuple[WrittenFrame, list[Event]]] = []
+    for n in range(1, 6):
+        order_id = bytes([n]) * 32
+        frames.append(
+            (
+                frame(n, place(order_id, MAKER)),
+                [accepted(order_id, MAKER, is_buy=True, filled_lots=0, resting_lots=100)],
+            )
+        )
+    cancel = OrderCancelled(order_id=b"\x03" * 32, account=MAKER, market=1, remaining_lots=100, reason="USER")
+    frames.append((frame(6), [cancel]))
+    Projector(database).catch_up(frames)
+    reads = ReadModel(database)
+
+    page = reads.read_orders(account_bytes(MAKER), is_open=True, limit=3, before=None)
+    rest = reads.read_orders(account_bytes(MAKER), is_open=True, limit=3, before=page[-1].placed_sequence)
+
+    assert [order.placed_sequence for order in (*page, *rest)] == [5, 4, 2, 1]
+    with database.connect() as connection:
+        assert connection.execute(select(OrderRow.reason).where(OrderRow.status == "CANCELLED")).scalars().all() == [
+            "USER"
+        ]
