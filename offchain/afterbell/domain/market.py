@@ -13,11 +13,14 @@ from afterbell.domain.units import PPM, IndexE12, Ticks, mul_div_down
 from afterbell.domain.words import IndexWord, PriceWord, RulesWord, TotalsWord
 
 
-def is_fresh(price: PriceWord, max_age_s: int, matched_at_s: int) -> bool:
-    """Tell whether the prices may carry risk: both set, and the external one young enough (0 = no limit)."""
-    if price.mark_ticks == 0 or price.external_ticks == 0:
+def is_fresh(price: PriceWord, rules: RulesWord | None, matched_at_s: int) -> bool:
+    """Tell whether the prices may carry risk: rules given, both prices set, the external one young enough.
+
+    max_age_s 0 = no limit. A session without rules has no margin either, so it must never look fresh.
+    """
+    if rules is None or price.mark_ticks == 0 or price.external_ticks == 0:
         return False
-    return max_age_s == 0 or price.external_time_s + max_age_s >= matched_at_s
+    return rules.max_age_s == 0 or price.external_time_s + rules.max_age_s >= matched_at_s
 
 
 def compute_band(external_ticks: int, band_ppm: int) -> tuple[Ticks, Ticks]:
@@ -57,8 +60,7 @@ class MarketState:
 
     def is_fresh(self, matched_at_s: int) -> bool:
         """Tell whether risk may be taken at matched_at_s. A session without rules is never fresh."""
-        rules = self.rules_now
-        return rules is not None and is_fresh(self.price, rules.max_age_s, matched_at_s)
+        return is_fresh(self.price, self.rules_now, matched_at_s)
 
     def band(self) -> tuple[Ticks, Ticks] | None:
         """Return (lowest, highest) allowed price, or None when there is no external price or no rule."""

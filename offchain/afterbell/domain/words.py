@@ -1,7 +1,7 @@
 """Pack and unpack the storage words of the Clearinghouse, bit for bit.
 
 Bit 0 is the least significant. Signed lanes are two's complement. Every lane is range-checked when packed: a number
-that does not fit raises FieldOutOfRange, as the contract reverts. Must not: know a rule. Twin: contracts/modules/packing.vy.
+that does not fit raises FieldOutOfRange, as the contract reverts. Must not: know a rule. Twin: packing.vy.
 """
 
 from __future__ import annotations
