@@ -61,15 +61,17 @@ class RpcClient:
     def __init__(self, url: str, *, timeout_s: int = TIMEOUT_S) -> None:
         self.url = url
         try:
-            self._http = httpx.Client(timeout=timeout_s)
             self._parsed_url = httpx.URL(url)
         except (httpx.InvalidURL, TypeError) as error:
             raise RpcFailed(url, "an http or https address", str(error)) from error
         if self._parsed_url.scheme not in ("http", "https"):
             raise RpcFailed(url, "an http or https address", f"scheme {self._parsed_url.scheme!r}")
+        self._http = httpx.Client(timeout=timeout_s)
 
-    def close(self) -> None:
-        """Close the connection."""
+    def __enter__(self) -> RpcClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._http.close()
 
     def call(self, method: str, *params: object) -> object:
