@@ -1,0 +1,316 @@
+"""Read, check and build the evidence of signed prices, and judge each report as PriceOracle does.
+
+One signature set covers the Merkle root of many markets' reports. A wrong or short set refuses the whole evidence
+(EvidenceRefused, the contract reverts); a report that fails a guard is ignored with a code. Must not: hold keys or
+fetch. Twin: contracts/SignedPriceSource.vy, contracts/PriceOracle.vy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from struct import Struct
+from struct import error as StructError
+from typing import Final
+
+from afterbell.domain.codes import ReportCode
+from afterbell.domain.digests import build_digest, hash_price_root
+from afterbell.domain.errors import EvidenceRefused, FieldOutOfRange
+from afterbell.domain.hashing import keccak
+from afterbell.domain.prices import AcceptedReport
+from afterbell.domain.session import MAX_SESSION
+from afterbell.domain.units import PPM, PRICE_SCALE, Ticks, div_down
+
+MAX_REPORT_AGE_S: Final = 60
+"""A report is refused when it was published longer than this before the match."""
+MAX_EXTERNAL_TICKS: Final = (1 << 40) - 1
+
+_HEAD: Final = Struct(">BIBB32s")
+_LEAF: Final = Struct(">BBQQ14x")
+_N_SIGNATURE_BYTES: Final = 64
+_N_HASH_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceReport:
+    """One market's price as publishers sign it: per share, USD x 1e8."""
+
+    market_id: int
+    session: int
+    price_e8: int
+    confidence_e8: int = 0
+
+    def pack(self) -> bytes:
+        """Return the leaf word: market u8 | session u8 | price u64 | confidence u64 | 14 zero bytes."""
+        try:
+            return _LEAF.pack(self.market_id, self.session, self.price_e8, self.confidence_e8)
+        except StructError as error:
+            raise FieldOutOfRange(f"report field ({error})", -1, 0, 0) from error
+
+    @classmethod
+    def unpack(cls, leaf_word: bytes) -> PriceReport:
+        """Read a leaf word."""
+        market_id, session, price_e8, confidence_e8 = _LEAF.unpack(leaf_word)
+        return cls(market_id=market_id, session=session, price_e8=price_e8, confidence_e8=confidence_e8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProvenReport:
+    """A report with the path from its leaf to the root. The leaf word is kept as sent: its hash covers every bit."""
+
+    leaf_word: bytes
+    proof: tuple[bytes, ...] = ()
+
+    @property
+    def report(self) -> PriceReport:
+        """Return what the leaf word says."""
+        return PriceReport.unpack(self.leaf_word)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """One set of signatures over one root, and the reports proven under it."""
+
+    publish_time_s: int
+    root: bytes
+    signatures: tuple[tuple[bytes, bytes], ...]
+    """(r, vs), by ascending signer address."""
+    reports: tuple[ProvenReport, ...]
+
+
+def hash_leaf(leaf_word: bytes, publish_time_s: int) -> bytes:
+    """Return keccak(keccak(leaf word ‖ publish_time u40)): hashed twice, so that no node can pass for a leaf."""
+    return keccak(keccak(leaf_word + publish_time_s.to_bytes(5, "big")))
+
+
+def hash_pair(left: bytes, right: bytes) -> bytes:
+    """Return the parent of two nodes, smaller one first."""
+    return keccak(left + right) if left < right else keccak(right + left)
+
+
+def build_tree(leaves: Sequence[bytes]) -> list[list[bytes]]:
+    """Return the levels of the tree, leaves first, root last. A node without a partner moves up unchanged."""
+    if not leaves:
+        raise ValueError("a tree needs a leaf")
+    levels = [list(leaves)]
+    while len(levels[-1]) > 1:
+        level = levels[-1]
+        parents = [hash_pair(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
+        levels.append(parents + level[len(level) - len(level) % 2 :])
+    return levels
+
+
+def build_root(reports: Sequence[PriceReport], publish_time_s: int) -> bytes:
+    """Return the root a publisher signs for these reports."""
+    return build_tree([hash_leaf(report.pack(), publish_time_s) for report in reports])[-1][0]
+
+
+def build_proof(levels: Sequence[Sequence[bytes]], leaf_index: int) -> tuple[bytes, ...]:
+    """Return the siblings from a leaf to the root."""
+    proof = []
+    for level in levels[:-1]:
+        sibling = leaf_index ^ 1
+        if sibling < len(level):
+            proof.append(level[sibling])
+        leaf_index >>= 1
+    return tuple(proof)
+
+
+def build_proven_reports(reports: Sequence[PriceReport], publish_time_s: int) -> tuple[bytes, tuple[ProvenReport, ...]]:
+    """Return (root, every report with its proof)."""
+    levels = build_tree([hash_leaf(report.pack(), publish_time_s) for report in reports])
+    return levels[-1][0], tuple(
+        ProvenReport(leaf_word=report.pack(), proof=build_proof(levels, index)) for index, report in enumerate(reports)
+    )
+
+
+def compute_root_of(leaf: bytes, proof: Sequence[bytes]) -> bytes:
+    """Return the root that a leaf and its proof lead to."""
+    node = leaf
+    for sibling in proof:
+        node = hash_pair(node, sibling)
+    return node
+
+
+def encode_evidence(evidence: Evidence) -> bytes:
+    """Return the bytes that a batch carries. No padding."""
+    parts = [
+        _HEAD.pack(
+            evidence.publish_time_s >> 32,
+            evidence.publish_time_s & 0xFFFFFFFF,
+            len(evidence.signatures),
+            len(evidence.reports),
+            evidence.root,
+        )
+    ]
+    parts += [r + vs for r, vs in evidence.signatures]
+    for proven in evidence.reports:
+        parts.append(proven.leaf_word + bytes([len(proven.proof)]) + b"".join(proven.proof))
+    return b"".join(parts)
+
+
+def decode_evidence(evidence: bytes) -> Evidence:
+    """Read evidence. Raises: EvidenceRefused `source: length` unless it ends exactly at the last byte."""
+    try:
+        high, low, n_signatures, n_reports, root = _HEAD.unpack_from(evidence)
+    except StructError as error:
+        raise EvidenceRefused("source: length") from error
+    at = _HEAD.size
+
+    def take(n_bytes: int) -> bytes:
+        nonlocal at
+        if at + n_bytes > len(evidence):
+            raise EvidenceRefused("source: length")
+        at += n_bytes
+        return evidence[at - n_bytes : at]
+
+    signatures = tuple((take(_N_HASH_BYTES), take(_N_HASH_BYTES)) for _ in range(n_signatures))
+    reports = tuple(
+        ProvenReport(
+            leaf_word=take(_N_HASH_BYTES), proof=tuple(take(_N_HASH_BYTES) for _ in range(take(1)[0]))
+        )
+        for _ in range(n_reports)
+    )
+    if at != len(evidence):
+        raise EvidenceRefused("source: length")
+    return Evidence(publish_time_s=high << 32 | low, root=root, signatures=signatures, reports=reports)
+
+
+def verify_evidence(
+    evidence: Evidence,
+    *,
+    publishers: frozenset[bytes],
+    threshold: int,
+    domain_separator: bytes,
+    recover: Callable[[bytes, bytes, bytes], bytes | None],
+) -> None:
+    """Check signatures and proofs. Raises: EvidenceRefused with the contract's revert string.
+
+    At least `threshold` signatures, every one by a publisher, signers strictly ascending so that none counts twice.
+    """
+    if len(evidence.signatures) < threshold:
+        raise EvidenceRefused("source: threshold")
+    digest = build_digest(domain_separator, hash_price_root(evidence.root, evidence.publish_time_s))
+    previous = b""
+    for r, vs in evidence.signatures:
+        signer = recover(digest, r, vs)
+        if signer is None:
+            raise EvidenceRefused("source: signature")
+        if signer <= previous:
+            raise EvidenceRefused("source: signer order")
+        if signer not in publishers:
+            raise EvidenceRefused("source: not publisher")
+        previous = signer
+    for proven in evidence.reports:
+        if compute_root_of(hash_leaf(proven.leaf_word, evidence.publish_time_s), proven.proof) != evidence.root:
+            raise EvidenceRefused("source: proof")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OracleMarket:
+    """How PriceOracle reads one market: shares per unit as num / den, ticks per USD, tolerated confidence."""
+
+    multiplier_num: int = 1
+    multiplier_den: int = 1
+    ticks_per_usd: int
+    max_confidence_ppm: int
+
+
+def compute_external_ticks(price_e8: int, market: OracleMarket) -> Ticks:
+    """Return the price of one unit in ticks.
+
+    Formula: price_e8 x num x ticks_per_usd // (den x 1e8). Rounding: down.
+    """
+    return Ticks(
+        div_down(price_e8 * market.multiplier_num * market.ticks_per_usd, market.multiplier_den * PRICE_SCALE)
+    )
+
+
+def judge_report(
+    report: PriceReport, *, publish_time_s: int, last_time_s: int, market: OracleMarket | None, matched_at_s: int
+) -> ReportCode:
+    """Return why a report is ignored, or ACCEPTED; the first guard that fails wins.
+
+    `last_time_s` is the publish time of the market's last accepted report, 0 if there is none.
+    """
+    if market is None:
+        return ReportCode.UNKNOWN_MARKET
+    if report.price_e8 == 0:
+        return ReportCode.NOT_POSITIVE
+    if publish_time_s > matched_at_s:
+        return ReportCode.FUTURE
+    if publish_time_s <= last_time_s:
+        return ReportCode.NOT_NEWER
+    if matched_at_s - publish_time_s > MAX_REPORT_AGE_S:
+        return ReportCode.TOO_OLD
+    if report.confidence_e8 * PPM > report.price_e8 * market.max_confidence_ppm:
+        return ReportCode.CONFIDENCE
+    if report.session > MAX_SESSION:
+        return ReportCode.UNKNOWN_SESSION
+    if not 0 < compute_external_ticks(report.price_e8, market) <= MAX_EXTERNAL_TICKS:
+        return ReportCode.OUT_OF_RANGE
+    return ReportCode.ACCEPTED
+
+
+@dataclass(slots=True, kw_only=True)
+class OracleState:
+    """What PriceOracle and SignedPriceSource keep."""
+
+    markets: dict[int, OracleMarket] = field(default_factory=dict)
+    last_times_s: dict[int, int] = field(default_factory=dict)
+    publishers: frozenset[bytes] = frozenset()
+    threshold: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportVerdict:
+    """What became of one report."""
+
+    report: PriceReport
+    code: ReportCode
+
+
+def accept_reports(
+    state: OracleState,
+    evidence: bytes,
+    matched_at_s: int,
+    *,
+    domain_separator: bytes,
+    recover: Callable[[bytes, bytes, bytes], bytes | None],
+) -> tuple[tuple[AcceptedReport, ...], tuple[ReportVerdict, ...]]:
+    """Verify evidence, keep what passes, return (accepted reports, verdict on every report).
+
+    Raises: EvidenceRefused, state unchanged.
+    """
+    decoded = decode_evidence(evidence)
+    verify_evidence(
+        decoded,
+        publishers=state.publishers,
+        threshold=state.threshold,
+        domain_separator=domain_separator,
+        recover=recover,
+    )
+    accepted: list[AcceptedReport] = []
+    verdicts: list[ReportVerdict] = []
+    for proven in decoded.reports:
+        report = proven.report
+        market = state.markets.get(report.market_id)
+        code = judge_report(
+            report,
+            publish_time_s=decoded.publish_time_s,
+            last_time_s=state.last_times_s.get(report.market_id, 0),
+            market=market,
+            matched_at_s=matched_at_s,
+        )
+        verdicts.append(ReportVerdict(report=report, code=code))
+        if code is ReportCode.ACCEPTED and market is not None:
+            state.last_times_s[report.market_id] = decoded.publish_time_s
+            accepted.append(
+                AcceptedReport(
+                    market_id=report.market_id,
+                    external_ticks=compute_external_ticks(report.price_e8, market),
+                    external_time_s=decoded.publish_time_s,
+                    session=report.session,
+                )
+            )
+    return tuple(accepted), tuple(verdicts)
