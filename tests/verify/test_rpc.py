@@ -96,6 +96,7 @@ def build_log(**changes: object) -> dict[str, object]:
 def test_logs__of_another_address__are_refused() -> None:
     with (
         serve_json_rpc(lambda _: answer_with([build_log(address="0x" + "bb" * 20)])) as url,
+        RpcClient(url) as client,
         pytest.raises(RpcFailed, match="logs of the addresses and blocks"),
     ):
         client.logs([b"\xaa" * 20], [], 5, 5)
@@ -104,6 +105,7 @@ def test_logs__of_another_address__are_refused() -> None:
 def test_logs__of_another_block__are_refused() -> None:
     with (
         serve_json_rpc(lambda _: answer_with([build_log(blockNumber="0x6")])) as url,
+        RpcClient(url) as client,
         pytest.raises(RpcFailed, match="in block 6"),
     ):
         client.logs([b"\xaa" * 20], [], 5, 5)
@@ -112,6 +114,7 @@ def test_logs__of_another_block__are_refused() -> None:
 def test_logs__removed_by_a_reorg__are_refused() -> None:
     with (
         serve_json_rpc(lambda _: answer_with([build_log(removed=True)])) as url,
+        RpcClient(url) as client,
         pytest.raises(RpcFailed, match="reorganising"),
     ):
         client.logs([b"\xaa" * 20], [], 5, 5)
