@@ -102,7 +102,11 @@ class Follower:
                 self._last_direct_op = event.direct_op
                 self._next_block = max(self._next_block, event.block)
             elif isinstance(event, BatchConfirmed):
-                self._unfinal.append(_Mined(sequence=event.sequence, block=event.block, transaction=event.transaction))
+                self._unfinal.append(
+                    _Mined(
+                        sequence=event.sequence, frame=frame.sequence, block=event.block, transaction=event.transaction
+                    )
+                )
 
     # --------------------------------------------------------------- queries
 

@@ -20,6 +20,7 @@ BATCH_SETTLED_TOPIC: Final = keccak(
     b"BatchSettled(uint64,bytes32,bytes32,bytes32,uint64,uint64,uint256,uint256,uint256)"
 )
 BATCH_FAILURES_TOPIC: Final = keccak(b"BatchFailures(uint64,bytes)")
+DEPOSITED_TOPIC: Final = keccak(b"CollateralDeposited(uint256,uint64,address,uint256)")
 _N_BATCH_SETTLED_WORDS: Final = 8
 
 
@@ -35,6 +36,11 @@ class SettledBatch:
     n_failures: int
     failure_codes: bytes
     """One byte per operation, order and fill; empty if nothing failed."""
+
+
+def build_view_calldata(signature: bytes, *arguments: int) -> bytes:
+    """Encode a call of a view whose arguments are all uint256."""
+    return keccak(signature)[:4] + b"".join(argument.to_bytes(_WORD, "big") for argument in arguments)
 
 
 def build_settle_calldata(previous_head: bytes, payload: bytes) -> bytes:

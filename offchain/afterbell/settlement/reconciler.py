@@ -1,0 +1,228 @@
+"""Compare the words on chain with the engine's mirror; a difference is a fault that names the account and both words.
+
+The mirror is what the contract will hold after the last sealed batch, so a comparison is possible whenever that batch
+is mined; what earlier batches touched waits for it. Deposits run beside batches: those that only one side has seen yet
+are read from the chain's log and set off. Must not: correct anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+from typing import Final
+
+import structlog
+
+from afterbell.domain.batch import decode
+from afterbell.domain.chain_state import ChainState
+from afterbell.domain.errors import Faulted
+from afterbell.domain.events import BatchSealed
+from afterbell.domain.ids import OPERATION_LANE, account_hex, account_key, lane_key, position_key
+from afterbell.domain.words import (
+    AccountWord,
+    BatchWord,
+    IndexWord,
+    LaneWord,
+    PositionWord,
+    PriceWord,
+    TotalsWord,
+    read_unsigned,
+)
+from afterbell.ports import Chain, ChainUnavailable
+from afterbell.settlement.calldata import DEPOSITED_TOPIC, build_view_calldata
+
+_log = structlog.get_logger(__name__)
+
+_MAX_CALLS_PER_REQUEST: Final = 400
+_N_RECENT_BLOCKS: Final = 1_000
+_Word = AccountWord | PositionWord | LaneWord | PriceWord | IndexWord | TotalsWord | BatchWord
+
+
+class StateDiverged(Faulted):
+    """Chain and engine hold different words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class _Place:
+    """One word: a kind, an account (0 for markets), and a market or lane."""
+
+    kind: str
+    account: int = 0
+    number: int = 0
+
+
+_SIGNATURES: Final = {
+    "account": b"account_word(uint256)",
+    "position": b"position_word(uint256,uint256)",
+    "lane": b"lane_word(uint256,uint256)",
+    "price": b"price_word(uint256)",
+    "index": b"index_word(uint256)",
+    "totals": b"totals_word(uint256)",
+    "batch": b"batch_word()",
+}
+_LAYOUTS: Final[dict[str, type[_Word]]] = {
+    "account": AccountWord,
+    "position": PositionWord,
+    "lane": LaneWord,
+    "price": PriceWord,
+    "index": IndexWord,
+    "totals": TotalsWord,
+    "batch": BatchWord,
+}
+_BATCH: Final = _Place(kind="batch")
+
+
+class Reconciler:
+    """Check mined batches (settler's ResultChecker), or everything at once."""
+
+    def __init__(
+        self, *, chain: Chain, clearinghouse: bytes, genesis_block: int, mirror: Callable[[], ChainState]
+    ) -> None:
+        self._chain = chain
+        self._clearinghouse = clearinghouse
+        self._genesis_block = genesis_block
+        self._mirror = mirror
+        self._touched: set[_Place] = set()
+
+    async def check_batch(self, batch: BatchSealed, block: int) -> None:
+        """Compare every word the batch may have touched. Raises: StateDiverged, ChainUnavailable."""
+        self._touched |= _list_touched(batch.payload)
+        mirror = self._mirror()
+        if mirror.batch.sequence != batch.sequence:
+            return  # the engine has sealed more since; the next batch is compared together with this one
+        await self._compare(sorted(self._touched), mirror, block)
+        self._touched.clear()
+
+    async def check_all(self) -> int:
+        """Compare every word of the mirror at the latest block; return how many.
+
+        The caller makes sure that no batch is under way. Raises: StateDiverged, ChainUnavailable.
+        """
+        mirror = self._mirror()
+        places = {_Place(kind="account", account=key >> 16) for key in mirror.accounts}
+        places |= {_Place(kind="position", account=key >> 16, number=key & 0xFFFF) for key in mirror.positions}
+        places |= {_Place(kind="lane", account=key >> 16, number=(key & 0xFFFF) << 1) for key in mirror.lanes}
+        places |= _list_market_places(mirror.prices)
+        places.add(_BATCH)
+        await self._compare(sorted(places), mirror, (await self._chain.get_block()).number)
+        return len(places)
+
+    async def _compare(self, places: list[_Place], mirror: ChainState, block: int) -> None:
+        # Before the first await: the mirror moves on meanwhile.
+        expected = {place: _read_mirror(mirror, place) for place in places}
+        direct_op, head, sequence = mirror.direct_op, mirror.head, mirror.batch.sequence
+        operator_word, mined_head = await self._chain.call_many(
+            [
+                (self._clearinghouse, build_view_calldata(b"operator_word()")),
+                (self._clearinghouse, build_view_calldata(b"head()")),
+            ],
+            block,
+        )
+        if mined_head != head:
+            raise StateDiverged(
+                f"after batch {sequence} the head is 0x{mined_head.hex()} on chain and 0x{head.hex()} in the engine"
+            )
+        mined_direct_op = read_unsigned(int.from_bytes(operator_word, "big"), 40, 160)
+        offsets = await self._list_deposits_between(direct_op, mined_direct_op, block)
+        for start in range(0, len(places), _MAX_CALLS_PER_REQUEST):
+            part = places[start : start + _MAX_CALLS_PER_REQUEST]
+            words = await self._chain.call_many(
+                [(self._clearinghouse, _build_calldata(place)) for place in part], block
+            )
+            for place, found in zip(part, words, strict=True):
+                _must_agree(place, expected[place], int.from_bytes(found, "big"), offsets, block)
+
+    async def _list_deposits_between(self, ours: int, theirs: int, block: int) -> dict[int, int]:
+        """Return account -> quote the chain has at `block` and the engine lacks (negative: the other way round)."""
+        if ours == theirs:
+            return {}
+        wanted = range(min(ours, theirs) + 1, max(ours, theirs) + 1)
+        topics = [[DEPOSITED_TOPIC], [], [number.to_bytes(32, "big") for number in wanted]]
+        last = (await self._chain.get_block()).number
+        for first in (max(self._genesis_block, block - _N_RECENT_BLOCKS), self._genesis_block):
+            logs = await self._chain.get_logs([self._clearinghouse], topics, first, last)
+            if len(logs) == len(wanted):
+                break
+        else:
+            raise ChainUnavailable(f"the chain counts deposits {wanted.start} to {wanted.stop - 1}, logs are missing")
+        offsets: dict[int, int] = {}
+        for log in logs:
+            account, quote = int.from_bytes(log.topics[1], "big"), int.from_bytes(log.payload[32:64], "big")
+            offsets[account] = offsets.get(account, 0) + (quote if theirs > ours else -quote)
+        return offsets
+
+
+def _list_touched(payload: bytes) -> set[_Place]:
+    """Return every word a batch may write."""
+    batch = decode(payload)
+    places = {_BATCH} | _list_market_places(row.market_id for row in batch.rows)
+    for account in batch.accounts:
+        places.add(_Place(kind="account", account=account.account_id))
+        for order in account.orders:
+            places.add(_Place(kind="position", account=account.account_id, number=order.market_id))
+            places.add(_Place(kind="lane", account=account.account_id, number=order.lane & ~1))
+            places |= _list_market_places([order.market_id])
+    for operation in batch.operations:
+        account_id = batch.accounts[operation.account_index].account_id
+        places.add(_Place(kind="lane", account=account_id, number=OPERATION_LANE & ~1))
+    return places
+
+
+def _list_market_places(markets: Iterable[int]) -> set[_Place]:
+    return {_Place(kind=kind, number=market) for market in markets for kind in ("price", "index", "totals")}
+
+
+def _read_mirror(mirror: ChainState, place: _Place) -> int:
+    match place.kind:
+        case "account":
+            return mirror.accounts.get(account_key(place.account), 0)
+        case "position":
+            return mirror.positions.get(position_key(place.account, place.number), 0)
+        case "lane":
+            return mirror.lanes.get(lane_key(place.account, place.number), 0)
+        case "price":
+            return mirror.prices.get(place.number, 0)
+        case "index":
+            return mirror.indices.get(place.number, 0)
+        case "totals":
+            return mirror.totals.get(place.number, 0)
+        case _:
+            return mirror.batch_word
+
+
+def _build_calldata(place: _Place) -> bytes:
+    signature = _SIGNATURES[place.kind]
+    if place.kind == "batch":
+        return build_view_calldata(signature)
+    if place.kind in ("position", "lane"):
+        return build_view_calldata(signature, place.account, place.number)
+    return build_view_calldata(signature, place.account or place.number)
+
+
+def _must_agree(place: _Place, expected: int, found: int, offsets: dict[int, int], block: int) -> None:
+    """Compare one word, deposits under way set off, open markets as a set. Raises: StateDiverged."""
+    if expected == found and not offsets:
+        return
+    layout = _LAYOUTS[place.kind]
+    ours, theirs = layout.unpack(expected), layout.unpack(found)
+    if isinstance(ours, AccountWord) and isinstance(theirs, AccountWord):
+        ours = replace(
+            ours,
+            collateral_quote=ours.collateral_quote + offsets.get(place.account, 0),
+            open_markets=tuple(sorted(ours.open_markets)),
+        )
+        theirs = replace(theirs, open_markets=tuple(sorted(theirs.open_markets)))
+    elif isinstance(ours, BatchWord):
+        ours = replace(ours, collateral_quote=ours.collateral_quote + sum(offsets.values()))
+    if ours == theirs:
+        return
+    left, right = asdict(ours), asdict(theirs)
+    differences = ", ".join(
+        f"{name} {left[name]} expected, {right[name]} found" for name in left if left[name] != right[name]
+    )
+    where = account_hex(place.account) if place.account else ""
+    raise StateDiverged(
+        f"{place.kind} {where} {place.number or ''} differs at block {block}: {differences}; trading stops".replace(
+            "  ", " "
+        )
+    )
