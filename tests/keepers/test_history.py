@@ -192,9 +192,7 @@ def test_compute_split__whole_ratio__is_recognised(n_new: int, n_old: int) -> No
 
     split = compute_split(close_e8, open_e8, date(2020, 8, 31))
 
-    assert split == Split(
-        day=date(2020, 8, 31), n_new=n_new, n_old=n_old, previous_close_e8=close_e8, open_e8=open_e8
-    )
+    assert split == Split(day=date(2020, 8, 31), n_new=n_new, n_old=n_old, previous_close_e8=close_e8, open_e8=open_e8)
 
 
 @given(st.integers(65, 135))
@@ -246,9 +244,7 @@ def test_path__open_extremes_close__are_hit_exactly_on_the_default_step(bar: Dai
 
 
 def test_path__two_hundred_days__order_of_the_extremes_varies(bundled: dict[str, MarketBars]) -> None:
-    low_first = [
-        build_knots(bar, "seed", "AAPL")[1][1] == bar.low_e8 for bar in bundled["AAPL"].bars[:200]
-    ]
+    low_first = [build_knots(bar, "seed", "AAPL")[1][1] == bar.low_e8 for bar in bundled["AAPL"].bars[:200]]
 
     assert 60 < sum(low_first) < 140
 
@@ -352,9 +348,7 @@ def test_observe__closed_time__shows_the_last_close(history: PriceHistory) -> No
 def test_observe__day_without_a_bar__is_closed_at_the_last_close() -> None:
     def bar(day: int) -> DailyBar:
         price_e8 = day * USD
-        return DailyBar(
-            day=date(2005, 3, day), open_e8=price_e8, high_e8=price_e8, low_e8=price_e8, close_e8=price_e8
-        )
+        return DailyBar(day=date(2005, 3, day), open_e8=price_e8, high_e8=price_e8, low_e8=price_e8, close_e8=price_e8)
 
     whole = MarketBars(symbol="IBM", bars=tuple(bar(n) for n in (1, 2, 3)), is_synthetic=False, source="test")
     holed = MarketBars(symbol="TSLA", bars=(bar(2),), is_synthetic=False, source="test")
@@ -382,12 +376,16 @@ def test_synthetic__same_seed__same_bars_whatever_the_start(bundled: dict[str, M
     late = build_history(SYMBOLS, bundled, start=date(2010, 3, 1)).markets["TSLA"].bars
 
     assert early == late
-    assert build_synthetic_bars("TSLA", [date(2005, 3, 1)], "a") != build_synthetic_bars("TSLA", [date(2005, 3, 1)], "b")
+    assert build_synthetic_bars("TSLA", [date(2005, 3, 1)], "a") != build_synthetic_bars(
+        "TSLA", [date(2005, 3, 1)], "b"
+    )
 
 
 def test_settings__supplied_file__is_copied_and_decides_the_start(tmp_path: Path) -> None:
     source = tmp_path / "mine.csv"
-    source.write_text("Date,Open,High,Low,Close\n2010-06-29,19.0,25.0,17.54,23.89\n2010-06-30,25.79,30.42,23.30,23.83\n")
+    source.write_text(
+        "Date,Open,High,Low,Close\n2010-06-29,19.0,25.0,17.54,23.89\n2010-06-30,25.79,30.42,23.30,23.83\n"
+    )
     written = write_replay_settings(tmp_path, SYMBOLS, files={"TSLA": source})
     source.unlink()
 

@@ -77,7 +77,9 @@ def parse_bars(text: str, symbol: str, *, source: str) -> tuple[DailyBar, ...]:
     columns: dict[str, int] = {name: header.index(name) for name in ("date", *_PRICE_COLUMNS) if name in header}
     missing = [name for name in ("date", *_PRICE_COLUMNS) if name not in columns]
     if missing:
-        raise BadHistory(f"{source} line 1: required columns date, open, high, low, close; missing {', '.join(missing)}")
+        raise BadHistory(
+            f"{source} line 1: required columns date, open, high, low, close; missing {', '.join(missing)}"
+        )
     ticker_column = header.index("ticker") if "ticker" in header else None
     bars: list[DailyBar] = []
     for row in rows:

@@ -23,7 +23,8 @@ HALVING_TOLERANCE_PPM: Final = 30_000
 """The same for 2:1 and 1:2, where a genuine gap is thinkable.
 
 2:1 splits in the bundled data open 0.25 % (AAPL 2000-06-21), 0.42 % (AAPL 2005-02-28) and 1.95 % (MSFT 2003-02-18)
-from a half. The genuine -47.3 % gap of AAPL on 2000-09-29 lies 5.4 % away: 3 % tells them apart with room on both sides.
+from a half. The genuine -47.3 % gap of AAPL on 2000-09-29 lies 5.4 % away: 3 % tells them apart with room on both
+sides.
 """
 SPLIT_FACTORS: Final = (2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 25, 30, 40, 50, 100)
 
@@ -79,8 +80,8 @@ def validate_ascending(bars: Sequence[DailyBar]) -> None:
 def compute_split(previous_close_e8: int, open_e8: int, day: date) -> Split | None:
     """Return the split that a gap between two sessions looks like, or None for an ordinary (or merely terrible) gap.
 
-    Formula: |open - close| > 35 % of close, and open x k near close (k new for 1) or open near close x k (1 new for k), k one of
-    SPLIT_FACTORS, near = within 3 % for k = 2, else 8 %; compared by cross-multiplication.
+    Formula: |open - close| > 35 % of close, and open x k near close (k new for 1) or open near close x k (1 new for k),
+    k one of SPLIT_FACTORS, near = within 3 % for k = 2, else 8 %; compared by cross-multiplication.
     """
     if abs(open_e8 - previous_close_e8) * PPM <= SPLIT_MOVE_PPM * previous_close_e8:
         return None
@@ -111,7 +112,10 @@ def format_e8(price_e8: int) -> str:
 
 
 def parse_e8(text: str) -> int:
-    """Read a plain decimal into 1e-8 USD exactly. Raises: BadHistory on signs, exponents, or more than 8 decimals that matter."""
+    """Read a plain decimal into 1e-8 USD exactly.
+
+    Raises: BadHistory on signs, exponents, or more than 8 decimals that matter.
+    """
     whole, _, rest = text.strip().partition(".")
     digits = rest.rstrip("0")
     if not (whole.isascii() and whole.isdigit()) or (digits and not (digits.isascii() and digits.isdigit())):

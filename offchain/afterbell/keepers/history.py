@@ -74,7 +74,9 @@ class PriceHistory:
         self.step_s = step_s
         self.markets: Mapping[str, MarketBars] = {market.symbol: market for market in markets}
         self.days = tuple(
-            sorted({bar.day for market in markets if not market.is_synthetic for bar in market.bars if bar.day >= start})
+            sorted(
+                {bar.day for market in markets if not market.is_synthetic for bar in market.bars if bar.day >= start}
+            )
         )
         if not self.days:
             raise BadHistory(f"no real market has a bar on or after {start}: choose an earlier --start")
@@ -104,7 +106,8 @@ class PriceHistory:
     def compute_next_step_s(self, time_s: int) -> int | None:
         """Return the step after `time_s`, or None at the end of the data.
 
-        In session: the next multiple of `step_s` since the open, or the close. Closed: at most six hours on, or the next open.
+        In session: the next multiple of `step_s` since the open, or the close. Closed: at most six hours on, or the
+        next open.
         """
         if time_s < self.start_s:
             return self.start_s
@@ -127,7 +130,10 @@ class PriceHistory:
         return n_session + -(-closed_s // MAX_CLOSED_STEP_S)
 
     def observe(self, symbol: str, time_s: int) -> Observation | None:
-        """Return price and session of a market, or None before its first bar opens. Raises: KeyError for an unknown symbol."""
+        """Return price and session of a market, or None before its first bar opens.
+
+        Raises: KeyError for an unknown symbol.
+        """
         split = self._splits.get(symbol)
         if split is not None and time_s >= compute_midnight_s(split.day):
             return Observation(price_e8=split.previous_close_e8, session=Session.HALTED)

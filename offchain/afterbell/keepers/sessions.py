@@ -1,7 +1,7 @@
 """Sessions: when the New York stock market is open on a day that is known to be a trading day.
 
-This version knows REGULAR, 09:30 to 16:00 New York, and calls everything else CLOSED. Which days trade is what the price
-history says; half-days therefore run to 16:00 like others. Must not: read a clock.
+This version knows REGULAR, 09:30 to 16:00 New York, and calls everything else CLOSED. Which days trade is what the
+price history says; half-days therefore run to 16:00 like others. Must not: read a clock.
 """
 
 from __future__ import annotations

@@ -1,0 +1,308 @@
+"""What the venue answers, as values. Units are in the names: lots, ticks, quote (1e-6 USDC), seconds, milliseconds.
+
+Text quantities of the API arrive here as exact integers. Fields the SDK does not know yet are ignored, so an older
+client keeps working with a newer venue. Must not: talk to anything.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from afterbell.domain.units import QUOTE_PER_USDC
+
+
+class _Value(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all answers."""
+
+
+class Domain(_Value, frozen=True, kw_only=True):
+    """EIP-712 domain of everything an owner signs."""
+
+    name: str
+    version: str
+    chain_id: int
+    verifying_contract: str
+
+
+class Bounds(_Value, frozen=True, kw_only=True):
+    """What one batch and one account may hold."""
+
+    max_orders: int
+    max_fills: int
+    max_accounts: int
+    max_operations: int
+    max_open_markets: int
+    max_order_lifetime_s: int
+    settle_lag_s: int
+    max_seq_ahead_ms: int
+
+
+class Venue(_Value, frozen=True, kw_only=True):
+    """The instance a client talks to. `genesis_s`: the second from which seqs count milliseconds."""
+
+    name: str
+    chain_id: int
+    is_local_chain: bool
+    genesis_s: int
+    confirmations_blocks: int
+    addresses: dict[str, str]
+    domain: Domain
+    bounds: Bounds
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
+
+
+class ClockReading(_Value, frozen=True, kw_only=True):
+    """Venue time when the venue answered. mode: live or replay; speed: as the venue describes it."""
+
+    venue_time_ms: int
+    mode: str
+    speed: str
+    step_time_ms: int | None = None
+    next_step_ms: int | None = None
+
+
+class MarketRules(_Value, frozen=True, kw_only=True):
+    """Rules of the session now."""
+
+    initial_margin_ppm: int
+    maintenance_margin_ppm: int
+    band_ppm: int
+    max_age_s: int
+    open_interest_cap_lots: int
+    size_step_lots: int
+    price_step_ticks: int
+    min_notional_quote: int
+    max_fee_ppm: int
+    taker_fee_ppm: int
+    maker_fee_ppm: int
+    is_opening_allowed: bool
+
+
+class Market(_Value, frozen=True, kw_only=True):
+    """One market now. One lot x one tick is one quote unit; prices of 0 ticks are not set yet."""
+
+    market: int
+    symbol: str
+    epoch: int
+    lot_exponent: int
+    ticks_per_usd: int
+    session: str
+    mark_ticks: int
+    index_ticks: int
+    external_ticks: int
+    external_time_s: int
+    band_low_ticks: int | None
+    band_high_ticks: int | None
+    best_bid_ticks: int | None
+    best_ask_ticks: int | None
+    open_interest_lots: int
+    is_synthetic: bool
+    is_halted: bool
+    halt_reason: str
+    label: str = ""
+    rules: MarketRules | None = None
+
+    def to_lots(self, size: Decimal | int | str) -> int:
+        """Return a size in lots: an int is lots already, a Decimal or text is shares.
+
+        Raises: TypeError for a float; ValueError when the shares are no whole number of lots.
+        """
+        return _to_atoms(size, 10**self.lot_exponent, f"one lot of {self.symbol} is 1e-{self.lot_exponent} shares")
+
+    def to_ticks(self, price: Decimal | int | str) -> int:
+        """Return a price in ticks: an int is ticks already, a Decimal or text is USD.
+
+        Raises: TypeError for a float; ValueError when the price is no whole number of ticks.
+        """
+        return _to_atoms(price, self.ticks_per_usd, f"{self.symbol} has {self.ticks_per_usd} ticks to a USD")
+
+    def to_shares(self, size_lots: int) -> Decimal:
+        """Return lots as shares, exactly."""
+        return Decimal(size_lots).scaleb(-self.lot_exponent)
+
+    def to_usd(self, price_ticks: int) -> Decimal:
+        """Return ticks as USD, exactly: ticks_per_usd is a power of ten."""
+        return Decimal(price_ticks) / self.ticks_per_usd
+
+
+class Level(_Value, frozen=True, kw_only=True):
+    """All resting orders at one price."""
+
+    price_ticks: int
+    size_lots: int
+    n_orders: int
+
+
+class Book(_Value, frozen=True, kw_only=True):
+    """Aggregated book, best level first on both sides."""
+
+    symbol: str
+    market: int
+    sequence: int
+    bids: tuple[Level, ...]
+    asks: tuple[Level, ...]
+
+
+class Trade(_Value, frozen=True, kw_only=True):
+    """One public trade."""
+
+    fill_id: int
+    symbol: str
+    price_ticks: int
+    size_lots: int
+    taker_is_buy: bool
+    time_ms: int
+    sequence: int
+
+
+class Candle(_Value, frozen=True, kw_only=True):
+    """Mark price over an interval of venue time."""
+
+    time_s: int
+    open_ticks: int
+    high_ticks: int
+    low_ticks: int
+    close_ticks: int
+    volume_lots: int
+
+
+class Fill(_Value, frozen=True, kw_only=True):
+    """One fill from one account's side. status: matched, submitted, mined, final or rejected (then `code` says why)."""
+
+    fill_id: int
+    order_id: str
+    account: str
+    market: int
+    symbol: str
+    role: str
+    is_buy: bool
+    price_ticks: int
+    size_lots: int
+    notional_quote: int
+    fee_quote: int
+    time_ms: int
+    sequence: int
+    status: str
+    code: str | None = None
+    transaction: str | None = None
+    block: int | None = None
+
+
+class PlacedOrder(_Value, frozen=True, kw_only=True):
+    """One order and the life of each of its fills. status: OPEN, FILLED, CANCELLED or REJECTED."""
+
+    order_id: str
+    account: str
+    market: int
+    symbol: str
+    is_buy: bool
+    size_lots: int
+    limit_ticks: int
+    filled_lots: int
+    remaining_lots: int
+    status: str
+    nonce: int
+    time_in_force: str
+    reduce_only: bool
+    post_only: bool
+    expiry_s: int
+    max_fee_ppm: int
+    reason: str | None = None
+    client_id: str = ""
+    fills: tuple[Fill, ...] = ()
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether lots of it still rest on the book."""
+        return self.status == "OPEN"
+
+
+class Position(_Value, frozen=True, kw_only=True):
+    """One open position: size_lots > 0 is long."""
+
+    market: int
+    symbol: str
+    size_lots: int
+    entry_quote: int
+    entry_ticks: int
+    mark_ticks: int
+    notional_quote: int
+    unrealised_pnl_quote: int
+    pending_funding_quote: int
+    initial_margin_quote: int
+    maintenance_margin_quote: int
+    liquidation_ticks: int | None = None
+
+
+class AccountSnapshot(_Value, frozen=True, kw_only=True):
+    """Money of one account now, the batch still open included. free_quote is what a new order may use."""
+
+    account: str
+    owner: str
+    collateral_quote: int
+    equity_quote: int
+    unrealised_pnl_quote: int
+    initial_margin_quote: int
+    maintenance_margin_quote: int
+    order_margin_quote: int
+    free_quote: int
+    withdrawable_quote: int
+    min_seq_ms: int
+    next_operation_seq_ms: int
+    n_open_orders: int
+    is_known: bool = True
+    positions: tuple[Position, ...] = ()
+
+    @property
+    def collateral_usdc(self) -> Decimal:
+        """Return the collateral in USDC, exactly."""
+        return Decimal(self.collateral_quote) / QUOTE_PER_USDC
+
+
+class Transfer(_Value, frozen=True, kw_only=True):
+    """A deposit or a withdrawal and where it stands."""
+
+    transfer_id: str
+    account: str
+    kind: str
+    quote: int
+    status: str
+    counterparty: str
+    time_ms: int
+    sequence: int | None = None
+    transaction: str | None = None
+    block: int | None = None
+    paid_transaction: str | None = None
+    code: str | None = None
+
+
+class StreamMessage(_Value, frozen=True, kw_only=True):
+    """One message of a channel. kind: snapshot or delta; a delta follows the message numbered `previous_sequence`."""
+
+    channel: str
+    kind: str
+    sequence: int = 0
+    previous_sequence: int = 0
+    data: Any = None
+
+
+def to_quote(usdc: Decimal | int | str) -> int:
+    """Return an amount in quote units (1e-6 USDC): an int is quote units already, a Decimal or text is USDC.
+
+    Raises: TypeError for a float; ValueError below one quote unit.
+    """
+    return _to_atoms(usdc, QUOTE_PER_USDC, "one quote unit is 1e-6 USDC")
+
+
+def _to_atoms(number: Decimal | int | str, atoms: int, rule: str) -> int:
+    if isinstance(number, bool) or not isinstance(number, Decimal | int | str):
+        raise TypeError(f"give an int (atoms), a Decimal or text, found {type(number).__name__}: {rule}")
+    if isinstance(number, int):
+        return number
+    exact = Decimal(number) * atoms
+    if not exact.is_finite() or exact != exact.to_integral_value():
+        raise ValueError(f"{number} is not a whole number of atoms: {rule}")
+    return int(exact)
