@@ -1,0 +1,57 @@
+"""Settings of the exchange process: environment variables `AFTERBELL_…`, checked once, never changed.
+
+Everything about an instance (addresses, markets, genesis) comes from the manifest in the data directory, not from here.
+Must not: hold secrets; keys are files (adapters/keys.py).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ExchangeSettings(BaseSettings):
+    """What an operator may choose for one run; every field can be left alone."""
+
+    model_config = SettingsConfigDict(env_prefix="AFTERBELL_", frozen=True, extra="ignore")
+
+    data_dir: Path = Path("var")
+    rpc_url: str = Field(default="", description="Node to use instead of the one in the manifest.")
+    rpc_timeout_ms: int = Field(default=5_000, ge=50)
+    receipt_timeout_ms: int = Field(default=5_000, ge=50)
+    settle_gas_limit: int = Field(default=16_700_000, ge=1_000_000, lt=1 << 24)
+    max_batches_in_flight: int = Field(default=1, ge=1, le=64)
+    seal_interval_ms: int = Field(default=1_000, ge=10)
+    deposit_confirmations: int = Field(default=1, ge=1)
+    final_confirmations: int = Field(default=2, ge=1)
+    poll_ms: int = Field(default=100, ge=5)
+    stop_timeout_ms: int = Field(default=30_000, ge=100)
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65_535)
+    database_dsn: str = Field(default="", description="Read model; empty means readmodel.sqlite in the data directory.")
+    publisher_urls: tuple[str, ...] = Field(
+        default=(), description="Price publishers; empty means those of the manifest."
+    )
+    log_level: str = "INFO"
+
+    @property
+    def manifest_path(self) -> Path:
+        """Where the deployment is described."""
+        return self.data_dir / "manifest.json"
+
+    @property
+    def journal_path(self) -> Path:
+        """Where the commands are."""
+        return self.data_dir / "journal.log"
+
+    @property
+    def keys_dir(self) -> Path:
+        """Where the local private keys are, each readable by its owner alone."""
+        return self.data_dir / "keys"
+
+    @property
+    def log_path(self) -> Path:
+        """Where the exchange's log lines go."""
+        return self.data_dir / "logs" / "exchange.log"
