@@ -1,7 +1,7 @@
 """Read price history: the bundled file of real bars, a user's CSV, and the settings of a replay.
 
 A CSV has a header with Date, Open, High, Low, Close in any letter case and order, dates YYYY-MM-DD ascending, prices as
-plain decimals; other columns (Ticker, Volume, Adj Close, an index) are ignored, a Ticker column selects the symbol's rows.
+plain decimals; other columns (Volume, Adj Close, an index) are ignored, a Ticker column selects the symbol's rows.
 Prices become integers exactly. Every error names file and line. Must not: repair anything.
 """
 
@@ -13,7 +13,6 @@ import hashlib
 import importlib.util
 import io
 import json
-import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,7 +37,7 @@ _FILES_FOLDER: Final = "history"
 
 
 def read_bundled_bars(symbols: Iterable[str] = BUNDLED_SYMBOLS) -> dict[str, MarketBars]:
-    """Read the real bars that come with the package bokeh_sampledata, without importing it (it would pull in pandas)."""
+    """Read the real bars of the package bokeh_sampledata, without importing it: that would pull in pandas."""
     spec = importlib.util.find_spec("bokeh_sampledata")
     if spec is None or spec.origin is None:
         raise BadHistory("the package bokeh_sampledata is not installed: run `make install`")
@@ -158,7 +157,7 @@ def write_replay_settings(
     }
     temporary = data_dir / f".{_SETTINGS_FILE}.new"
     temporary.write_text(json.dumps(document, indent=2) + "\n")
-    os.replace(temporary, data_dir / _SETTINGS_FILE)
+    temporary.replace(data_dir / _SETTINGS_FILE)
     return history
 
 

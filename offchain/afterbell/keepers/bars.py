@@ -17,8 +17,11 @@ from afterbell.domain.units import PPM
 SPLIT_MOVE_PPM: Final = 350_000
 """A gap within 35 % of the previous close is never taken for a split; 3:2 and smaller therefore pass unseen."""
 SPLIT_TOLERANCE_PPM: Final = 80_000
-"""How far open / previous close may lie from k:1, k >= 3: a gap by such a factor is hardly ever anything else, and halting is
-the safe mistake. TSLA's 5:1 of 2020-08-31 opens 5.6 % off in bars that include extended hours."""
+"""How far open / previous close may lie from k:1 or 1:k, k >= 3.
+
+A gap by such a factor is hardly ever anything else, and halting is the safe mistake. TSLA's 5:1 of 2020-08-31 opens
+5.6 % off in bars that include extended hours.
+"""
 HALVING_TOLERANCE_PPM: Final = 30_000
 """The same for 2:1 and 1:2, where a genuine gap is thinkable.
 

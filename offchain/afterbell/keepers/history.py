@@ -1,4 +1,4 @@
-"""Price history of all markets as one timeline: what the price is at a second, which session, and which step comes next.
+"""Price history of all markets as one timeline: the price at a second, its session, and the step that comes next.
 
 Publishers read prices from it, the replay keeper reads steps from it; each process builds its own from the same files.
 Trading days are the days on which some real market has a bar; a market without a bar on such a day, before its first or
@@ -184,14 +184,14 @@ def build_history(
         raise BadHistory(f"--start must not be after the last bar, {last_start}; found {start}")
     # Made-up bars follow the real calendar from the first real day, so that a later start shows the same prices.
     days = sorted({bar.day for market in chosen for bar in market.bars})
-    for symbol in symbols:
-        if symbol not in real:
-            chosen.append(
-                MarketBars(
-                    symbol=symbol,
-                    bars=build_synthetic_bars(symbol, days, seed),
-                    is_synthetic=True,
-                    source="synthetic: made up from a seed, no real prices",
-                )
-            )
+    chosen += [
+        MarketBars(
+            symbol=symbol,
+            bars=build_synthetic_bars(symbol, days, seed),
+            is_synthetic=True,
+            source="synthetic: made up from a seed, no real prices",
+        )
+        for symbol in symbols
+        if symbol not in real
+    ]
     return PriceHistory(chosen, start=start, seed=seed, step_s=step_s)

@@ -109,9 +109,10 @@ class _Cancelled(msgspec.Struct, frozen=True):
 
 
 class AsyncClient:
-    """A client of one venue, for one account if it has a key. Use it from one event loop; share it between tasks freely.
+    """A client of one venue, for one account if it has a key.
 
-    Two processes with one key must trade on two subaccounts: lanes are handed out per process.
+    Use it from one event loop; share it between tasks freely. Two processes with one key must trade on two subaccounts:
+    lanes are handed out per process.
     """
 
     def __init__(
@@ -532,8 +533,9 @@ class AsyncClient:
     # Streams.
 
     def stream(self, *channels: str, reconnect: bool = True) -> AsyncIterator[StreamMessage]:
-        """Yield messages of channels: `book:AAPL`, `trades:AAPL`, `prices`, `batches`, `clock`, `account` (this one) or `account:0x…`.
+        """Yield messages of channels.
 
+        `book:AAPL`, `trades:AAPL`, `prices`, `batches`, `clock`, `account` (this one) or `account:0x…`.
         Each channel starts with a snapshot; after a lost connection or a missing message it starts again with one.
         Raises: ApiRejected for an unknown channel; ApiUnavailable when the connection ends and `reconnect` is off.
         """

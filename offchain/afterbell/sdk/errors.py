@@ -42,10 +42,15 @@ class ApiRejected(SdkError):
         http_status: int = 0,
     ) -> None:
         parts = [f"{code}: {message}" if message else code]
-        parts += [f"{name}: {text}" for name, text in (("required", required), ("found", found), ("do", action)) if
-        text] super().__init__("; ".join(parts)) self.code = code self.message = message self.required = required
-        self.found = found self.action = action self.details: Mapping[str, Any] = details or {} self.http_status =
-        http_status
+        named = (("required", required), ("found", found), ("do", action))
+        super().__init__("; ".join([*parts, *(f"{name}: {text}" for name, text in named if text)]))
+        self.code = code
+        self.message = message
+        self.required = required
+        self.found = found
+        self.action = action
+        self.details: Mapping[str, Any] = details or {}
+        self.http_status = http_status
 
 
 class InsufficientMargin(ApiRejected):
