@@ -8,11 +8,11 @@ ignored when read and zero when written. Must not: judge signatures, prices or m
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from enum import IntEnum, unique
 from itertools import pairwise
 from struct import Struct
-from struct import error as StructError
 from typing import Final
 
 from afterbell.domain.errors import FieldOutOfRange, MalformedBatch
@@ -40,6 +40,8 @@ MAX_ORDERS: Final = 112
 MAX_FILLS: Final = 208
 MAX_OPERATIONS: Final = 16
 MAX_ROWS: Final = MAX_MARKETS
+MAX_PAYLOAD_BYTES: Final = 16_384
+MAX_EVIDENCE_BYTES: Final = 4_096
 SETTLE_LAG_S: Final = 300
 
 N_WORD_BYTES: Final = 32
@@ -378,7 +380,7 @@ def encode(payload: Payload) -> bytes:
         for account in payload.accounts:
             parts.append(_ACCOUNT.pack(account.account_id.to_bytes(30, "big"), len(account.orders)))
             parts += map(_encode_order, account.orders)
-    except (StructError, OverflowError) as error:
+    except (struct.error, OverflowError) as error:
         raise FieldOutOfRange(f"batch field ({error})", -1, 0, 0) from error
     return b"".join(parts)
 
@@ -434,6 +436,7 @@ def decode(payload: bytes) -> Payload:
     Length is checked first, then bounds, then each table in its own order; a payload with one flaw gets the string of
     that flaw. State (sequence, head, clock, listed markets) is settlement.py's to check.
     """
+    _require(len(payload) <= MAX_PAYLOAD_BYTES, "batch: length")
     header = decode_header(payload)
     n_rows, n_operations, n_accounts, n_orders, n_fills, n_evidence = _HEADER.unpack_from(payload)[7:13]
     _require(
@@ -441,7 +444,8 @@ def decode(payload: bytes) -> Payload:
         and n_operations <= MAX_OPERATIONS
         and n_accounts <= MAX_ACCOUNTS
         and n_orders <= MAX_ORDERS
-        and n_fills <= MAX_FILLS,
+        and n_fills <= MAX_FILLS
+        and n_evidence <= MAX_EVIDENCE_BYTES,
         "batch: too many",
     )
     rows_at = N_HEADER_BYTES + _round_up_to_word(n_fills * N_FILL_BYTES)
@@ -508,7 +512,7 @@ def _decode_operations(section: bytes, *, n_accounts: int, n_fills: int) -> tupl
 
 def _decode_accounts(payload: bytes, at: int, *, n_accounts: int, n_orders: int) -> tuple[AccountRecord, ...]:
     accounts = []
-    previous_id = -1
+    previous_id = 0  # account zero has no owner who could sign: the contract reverts on it
     n_orders_read = 0
     for _ in range(n_accounts):
         _require(len(payload) >= at + N_ACCOUNT_BYTES, "batch: length")

@@ -7,10 +7,10 @@ fetch. Twin: contracts/SignedPriceSource.vy, contracts/PriceOracle.vy.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from struct import Struct
-from struct import error as StructError
 from typing import Final
 
 from afterbell.domain.codes import ReportCode
@@ -44,7 +44,7 @@ class PriceReport:
         """Return the leaf word: market u8 | session u8 | price u64 | confidence u64 | 14 zero bytes."""
         try:
             return _LEAF.pack(self.market_id, self.session, self.price_e8, self.confidence_e8)
-        except StructError as error:
+        except struct.error as error:
             raise FieldOutOfRange(f"report field ({error})", -1, 0, 0) from error
 
     @classmethod
@@ -153,7 +153,7 @@ def decode_evidence(evidence: bytes) -> Evidence:
     """Read evidence. Raises: EvidenceRefused `source: length` unless it ends exactly at the last byte."""
     try:
         high, low, n_signatures, n_reports, root = _HEAD.unpack_from(evidence)
-    except StructError as error:
+    except struct.error as error:
         raise EvidenceRefused("source: length") from error
     at = _HEAD.size
 
@@ -189,7 +189,7 @@ def verify_evidence(
     At least `threshold` signatures, every one by a publisher, signers strictly ascending so that none counts twice.
     """
     if len(evidence.signatures) < threshold:
-        raise EvidenceRefused("source: threshold")
+        raise EvidenceRefused("source: below threshold")
     digest = build_digest(domain_separator, hash_price_root(evidence.root, evidence.publish_time_s))
     previous = b""
     for r, vs in evidence.signatures:
@@ -199,7 +199,7 @@ def verify_evidence(
         if signer <= previous:
             raise EvidenceRefused("source: signer order")
         if signer not in publishers:
-            raise EvidenceRefused("source: not publisher")
+            raise EvidenceRefused("source: not a publisher")
         previous = signer
     for proven in evidence.reports:
         if compute_root_of(hash_leaf(proven.leaf_word, evidence.publish_time_s), proven.proof) != evidence.root:
