@@ -141,6 +141,8 @@ class Settler:
                     self._heads[0] = event.previous_head
                 self._last_sealed = event.sequence
                 self._changed.set()
+                if self._submitter is not None:  # not for what is replayed at start
+                    failpoints.reach("batch.sealed")
             elif isinstance(event, BatchConfirmed):
                 self._last_confirmed = max(self._last_confirmed, event.sequence)
                 self._forget_old()
@@ -151,6 +153,12 @@ class Settler:
     def n_unsettled(self) -> int:
         """Count batches sealed and not yet confirmed."""
         return self._last_sealed - self._last_confirmed
+
+    @property
+    def oldest_unsettled_s(self) -> int | None:
+        """Return when the oldest batch that is not confirmed was matched, None if all are."""
+        batch = self._batches.get(self._last_confirmed + 1)
+        return None if batch is None else batch.matched_at_s
 
     async def wait_until_settled(self) -> None:
         """Return when every batch sealed so far is mined, checked and confirmed."""
