@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, settings
 PROFILE: Final = os.environ.get("AFTERBELL_PROFILE", "ci")
 
 settings.register_profile("quick", max_examples=20, deadline=None)
-# Two cores shared by two workers: a deadline would measure the neighbour. The same examples every time, so that a change
-# and not the day decides; `deep` looks elsewhere.
+# Two cores shared by two workers: a deadline would measure the neighbour. The same examples every time, so that a
+# change and not the day decides; `deep` looks elsewhere.
 settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True, print_blob=True)
 settings.register_profile(
     "deep", max_examples=5_000, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
