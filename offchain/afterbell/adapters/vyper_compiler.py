@@ -1,0 +1,149 @@
+"""Compile contracts/ with the venv's Vyper and keep the result beside the checkout, keyed by what went in.
+
+Evm version and optimiser stand as pragmas in each source: sources and compiler version alone decide the bytes.
+Must not: deploy, or trust a file whose key it did not compute from the sources that are there now.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+from afterbell.adapters.project import find_project_root
+from afterbell.domain.errors import AfterbellError
+
+_FORMATS: Final = ("abi", "bytecode", "bytecode_runtime", "layout", "method_identifiers")
+_N_WORKERS: Final = 2
+_N_KEPT_BUILDS: Final = 4
+
+
+class CompilationFailed(AfterbellError):
+    """A contract does not compile; the message is the compiler's own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """One deployable contract."""
+
+    name: str
+    abi: list[dict[str, Any]]
+    creation_code: bytes
+    runtime_code: bytes
+    """Without immutables: what stands on chain has them appended."""
+    layout: Mapping[str, Any]
+    method_identifiers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifacts:
+    """All deployable contracts of one state of the sources."""
+
+    source_hash: str
+    compiler: str
+    contracts: Mapping[str, Artifact]
+
+    def __getitem__(self, name: str) -> Artifact:
+        return self.contracts[name]
+
+
+def find_compiler() -> str:
+    """Return the compiler's version."""
+    return f"vyper {version('vyper')}"
+
+
+def compile_contracts(*, is_forced: bool = False) -> Artifacts:
+    """Return every contract of contracts/ and contracts/mocks/, compiled now or earlier from the same sources.
+
+    is_forced: compile even if a result is kept. Raises: CompilationFailed, CheckoutMissing.
+    """
+    root = find_project_root()
+    contracts = root / "contracts"
+    source_hash = compute_source_hash(contracts)
+    builds = root / ".build" / "contracts"
+    folder = builds / source_hash[:16]
+    with _lock(builds):
+        if is_forced:
+            shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        sources = sorted([*contracts.glob("*.vy"), *(contracts / "mocks").glob("*.vy")])
+        with ThreadPoolExecutor(_N_WORKERS) as pool:
+            artifacts = list(pool.map(lambda source: _load_or_compile(source, contracts, folder), sources))
+        _drop_old_builds(builds, folder)
+    return Artifacts(
+        source_hash=source_hash,
+        compiler=find_compiler(),
+        contracts={artifact.name: artifact for artifact in artifacts},
+    )
+
+
+def compute_source_hash(contracts: Path) -> str:
+    """Return sha256 over compiler version and every source with its relative path; 64 digits."""
+    digest = hashlib.sha256(find_compiler().encode())
+    for path in sorted(path for kind in ("*.vy", "*.vyi") for path in contracts.rglob(kind)):
+        for part in (str(path.relative_to(contracts)).encode(), path.read_bytes()):
+            digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()
+
+
+def _load_or_compile(source: Path, contracts: Path, folder: Path) -> Artifact:
+    kept = folder / f"{source.stem}.json"
+    if not kept.exists():
+        partial = kept.with_suffix(".partial")
+        partial.write_text(json.dumps(_compile(source, contracts)))
+        partial.replace(kept)
+    read = json.loads(kept.read_text())
+    return Artifact(
+        name=source.stem,
+        abi=read["abi"],
+        creation_code=bytes.fromhex(read["bytecode"].removeprefix("0x")),
+        runtime_code=bytes.fromhex(read["bytecode_runtime"].removeprefix("0x")),
+        layout=read["layout"],
+        method_identifiers=read["method_identifiers"],
+    )
+
+
+def _compile(source: Path, contracts: Path) -> dict[str, Any]:
+    compiler = Path(sys.executable).with_name("vyper")
+    result = subprocess.run(
+        [str(compiler), "-f", ",".join(_FORMATS), "--path", str(contracts), str(source)],
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    if result.returncode != 0:
+        raise CompilationFailed(f"{source.name} must compile:\n{result.stderr.strip()}")
+    # One line a format, in the order asked for; the two codes are bare hexadecimal text.
+    lines = [line for line in result.stdout.splitlines() if line.strip()]
+    if len(lines) != len(_FORMATS):
+        raise CompilationFailed(f"{source.name}: {len(_FORMATS)} outputs are required, found {len(lines)}")
+    return {
+        name: line if name.startswith("bytecode") else json.loads(line)
+        for name, line in zip(_FORMATS, lines, strict=True)
+    }
+
+
+@contextmanager
+def _lock(builds: Path) -> Iterator[None]:
+    """Let one process compile at a time: the others find the result."""
+    builds.mkdir(parents=True, exist_ok=True)
+    with (builds / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _drop_old_builds(builds: Path, current: Path) -> None:
+    others = [path for path in builds.iterdir() if path.is_dir() and path != current]
+    for path in sorted(others, key=lambda path: path.stat().st_mtime_ns, reverse=True)[_N_KEPT_BUILDS - 1 :]:
+        shutil.rmtree(path, ignore_errors=True)
