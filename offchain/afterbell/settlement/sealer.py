@@ -1,7 +1,7 @@
 """Ask for a seal in a steady rhythm, so that no fill waits long for the chain.
 
-While the chain lags behind, batches are left to grow: one larger batch costs less than many small ones, and the sequencer
-cuts a full one by itself. Must not: decide what is in a batch.
+While the chain lags behind, batches are left to grow: one larger batch costs less than many small ones, and the
+sequencer cuts a full one by itself. Must not: decide what is in a batch.
 """
 
 from __future__ import annotations

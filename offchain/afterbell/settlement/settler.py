@@ -25,7 +25,6 @@ from afterbell.domain.commands import ConfirmBatch
 from afterbell.domain.errors import Faulted
 from afterbell.domain.events import BatchConfirmed, BatchSealed, Event
 from afterbell.domain.hashing import keccak
-from afterbell.domain.units import milliseconds_to_seconds
 from afterbell.domain.words import BatchWord
 from afterbell.ports import (
     CallReverted,
@@ -33,7 +32,6 @@ from afterbell.ports import (
     ChainLog,
     ChainTime,
     ChainUnavailable,
-    Clock,
     CommandSubmitter,
     Frame,
     Receipt,
@@ -104,14 +102,12 @@ class Settler:
         *,
         chain: Chain,
         sender: TransactionSender,
-        clock: Clock,
         settings: SettlerSettings,
         chain_time: ChainTime | None = None,
         recorder: SubmissionRecorder | None = None,
     ) -> None:
         self._chain = chain
         self._sender = sender
-        self._clock = clock
         self._settings = settings
         self._chain_time = chain_time
         self._recorder = recorder
@@ -240,10 +236,10 @@ class Settler:
         return _Submission(batch=batch, flight=flight)
 
     async def _set_block_time(self, batch: BatchSealed, chain_time: ChainTime) -> None:
-        """Let the next block carry venue time, so that the local chain follows replayed history."""
+        """Let the local chain follow replayed history: the batch's own time, not the clock's, which may be far ahead."""
         for _ in range(_MAX_CLOCK_TRIES):
             block = await self._chain.get_block()
-            time_s = max(block.time_s + 1, milliseconds_to_seconds(self._clock.now_ms()))
+            time_s = max(block.time_s + 1, batch.matched_at_s)
             self._must_be_young(batch, time_s)
             try:
                 await chain_time.set_next_block_time(time_s)
