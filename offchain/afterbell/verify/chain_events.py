@@ -133,6 +133,10 @@ def build_shapes(*signatures: str) -> dict[bytes, EventShape]:
     return {shape.topic: shape for shape in shapes}
 
 
+_GOVERNED: Final = (
+    "GovernorProposed(address indexed pending_governor)",
+    "GovernorChanged(address indexed governor)",
+)
 CLEARINGHOUSE: Final = build_shapes(
     "PositionChanged(uint256 indexed account, uint8 indexed market, uint256 change, uint256 position)",
     "BatchSettled(uint64 indexed sequence, bytes32 head, bytes32 payload_hash, bytes32 journal_hash, "
@@ -144,10 +148,33 @@ CLEARINGHOUSE: Final = build_shapes(
     "OrderCancelled(uint256 indexed account, uint64 nonce)",
     "AllCancelled(uint256 indexed account, uint64 min_seq)",
     "MarketRulesSet(uint8 indexed market, uint8 indexed session, uint256 rules)",
+    "SequencerSet(address indexed sequencer)",
 )
 VAULT: Final = build_shapes(
     "Deposited(address indexed sender, uint256 indexed account, uint256 quote)",
     "ClaimAdded(address indexed recipient, uint256 quote)",
     "ClaimPaid(address indexed recipient, uint256 quote)",
 )
+PRICE_ORACLE: Final = build_shapes(
+    "ReportAccepted(uint8 indexed market, uint256 external_ticks, uint256 publish_time_s, uint256 session)",
+    "ReportIgnored(uint256 indexed market, uint256 indexed code, uint256 price_e8, uint256 publish_time_s)",
+    "SourceSet(uint8 indexed source_id, address indexed source)",
+    "MarketPriced(uint8 indexed market, uint8 source_id, uint256 ticks_per_usd, uint256 max_confidence_ppm, "
+    "uint256 multiplier_num, uint256 multiplier_den)",
+    *_GOVERNED,
+)
+PRICE_SOURCE: Final = build_shapes(
+    *_GOVERNED,
+)
+MARKET_REGISTRY: Final = build_shapes(
+    *_GOVERNED,
+)
 TOKEN: Final = build_shapes("Transfer(address indexed sender, address indexed receiver, uint256 quote)")
+SHAPES: Final[Mapping[str, Mapping[bytes, EventShape]]] = {
+    "clearinghouse": CLEARINGHOUSE,
+    "vault": VAULT,
+    "price_oracle": PRICE_ORACLE,
+    "price_source": PRICE_SOURCE,
+    "market_registry": MARKET_REGISTRY,
+    "token": TOKEN,
+}

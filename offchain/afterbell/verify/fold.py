@@ -11,10 +11,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from afterbell.verify.chain_events import ChainEvent
 from afterbell.verify.findings import Finding, Findings
 from afterbell.verify.layout import POSITION, POSITION_CHANGE, read_lane
+
+FIRST_PRICE_WORD: Final = 1 << 208
+"""The price word of a market just listed: epoch 1, no price."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,6 +36,7 @@ class EventLedger:
     fees_quote: int = 0
     head: bytes = bytes(32)
     direct_op: int = 0
+    sequencer: bytes = b""
     deposited_quote: int = 0
     withdrawn_quote: int = 0
     vault_deposited_quote: int = 0
@@ -78,6 +83,10 @@ def fold_events(events: Sequence[ChainEvent], findings: Findings) -> EventLedger
             ledger.min_seq[event.number("account")] = event.number("min_seq")
         elif name == "PriceChanged":
             ledger.prices[event.number("market")] = event.number("price")
+        elif name == "SequencerSet":
+            ledger.sequencer = event.content("sequencer")
+        elif name == "MarketListed":
+            ledger.prices.setdefault(event.number("market"), FIRST_PRICE_WORD)
         elif name == "MarketRulesSet":
             ledger.rules[event.number("market"), event.number("session")] = event.number("rules")
         elif event.contract == "vault":
@@ -102,7 +111,7 @@ def _fold_position(ledger: EventLedger, event: ChainEvent, findings: Findings) -
                 sequence=ledger.sequence + 1,
                 field="size_lots before",
                 unit="lots",
-                expected=f"{after_lots - size_change_lots} (this event: a change of {size_change_lots} to {after_lots})",
+                expected=f"{after_lots - size_change_lots} (this event: {size_change_lots:+} to {after_lots})",
                 found=f"{before_lots} (events before it)",
                 note="an event of this position is missing or was altered",
             )

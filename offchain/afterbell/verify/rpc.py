@@ -29,6 +29,10 @@ class RpcFailed(Unavailable):
         self.found = found
 
 
+class RpcRefused(RpcFailed):
+    """The node answered a call with an error."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
     """One event log as the node returned it, in chain order (block, index)."""
@@ -50,6 +54,14 @@ class Transaction:
     block: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockHeader:
+    """What the auditor needs of a block."""
+
+    hash: bytes
+    time_s: int
+
+
 def hex_quantity(number: int) -> str:
     """Return the JSON-RPC spelling of a number."""
     return hex(number)
@@ -66,7 +78,9 @@ class RpcClient:
             raise RpcFailed(url, "an http or https address", str(error)) from error
         if self._parsed_url.scheme not in ("http", "https"):
             raise RpcFailed(url, "an http or https address", f"scheme {self._parsed_url.scheme!r}")
-        self._http = httpx.Client(timeout=timeout_s)
+        # A proxy of the environment must not be asked for a loopback address.
+        is_loopback = self._parsed_url.host in ("localhost", "127.0.0.1", "::1")
+        self._http = httpx.Client(timeout=timeout_s, trust_env=not is_loopback)
 
     def __enter__(self) -> RpcClient:
         return self
@@ -110,7 +124,7 @@ class RpcClient:
         for position, (method, _) in enumerate(calls):
             answer = by_id[position]
             if "error" in answer:
-                raise RpcFailed(self.url, f"a result of {method}", f"error {_shorten(answer['error'])}")
+                raise RpcRefused(self.url, f"a result of {method}", f"error {_shorten(answer['error'])}")
             if "result" not in answer:
                 raise RpcFailed(self.url, f"a result of {method}", _shorten(answer))
             results.append(answer["result"])
@@ -145,12 +159,20 @@ class RpcClient:
         """Return the number of the latest block."""
         return self._quantity("eth_blockNumber", self.call("eth_blockNumber"))
 
-    def block_hash(self, block: int) -> bytes:
-        """Return the hash of a block."""
-        answer = self.call("eth_getBlockByNumber", hex_quantity(block), False)
-        if not isinstance(answer, dict):
-            raise RpcFailed(self.url, f"block {block}", _shorten(answer))
-        return self._bytes("block hash", answer.get("hash"), 32)
+    def blocks(self, numbers: Sequence[int]) -> list[BlockHeader]:
+        """Return headers by number. Raises: RpcFailed if the node lacks one."""
+        answers = self.call_many([("eth_getBlockByNumber", (hex_quantity(number), False)) for number in numbers])
+        headers = []
+        for number, answer in zip(numbers, answers, strict=True):
+            if not isinstance(answer, dict) or self._quantity("block number", answer.get("number")) != number:
+                raise RpcFailed(self.url, f"block {number}", _shorten(answer))
+            headers.append(
+                BlockHeader(
+                    hash=self._bytes("block hash", answer.get("hash"), 32),
+                    time_s=self._quantity("block timestamp", answer.get("timestamp")),
+                )
+            )
+        return headers
 
     def code(self, address: bytes, block: int) -> bytes:
         """Return the code at an address."""
@@ -174,7 +196,7 @@ class RpcClient:
             query["topics"] = list(topics)
         try:
             answer = self.call("eth_getLogs", query)
-        except RpcFailed:
+        except RpcRefused:
             if first == last:
                 raise
             middle = (first + last) // 2

@@ -1,0 +1,286 @@
+"""Compare replay, events and storage: three witnesses of every field, and the sums that must hold between fields.
+
+Where two of three agree the third is named as what was found; so a dropped event accuses the events, an altered word
+the storage. Must not: fetch more than the words it compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from afterbell.domain.ids import MAX_MARKETS, account_key, lane_key, position_key, rules_key
+from afterbell.domain.session import MAX_SESSION
+from afterbell.verify.findings import Finding, Findings
+from afterbell.verify.fold import EventLedger
+from afterbell.verify.instance import Instance
+from afterbell.verify.layout import (
+    ACCOUNT,
+    BATCH,
+    INDEX,
+    LANES,
+    POSITION,
+    PRICE,
+    RULES,
+    TOTALS,
+    Lane,
+    read_lane,
+    show_lane,
+)
+from afterbell.verify.replay import Replay
+from afterbell.verify.storage import StorageReader
+
+OPERATOR: Final = (
+    Lane(name="sequencer", unit="address", offset=0, n_bits=160),
+    Lane(name="direct_op", unit="operations", offset=160, n_bits=96),
+)
+QUOTE_WORD: Final = (Lane(name="quote", unit="quote", offset=0, n_bits=256),)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """Whose word is compared."""
+
+    what: str
+    account: int | None = None
+    market: int | None = None
+    recipient: bytes | None = None
+    note: str = ""
+
+
+def say_difference(replay: str | None, events: str | None, storage: str) -> tuple[str, str] | None:
+    """Return (expected, found) with the witnesses named, or None if all who speak agree."""
+    if replay in (None, storage) and events in (None, storage):
+        return None
+    if replay is None:
+        return f"{events} (events)", f"{storage} (storage)"
+    if events is None:
+        return f"{replay} (replay)", f"{storage} (storage)"
+    if replay == storage:
+        return f"{replay} (replay and storage)", f"{events} (events)"
+    if replay == events:
+        return f"{replay} (replay and events)", f"{storage} (storage)"
+    if events == storage:
+        return f"{replay} (replay)", f"{storage} (events and storage)"
+    return f"{replay} (replay)", f"{events} (events), {storage} (storage)"
+
+
+class Comparison:
+    """Compare word by word; keep what storage says for the sums."""
+
+    def __init__(
+        self, reader: StorageReader, instance: Instance, replay: Replay, ledger: EventLedger, findings: Findings
+    ) -> None:
+        self._reader = reader
+        self._instance = instance
+        self._replay = replay
+        self._ledger = ledger
+        self._findings = findings
+        self._markets = sorted(set(replay.state.prices) | set(ledger.prices))
+        self._accounts = sorted(ledger.accounts() | {key >> 16 for key in replay.state.accounts})
+        self._collateral_quote = 0
+        self._lots: dict[int, int] = dict.fromkeys(self._markets, 0)
+        self._long_lots: dict[int, int] = dict.fromkeys(self._markets, 0)
+        self._entry_quote: dict[int, int] = dict.fromkeys(self._markets, 0)
+        self._totals: dict[int, int] = {}
+        self._batch_word = 0
+        self._claims_quote = 0
+
+    def compare_all(self) -> None:
+        """Compare every word of every account, position, lane, market, batch, claim and oracle, then the sums."""
+        self._compare_accounts()
+        self._compare_positions()
+        self._compare_lanes()
+        self._compare_markets()
+        self._compare_batch()
+        self._compare_vault()
+        self._compare_sums()
+
+    def _compare(
+        self,
+        subject: Subject,
+        lanes: tuple[Lane, ...],
+        replay_word: int,
+        events: Mapping[str, str],
+        storage_word: int,
+    ) -> None:
+        """Compare one word; `events` has the fields that events tell."""
+        self._findings.count(f"{subject.what} words")
+        for lane in lanes:
+            said = say_difference(
+                show_lane(lane, replay_word) if self._replay.is_whole else None,
+                events.get(lane.name),
+                show_lane(lane, storage_word),
+            )
+            if said is not None:
+                self._findings.add(
+                    Finding(
+                        what=subject.what,
+                        account=subject.account,
+                        market=subject.market,
+                        recipient=subject.recipient,
+                        field=lane.name,
+                        unit=lane.unit,
+                        expected=said[0],
+                        found=said[1],
+                        note=subject.note,
+                    )
+                )
+
+    def _compare_accounts(self) -> None:
+        words = self._reader.read_words(
+            "account words", self._instance.clearinghouse, "account_word(uint256)", [(one,) for one in self._accounts]
+        )
+        for account, word in zip(self._accounts, words, strict=True):
+            self._collateral_quote += read_lane(ACCOUNT, "collateral_quote", word)
+            told = {
+                "collateral_quote": str(self._ledger.collateral_quote.get(account, 0)),
+                "min_seq": str(self._ledger.min_seq.get(account, 0)),
+                "open_markets": " ".join(map(str, self._ledger.open_markets(account))) or "none",
+            }
+            expected = self._replay.state.accounts.get(account_key(account), 0)
+            self._compare(Subject(what="account", account=account), ACCOUNT, expected, told, word)
+
+    def _compare_positions(self) -> None:
+        keys = [(account, market) for account in self._accounts for market in self._markets]
+        words = self._reader.read_words(
+            "position words", self._instance.clearinghouse, "position_word(uint256,uint256)", keys
+        )
+        for (account, market), word in zip(keys, words, strict=True):
+            size_lots = read_lane(POSITION, "size_lots", word)
+            self._lots[market] += size_lots
+            self._long_lots[market] += max(size_lots, 0)
+            self._entry_quote[market] += read_lane(POSITION, "entry_quote", word)
+            told_word = self._ledger.positions.get((account, market), 0)
+            told = {lane.name: show_lane(lane, told_word) for lane in POSITION}
+            expected = self._replay.state.positions.get(position_key(account, market), 0)
+            self._compare(Subject(what="position", account=account, market=market), POSITION, expected, told, word)
+
+    def _compare_lanes(self) -> None:
+        keys = sorted(self._replay.state.lanes)
+        lanes = [(key >> 16, 2 * (key & 0xFFFF)) for key in keys]
+        # Lane 0 lives in the account word; its neighbour's word is asked for by the odd lane.
+        arguments = [(account, lane or 1) for account, lane in lanes]
+        words = self._reader.read_words(
+            "lane words", self._instance.clearinghouse, "lane_word(uint256,uint256)", arguments
+        )
+        for (account, lane), word in zip(lanes, words, strict=True):
+            expected = self._replay.state.lanes[lane_key(account, lane)]
+            note = f"lanes {lane} and {lane + 1}"
+            self._compare(Subject(what="lanes", account=account, note=note), LANES, expected, {}, word)
+
+    def _compare_markets(self) -> None:
+        contract, state = self._instance.clearinghouse, self._replay.state
+        every = [(market,) for market in range(1, MAX_MARKETS + 1)]
+        tables = (
+            ("price", PRICE, "price_word(uint256)", state.prices),
+            ("index", INDEX, "index_word(uint256)", state.indices),
+            ("totals", TOTALS, "totals_word(uint256)", state.totals),
+        )
+        for what, lanes, view, expected in tables:
+            words = self._reader.read_words(f"{what} words", contract, view, every)
+            for (market,), word in zip(every, words, strict=True):
+                told = self._tell_market(what, market)
+                self._compare(Subject(what=what, market=market), lanes, expected.get(market, 0), told, word)
+                if what == "totals":
+                    self._totals[market] = word
+        keys = [(market, session) for (market,) in every for session in range(MAX_SESSION + 1)]
+        words = self._reader.read_words("rules words", contract, "rules_word(uint256,uint256)", keys)
+        for (market, session), word in zip(keys, words, strict=True):
+            told = {lane.name: show_lane(lane, self._ledger.rules.get((market, session), 0)) for lane in RULES}
+            subject = Subject(what="rules", market=market, note=f"session {session}")
+            self._compare(subject, RULES, state.rules.get(rules_key(market, session), 0), told, word)
+
+    def _tell_market(self, what: str, market: int) -> dict[str, str]:
+        """Return what events say about a market's word."""
+        if what == "price":
+            return {lane.name: show_lane(lane, self._ledger.prices.get(market, 0)) for lane in PRICE}
+        if what == "totals":
+            words = [word for (_, held), word in self._ledger.positions.items() if held == market]
+            longs = sum(max(read_lane(POSITION, "size_lots", word), 0) for word in words)
+            entries = sum(read_lane(POSITION, "entry_quote", word) for word in words)
+            return {"open_interest_lots": str(longs), "net_entry_quote": str(entries)}
+        return {}
+
+    def _compare_batch(self) -> None:
+        contract, state, ledger = self._instance.clearinghouse, self._replay.state, self._ledger
+        self._batch_word = self._reader.read_word(contract, "batch_word()")
+        told = {
+            "sequence": str(ledger.sequence),
+            "matched_at_s": str(ledger.matched_at_s),
+            "fees_quote": str(ledger.fees_quote),
+            "collateral_quote": str(sum(ledger.collateral_quote.values())),
+        }
+        self._compare(Subject(what="batch"), BATCH, state.batch_word, told, self._batch_word)
+        head = self._reader.read_word(contract, "head()")
+        lane = (Lane(name="head", unit="hash", offset=0, n_bits=256),)
+        events_head = str(int.from_bytes(ledger.head, "big"))
+        self._compare(Subject(what="head"), lane, int.from_bytes(state.head, "big"), {"head": events_head}, head)
+        operator = self._reader.read_word(contract, "operator_word()")
+        sequencer = int.from_bytes(ledger.sequencer, "big")
+        told = {"sequencer": str(sequencer), "direct_op": str(ledger.direct_op)}
+        self._compare(Subject(what="operator"), OPERATOR, sequencer | state.direct_op << 160, told, operator)
+
+    def _compare_vault(self) -> None:
+        vault, state, ledger = self._instance.vault, self._replay.state, self._ledger
+        recipients = sorted(set(state.claims) | set(ledger.claims_quote))
+        words = self._reader.read_words(
+            "claims", vault, "claims_quote(address)", [(int.from_bytes(one, "big"),) for one in recipients]
+        )
+        for recipient, word in zip(recipients, words, strict=True):
+            self._claims_quote += word
+            told = {"quote": str(ledger.claims_quote.get(recipient, 0))}
+            subject = Subject(what="unpaid claim", recipient=recipient)
+            self._compare(subject, QUOTE_WORD, state.claims.get(recipient, 0), told, word)
+        tracked = self._reader.read_word(vault, "tracked_quote()")
+        told = {"quote": str(ledger.tracked_quote)}
+        self._compare(Subject(what="tracked"), QUOTE_WORD, state.tracked_quote, told, tracked)
+        claims = self._reader.read_word(vault, "total_claims_quote()")
+        told = {"quote": str(sum(ledger.claims_quote.values()))}
+        self._compare(Subject(what="total claims"), QUOTE_WORD, sum(state.claims.values()), told, claims)
+        balance = self._reader.read_word(self._instance.token, "balanceOf(address)", int.from_bytes(vault, "big"))
+        self._findings.count("sums")
+        if balance < tracked:
+            self._must_hold("token balance of the Vault", "at least tracked_quote", tracked, balance, "quote")
+        owed = self._compute_owed_quote() + claims
+        self._check_sum("solvency: collateral - net entry + pots + fees + unpaid claims", tracked, owed, "quote")
+
+    def _compute_owed_quote(self) -> int:
+        """Return what the words of storage say the Vault must hold for accounts, pots and fees."""
+        return (
+            read_lane(BATCH, "collateral_quote", self._batch_word)
+            + read_lane(BATCH, "fees_quote", self._batch_word)
+            - sum(read_lane(TOTALS, "net_entry_quote", word) for word in self._totals.values())
+            + sum(read_lane(TOTALS, "pot_quote", word) for word in self._totals.values())
+        )
+
+    def _compare_sums(self) -> None:
+        collateral = read_lane(BATCH, "collateral_quote", self._batch_word)
+        self._check_sum("sum of collateral over accounts", collateral, self._collateral_quote, "quote")
+        claims = self._reader.read_word(self._instance.vault, "total_claims_quote()")
+        self._check_sum("sum of unpaid claims over recipients", claims, self._claims_quote, "quote")
+        for market in self._markets:
+            totals = self._totals.get(market, 0)
+            self._check_sum("sum of lots over accounts", 0, self._lots[market], "lots", market)
+            interest = read_lane(TOTALS, "open_interest_lots", totals)
+            self._check_sum("sum of long lots", interest, self._long_lots[market], "lots", market)
+            entry = read_lane(TOTALS, "net_entry_quote", totals)
+            self._check_sum("sum of entries", entry, self._entry_quote[market], "quote", market)
+
+    def _check_sum(self, what: str, expected: int, found: int, unit: str, market: int | None = None) -> None:
+        self._findings.count("sums")
+        if expected != found:
+            self._must_hold(what, "the stored total", expected, found, unit, market)
+
+    def _must_hold(self, what: str, kind: str, expected: int, found: int, unit: str, market: int | None = None) -> None:
+        self._findings.add(
+            Finding(
+                what=what,
+                market=market,
+                field="sum",
+                unit=unit,
+                expected=f"{expected} ({kind})",
+                found=f"{found} (recomputed from storage)",
+            )
+        )

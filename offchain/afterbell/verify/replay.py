@@ -1,0 +1,370 @@
+"""Run the whole history again through the executable specification: the first path, from calldata and deposits alone.
+
+Deposits are taken from the Vault's and the Clearinghouse's event of the same transaction (each stands in when the other
+is missing), paid claims from the token's transfer and the Vault's event, everything else from the bytes of `settle()`:
+signatures, evidence, margins, all. What a batch should have logged is compared with what it did log.
+After a batch that differs, the chain's head is adopted, so that one fault is reported once; a batch that cannot be run
+at all ends the replay, and only the second path goes on. Must not: read storage. Twin: fold.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from afterbell.domain.batch import decode
+from afterbell.domain.chain_state import ChainState, apply_deposit, list_market, pay_claim, set_rules
+from afterbell.domain.codes import ReportCode
+from afterbell.domain.digests import DOMAIN_NAME, PRICE_DOMAIN_NAME, build_domain_separator
+from afterbell.domain.errors import AfterbellError, FieldOutOfRange
+from afterbell.domain.evidence import OracleMarket, OracleState, ReportVerdict, accept_reports, decode_evidence
+from afterbell.domain.execution import AllKilled, OperationEffect, OrderKilled
+from afterbell.domain.prices import AcceptedReport
+from afterbell.domain.settlement import BatchResult, apply_batch
+from afterbell.signing.keys import recover
+from afterbell.verify.batch_calldata import SETTLE_SELECTOR, UnreadableCalldata, decode_settle
+from afterbell.verify.chain_events import ChainEvent, Value
+from afterbell.verify.event_differences import ExpectedEvent, compare_events
+from afterbell.verify.findings import Finding, Findings
+from afterbell.verify.history import History
+from afterbell.verify.instance import Instance
+from afterbell.verify.progress import Steps
+
+_ONLY_IN_BATCHES: Final = frozenset(
+    {"PositionChanged", "BatchSettled", "BatchFailures", "CollateralWithdrawn", "OrderCancelled", "AllCancelled"}
+)
+_EXPECTED_IN_BATCHES: Final = _ONLY_IN_BATCHES | {"PriceChanged", "ClaimAdded", "ReportAccepted", "ReportIgnored"}
+
+
+@dataclass(slots=True, kw_only=True)
+class Replay:
+    """The state after all events, and where the replay had to stop, if it had to."""
+
+    state: ChainState
+    oracle: OracleState = field(default_factory=OracleState)
+    sequencer: bytes = b""
+    sources: dict[int, bytes] = field(default_factory=dict)
+    n_batches: int = 0
+    stopped_at: str = ""
+
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether every batch could be run."""
+        return not self.stopped_at
+
+
+def replay_history(history: History, instance: Instance, findings: Findings, steps: Steps) -> Replay:
+    """Return the state the history leads to; everything that does not fit goes into `findings`."""
+    replay = Replay(
+        state=ChainState(
+            forbidden_recipients=frozenset({instance.vault, instance.clearinghouse, instance.token}),
+        )
+    )
+    runner = _Runner(history, instance, replay, findings)
+    groups = list(history.by_transaction())
+    steps.begin("transactions replayed", len(groups))
+    for transaction, events in groups:
+        runner.run(transaction, events)
+        steps.advance()
+    return replay
+
+
+class _Runner:
+    """Apply one transaction after the other."""
+
+    def __init__(self, history: History, instance: Instance, replay: Replay, findings: Findings) -> None:
+        self._history = history
+        self._instance = instance
+        self._replay = replay
+        self._findings = findings
+        self._order_domain = build_domain_separator(
+            name=DOMAIN_NAME, chain_id=instance.chain_id, verifying_contract=instance.clearinghouse
+        )
+        self._price_domain = build_domain_separator(
+            name=PRICE_DOMAIN_NAME, chain_id=instance.chain_id, verifying_contract=instance.price_source
+        )
+
+    def run(self, transaction: bytes, events: Sequence[ChainEvent]) -> None:
+        """Apply what one transaction did."""
+        self._apply_deposits(events)
+        self._apply_settings(events)
+        if self._is_batch(transaction, events):
+            self._run_batch(transaction, events)
+        self._apply_paid_claims(events)
+
+    def _is_batch(self, transaction: bytes, events: Sequence[ChainEvent]) -> bool:
+        if any(event.contract == "clearinghouse" and event.name in _ONLY_IN_BATCHES for event in events):
+            return True
+        call = self._history.transactions.get(transaction)
+        return call is not None and call.to == self._instance.clearinghouse and call.input[:4] == SETTLE_SELECTOR
+
+    # Deposits and claims: each has two witnesses.
+
+    def _apply_deposits(self, events: Sequence[ChainEvent]) -> None:
+        credited = [event for event in events if event.name == "CollateralDeposited"]
+        received = [event for event in events if event.contract == "vault" and event.name == "Deposited"]
+        for credit, receipt in _pair(credited, received, _deposit):
+            witness = receipt or credit
+            if witness is None:
+                continue
+            account, sender, quote = _deposit(witness)
+            try:
+                apply_deposit(self._replay.state, account, quote)
+            except FieldOutOfRange as error:
+                self._refuse_deposit(account, quote, error)
+                continue
+            direct_op = self._replay.state.direct_op
+            wanted = _expect("CollateralDeposited", account=account, sender=sender, quote=quote, direct_op=direct_op)
+            compare_events([wanted], _listed(credit), None, self._findings)
+            wanted = _expect("Deposited", contract="vault", account=account, sender=sender, quote=quote)
+            compare_events([wanted], _listed(receipt), None, self._findings)
+
+    def _refuse_deposit(self, account: int, quote: int, error: FieldOutOfRange) -> None:
+        self._findings.add(
+            Finding(
+                what="event Deposited",
+                account=account,
+                field="quote",
+                unit="quote",
+                expected=f"a deposit that fits the account word ({error})",
+                found=f"{quote} (logs)",
+            )
+        )
+
+    def _apply_paid_claims(self, events: Sequence[ChainEvent]) -> None:
+        paid = [event for event in events if event.name == "ClaimPaid"]
+        moved = [
+            event for event in events if event.contract == "token" and event.content("sender") == self._instance.vault
+        ]
+        for payment, move in _pair(paid, moved, _payment):
+            witness = move or payment
+            if witness is None:
+                continue
+            recipient, quote = _payment(witness)
+            owed_quote = pay_claim(self._replay.state, recipient)
+            self._findings.count("claims paid")
+            if owed_quote != quote:
+                # What was paid is paid: the rest of the history counts it, the difference is reported.
+                self._replay.state.tracked_quote += owed_quote - quote
+                self._findings.add(
+                    Finding(
+                        what="claim paid",
+                        recipient=recipient,
+                        field="quote",
+                        unit="quote",
+                        expected=f"{owed_quote} (replay)",
+                        found=f"{quote} (logs)",
+                    )
+                )
+            wanted = _expect("ClaimPaid", contract="vault", recipient=recipient, quote=quote)
+            compare_events([wanted], _listed(payment), None, self._findings)
+            transfer = _expect(
+                "Transfer", contract="token", sender=self._instance.vault, receiver=recipient, quote=quote
+            )
+            compare_events([transfer], _listed(move), None, self._findings)
+
+    # What the governor set. The events are the only record the auditor reads; storage is compared with them.
+
+    def _apply_settings(self, events: Sequence[ChainEvent]) -> None:
+        state, oracle = self._replay.state, self._replay.oracle
+        for event in events:
+            match event.name:
+                case "MarketListed":
+                    if event.number("market") not in state.prices:
+                        list_market(state, event.number("market"))
+                case "MarketRulesSet":
+                    set_rules(state, event.number("market"), event.number("session"), event.number("rules"))
+                case "SequencerSet":
+                    self._replay.sequencer = event.content("sequencer")
+                case "SourceSet":
+                    self._replay.sources[event.number("source_id")] = event.content("source")
+                case "MarketPriced":
+                    oracle.markets[event.number("market")] = OracleMarket(
+                        multiplier_num=event.number("multiplier_num"),
+                        multiplier_den=event.number("multiplier_den"),
+                        ticks_per_usd=event.number("ticks_per_usd"),
+                        max_confidence_ppm=event.number("max_confidence_ppm"),
+                    )
+                case _:
+                    pass
+
+    # Batches.
+
+    def _run_batch(self, transaction: bytes, events: Sequence[ChainEvent]) -> None:
+        sequence = self._replay.state.batch.sequence + 1
+        if not self._replay.is_whole:
+            return
+        call = self._history.transactions.get(transaction)
+        if call is None:
+            self._stop(sequence, transaction, "the transaction", "the node has no such transaction")
+            return
+        if call.to != self._instance.clearinghouse:
+            self._stop(
+                sequence,
+                transaction,
+                "a call of settle() sent to the Clearinghouse itself",
+                f"sent to 0x{call.to.hex()}",
+            )
+            return
+        try:
+            previous_head, payload = decode_settle(call.input)
+            accepted, verdicts = self._accept(payload)
+            result = apply_batch(
+                self._replay.state,
+                payload,
+                previous_head=previous_head,
+                block_time_s=self._history.block_times_s[call.block],
+                accepted_reports=accepted,
+                domain_separator=self._order_domain,
+                recover=recover,
+            )
+        except (UnreadableCalldata, AfterbellError) as error:
+            self._stop(sequence, transaction, "a batch that the specification settles", f"it refuses: {error}")
+            return
+        self._replay.n_batches += 1
+        found = [event for event in events if event.contract != "token" and event.name in _EXPECTED_IN_BATCHES]
+        compare_events(_expect_events(result, accepted, verdicts), found, sequence, self._findings)
+        for event in events:
+            if event.name == "BatchSettled" and event.number("sequence") == sequence:
+                self._replay.state.head = event.content("head")
+
+    def _accept(self, payload: bytes) -> tuple[tuple[AcceptedReport, ...], tuple[tuple[ReportVerdict, int], ...]]:
+        """Judge the batch's evidence; return (accepted reports, (verdict, publish time) of every report)."""
+        batch = decode(payload)
+        if not batch.evidence:
+            return (), ()
+        accepted, verdicts = accept_reports(
+            self._replay.oracle,
+            batch.evidence,
+            batch.header.matched_at_s,
+            domain_separator=self._price_domain,
+            recover=recover,
+        )
+        publish_time_s = decode_evidence(batch.evidence).publish_time_s
+        return accepted, tuple((verdict, publish_time_s) for verdict in verdicts)
+
+    def _stop(self, sequence: int, transaction: bytes, required: str, found: str) -> None:
+        self._replay.stopped_at = f"batch {sequence}, transaction 0x{transaction.hex()}: {found}"
+        self._findings.add(
+            Finding(
+                what="batch",
+                sequence=sequence,
+                field=f"transaction 0x{transaction.hex()}",
+                unit="batch",
+                expected=required,
+                found=found,
+                note="the replay ends here; from here on only events and storage are compared",
+            )
+        )
+
+
+def _deposit(event: ChainEvent) -> tuple[int, bytes, int]:
+    return event.number("account"), event.content("sender"), event.number("quote")
+
+
+def _payment(event: ChainEvent) -> tuple[bytes, int]:
+    return event.content("receiver" if event.name == "Transfer" else "recipient"), event.number("quote")
+
+
+def _pair(
+    left: Sequence[ChainEvent], right: Sequence[ChainEvent], key: Callable[[ChainEvent], object]
+) -> list[tuple[ChainEvent | None, ChainEvent | None]]:
+    """Return pairs of witnesses of one transaction: as many as the longer list has.
+
+    Equally many: they belong together in order, whatever they say. Otherwise equal ones find each other.
+    """
+    if len(left) == len(right):
+        return list(zip(left, right, strict=True))
+    pairs: list[tuple[ChainEvent | None, ChainEvent | None]] = []
+    alone = list(right)
+    for event in left:
+        partner = next((other for other in alone if key(other) == key(event)), None)
+        if partner is not None:
+            alone.remove(partner)
+        pairs.append((event, partner))
+    return pairs + [(None, other) for other in alone]
+
+
+def _listed(event: ChainEvent | None) -> list[ChainEvent]:
+    return [] if event is None else [event]
+
+
+def _expect_events(
+    result: BatchResult, accepted: Sequence[AcceptedReport], verdicts: Sequence[tuple[ReportVerdict, int]]
+) -> list[ExpectedEvent]:
+    """Return every event a batch must log, in no particular order."""
+    events = [
+        _expect(
+            "PositionChanged",
+            account=change.account_id,
+            market=change.market_id,
+            change=change.change_word,
+            position=change.position_word,
+        )
+        for change in result.changes
+    ]
+    events += [_expect("PriceChanged", market=market_id, price=word) for market_id, word in result.prices.items()]
+    for effect in result.operations:
+        events += _expect_operation(effect, result.sequence)
+    events += [
+        _expect(
+            "ReportAccepted",
+            contract="price_oracle",
+            market=report.market_id,
+            external_ticks=report.external_ticks,
+            publish_time_s=report.external_time_s,
+            session=report.session,
+        )
+        for report in accepted
+    ]
+    events += [
+        _expect(
+            "ReportIgnored",
+            contract="price_oracle",
+            market=verdict.report.market_id,
+            code=int(verdict.code),
+            price_e8=verdict.report.price_e8,
+            publish_time_s=publish_time_s,
+        )
+        for verdict, publish_time_s in verdicts
+        if verdict.code is not ReportCode.ACCEPTED
+    ]
+    if result.n_failures:
+        events.append(_expect("BatchFailures", sequence=result.sequence, codes=result.codes))
+    events.append(
+        _expect(
+            "BatchSettled",
+            sequence=result.sequence,
+            head=result.head,
+            payload_hash=result.payload_hash,
+            journal_hash=result.journal_hash,
+            matched_at_s=result.matched_at_s,
+            direct_op=result.direct_op,
+            n_failures=result.n_failures,
+            volume_quote=result.volume_quote,
+            fees_quote=result.fees_quote,
+        )
+    )
+    return events
+
+
+def _expect_operation(effect: OperationEffect, sequence: int) -> list[ExpectedEvent]:
+    if isinstance(effect, OrderKilled):
+        return [_expect("OrderCancelled", account=effect.account_id, nonce=effect.nonce)]
+    if isinstance(effect, AllKilled):
+        return [_expect("AllCancelled", account=effect.account_id, min_seq=effect.min_seq)]
+    return [
+        _expect(
+            "CollateralWithdrawn",
+            account=effect.account_id,
+            recipient=effect.recipient,
+            sequence=sequence,
+            quote=effect.quote,
+        ),
+        _expect("ClaimAdded", contract="vault", recipient=effect.recipient, quote=effect.quote),
+    ]
+
+
+def _expect(name: str, *, contract: str = "clearinghouse", **values: Value) -> ExpectedEvent:
+    return ExpectedEvent(contract=contract, name=name, values=values)

@@ -1,0 +1,43 @@
+"""Read words from the contracts at one block: views that return the stored word as it is.
+
+Must not: interpret a word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from afterbell.domain.hashing import keccak
+from afterbell.verify.progress import Steps
+from afterbell.verify.rpc import RpcClient, RpcFailed
+
+N_WORDS_PER_QUERY: Final = 400
+
+
+class StorageReader:
+    """Ask many views of one block at once."""
+
+    def __init__(self, client: RpcClient, block: int, steps: Steps) -> None:
+        self._client = client
+        self._block = block
+        self._steps = steps
+
+    def read_words(self, what: str, contract: bytes, view: str, arguments: Sequence[Sequence[int]]) -> list[int]:
+        """Return the word of view(*arguments) for every list of arguments. `view` is a signature."""
+        selector = keccak(view.encode())[:4]
+        calls = [(contract, selector + b"".join(argument.to_bytes(32, "big") for argument in one)) for one in arguments]
+        self._steps.begin(what, len(calls))
+        words: list[int] = []
+        for start in range(0, len(calls), N_WORDS_PER_QUERY):
+            some = calls[start : start + N_WORDS_PER_QUERY]
+            for answer in self._client.call_words(some, self._block):
+                if len(answer) != 32:
+                    raise RpcFailed(self._client.url, f"32 bytes from {view}", f"{len(answer)} bytes")
+                words.append(int.from_bytes(answer, "big"))
+            self._steps.advance(len(some))
+        return words
+
+    def read_word(self, contract: bytes, view: str, *arguments: int) -> int:
+        """Return the word of one view."""
+        return self.read_words(view, contract, view, [arguments])[0]
