@@ -16,3 +16,9 @@ def shared_data() -> Path:
         if (folder / "TSLA_daily.csv").is_file():
             return folder
     pytest.skip("no shared data folder: set AFTERBELL_SHARED_DATA to run this test")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Run async tests on asyncio."""
+    return "asyncio"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import httpx
 import msgspec
@@ -24,6 +24,11 @@ _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 2.0
 
 
+def is_loopback(url: str) -> bool:
+    """Tell whether a URL names this machine: then a proxy of the environment must not be asked."""
+    return httpx.URL(url).host in ("127.0.0.1", "localhost", "::1")
+
+
 class Transport:
     """One connection pool to one venue."""
 
@@ -36,7 +41,9 @@ class Transport:
         """
         self.url = url.rstrip("/")
         self._n_retries = n_retries
-        self._http = httpx.AsyncClient(base_url=self.url, timeout=timeout_s, transport=http_transport)
+        self._http = httpx.AsyncClient(
+            base_url=self.url, timeout=timeout_s, transport=http_transport, trust_env=not is_loopback(self.url)
+        )
 
     async def close(self) -> None:
         """Close all connections."""
@@ -94,10 +101,11 @@ class Transport:
     async def stream(self, channels: Sequence[str], *, reconnect: bool) -> AsyncIterator[StreamMessage]:
         """Yield messages of channels; after a lost connection or a gap, start again with snapshots."""
         url = "ws" + self.url.removeprefix("http") + "/v1/stream"
+        proxy: Literal[True] | None = None if is_loopback(self.url) else True
         pause_s = _FIRST_PAUSE_S
         while True:
             try:
-                async with connect(url, max_size=None, open_timeout=10) as socket:
+                async with connect(url, max_size=None, open_timeout=10, proxy=proxy) as socket:
                     await socket.send(json.dumps({"op": "subscribe", "channels": list(channels)}))
                     last: dict[str, int] = {}
                     async for text in socket:

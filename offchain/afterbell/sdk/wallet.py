@@ -14,6 +14,7 @@ import httpx
 
 from afterbell.domain.hashing import keccak
 from afterbell.sdk.errors import WalletFailed
+from afterbell.sdk.transport import is_loopback
 
 _MAX_UINT256: Final = (1 << 256) - 1
 _GAS_MARGIN_PERCENT: Final = 130
@@ -44,7 +45,7 @@ class Wallet:
         self._signer = Account.from_key(private_key)
         self._chain_id = chain_id
         self._rpc_url = rpc_url
-        self._http = httpx.AsyncClient(timeout=timeout_s)
+        self._http = httpx.AsyncClient(timeout=timeout_s, trust_env=not is_loopback(rpc_url))
         self._lock = asyncio.Lock()
         self._next_id = 0
 
