@@ -1,11 +1,11 @@
 """Plan the batches whose gas is measured: who trades, which orders, which fills; and sign them.
 
-Every scenario is one batch of owner-signed orders. Makers post (GTC, post-only), takers take (IOC). Each account has one
-owner key. A round is the same batch again with fresh orders (higher seqs): after the first round every account holds a
-position in its markets and every word it writes was written before, which is the steady state that is measured.
-Lanes: an order that is alone in its account uses lane 0, which lives in the account word; takers reuse it one order after
-the other; a maker with several orders at once gives each a lane of its own (0, 2, 3: two lane words of which one is the
-account's). Must not: know a chain.
+Every scenario is one batch of owner-signed orders. Makers post (GTC, post-only), takers take (IOC). Each account has
+one owner key. A round is the same batch again with fresh orders (higher seqs): after the first round every account
+holds a position in its markets and every word it writes was written before, which is the steady state that is measured.
+Lanes: an order that is alone in its account uses lane 0, which lives in the account word; takers reuse it one order
+after the other; a maker with several orders at once gives each a lane of its own (0, 2, 3: the account word and one
+lane word). Must not: know a chain.
 """
 
 from __future__ import annotations
@@ -108,9 +108,7 @@ def build_scenarios(market_ids: Sequence[int]) -> list[Scenario]:
 def _plan_distinct(name: str, market_id: int, n_fills: int, *, limit_gas: int, quoted: str) -> Scenario:
     """Return n fills between 2n accounts."""
     orders = tuple(
-        PlannedOrder(
-            trader=trader, market_id=market_id, is_maker=trader % 2 == 0, lane=0, turn=0, size_lots=FILL_LOTS
-        )
+        PlannedOrder(trader=trader, market_id=market_id, is_maker=trader % 2 == 0, lane=0, turn=0, size_lots=FILL_LOTS)
         for trader in range(2 * n_fills)
     )
     fills = tuple((2 * position, 2 * position + 1, FILL_LOTS) for position in range(n_fills))
