@@ -1,8 +1,8 @@
 """Shapes of the API: what comes in is checked here once, what goes out is named here once.
 
-Numbers carry their unit in the name. Lots, ticks and times are JSON integers (< 2^53); `*_quote`, nonces and sequence-like
-wide numbers go out as decimal strings and come in as strings or integers. Must not: hold rules of the exchange; ranges
-here are those of the signed types (contracts/README.md, "Typed data").
+Numbers carry their unit in the name. Lots, ticks and times are JSON integers (< 2^53); `*_quote` and nonces go out as
+decimal strings and come in as strings or integers. Must not: hold rules of the exchange; ranges here are those of the
+signed types (contracts/README.md, "Typed data").
 """
 
 from __future__ import annotations
@@ -304,6 +304,7 @@ class MarketOut(_Out):
     index_ticks: int
     external_ticks: int
     external_time_s: int
+    is_fresh: bool = Field(description="the price is young enough to take risk at")
     band_low_ticks: int | None
     band_high_ticks: int | None
     best_bid_ticks: int | None
@@ -458,9 +459,9 @@ class AccountOut(_Out):
     order_margin_quote: QuoteText
     free_quote: QuoteText
     withdrawable_quote: QuoteText
-    min_seq_ms: int
-    lane0_seq_ms: int
-    next_operation_seq_ms: int = Field(description="lowest seq a signed operation (lane 65535) may use")
+    pending_funding_quote: QuoteText
+    health_ppm: int | None = Field(description="equity / maintenance margin; liquidation below 1000000")
+    is_stale: bool = Field(description="a price of an open position is too old to take more risk")
     n_open_orders: int
     sequence: int = Field(description="journal frame after which the account looked like this")
     positions: list[PositionOut]

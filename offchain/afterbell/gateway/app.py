@@ -1,0 +1,33 @@
+"""Build the ASGI application from the services it is given."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from afterbell.gateway.errors import install_error_handlers
+from afterbell.gateway.limits import BodyLimit, RateLimiter
+from afterbell.gateway.routes import accounts, batches, local, markets, orders, stream, venue, withdrawals
+from afterbell.gateway.routes.page import install_page
+from afterbell.gateway.services import Services
+from afterbell.gateway.signatures import SignatureChecker
+
+_DESCRIPTION = """Perpetual futures on single stocks, settled on chain.
+
+Orders, cancellations and withdrawals are EIP-712 messages of the account's owner; everything else is a public read.
+Sign with venue time (`/v1/clock`), never with your own clock. `*_quote` are 1e-6 USDC as decimal strings; one lot times
+one tick is one quote unit."""
+
+
+def create_app(services: Services) -> FastAPI:
+    """Return the gateway; whoever runs it also runs services.hub and the projector."""
+    app = FastAPI(title="Afterbell", version="1", description=_DESCRIPTION, docs_url=None, redoc_url=None)
+    app.state.services = services
+    app.state.signatures = SignatureChecker(services.venue.domain())
+    app.state.requests_limiter = RateLimiter(n_per_period=services.limits.n_requests_per_s)
+    app.state.faucet_limiter = RateLimiter(n_per_period=services.limits.n_faucet_per_minute, period_s=60)
+    install_error_handlers(app)
+    app.add_middleware(BodyLimit, max_body_bytes=services.limits.max_body_bytes)
+    for part in (venue, markets, orders, accounts, withdrawals, batches, local, stream):
+        app.include_router(part.router)
+    install_page(app, services.node_modules)
+    return app

@@ -1,0 +1,105 @@
+"""Name what routes ask for; FastAPI's Depends appears here and nowhere else."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, cast
+
+from fastapi import Depends, Path, Query
+from starlette.requests import HTTPConnection
+
+from afterbell.domain.codes import RejectReason
+from afterbell.domain.ids import AccountId, account_bytes, parse_account_hex
+from afterbell.gateway.errors import ApiError, shorten
+from afterbell.gateway.limits import RateLimiter
+from afterbell.gateway.services import Services
+from afterbell.gateway.signatures import SignatureChecker
+
+_CATCH_UP_S = 0.5
+
+
+def _services(connection: HTTPConnection) -> Services:
+    return cast(Services, connection.app.state.services)
+
+
+def _signatures(connection: HTTPConnection) -> SignatureChecker:
+    return cast(SignatureChecker, connection.app.state.signatures)
+
+
+def _requests_limiter(connection: HTTPConnection) -> RateLimiter:
+    return cast(RateLimiter, connection.app.state.requests_limiter)
+
+
+def _faucet_limiter(connection: HTTPConnection) -> RateLimiter:
+    return cast(RateLimiter, connection.app.state.faucet_limiter)
+
+
+def _account(account: Annotated[str, Path(description='"0x" and 60 hex digits: owner, subaccount')]) -> AccountId:
+    try:
+        return parse_account_hex(account)
+    except ValueError as error:
+        raise ApiError(
+            RejectReason.MALFORMED_REQUEST,
+            "not an account",
+            required='"0x" and 60 lower-case hex digits: owner (20 bytes) and subaccount (10 bytes)',
+            found=shorten(account),
+            action="append 20 zeros to the owner's address for its first account",
+        ) from error
+
+
+def _market(
+    services: Annotated[Services, Depends(_services)], symbol: Annotated[str, Path(description="AAPL, …")]
+) -> int:
+    market = services.hub.markets.get(symbol)
+    if market is None:
+        raise ApiError(
+            RejectReason.UNKNOWN_MARKET,
+            "no such market",
+            required="a symbol of /v1/markets",
+            found=shorten(symbol),
+            action="GET /v1/markets",
+        )
+    return market
+
+
+async def _caught_up(services: Annotated[Services, Depends(_services)]) -> Services:
+    """Wait a moment until the read model has what was acknowledged before this request: read your own writes."""
+    if services.projector.projected_sequence < services.hub.last_sequence:
+        try:
+            async with asyncio.timeout(_CATCH_UP_S):
+                await services.projector.wait_for(services.hub.last_sequence)
+        except TimeoutError:
+            return services  # old rows are better than none
+    return services
+
+
+def parse_digest(text: str, what: str) -> bytes:
+    """Read "0x" and 64 hex digits. Raises: ApiError."""
+    try:
+        if len(text) != 66 or not text.startswith("0x"):
+            raise ValueError(text)
+        return bytes.fromhex(text[2:])
+    except ValueError as error:
+        raise ApiError(
+            RejectReason.MALFORMED_REQUEST,
+            f"not {what}",
+            required='"0x" and 64 hex digits',
+            found=shorten(text),
+            action=f"use {what} as the API returned it",
+        ) from error
+
+
+ServicesDep = Annotated[Services, Depends(_services)]
+CaughtUp = Annotated[Services, Depends(_caught_up)]
+Signatures = Annotated[SignatureChecker, Depends(_signatures)]
+RequestsLimiter = Annotated[RateLimiter, Depends(_requests_limiter)]
+FaucetLimiter = Annotated[RateLimiter, Depends(_faucet_limiter)]
+AccountPath = Annotated[AccountId, Depends(_account)]
+MarketPath = Annotated[int, Depends(_market)]
+Limit = Annotated[int, Query(ge=1, le=1000, description="at most so many, newest first")]
+Before = Annotated[int | None, Query(ge=0, le=2**53, description="only what came before this sequence or id")]
+
+
+def row_key(account: AccountId) -> bytes:
+    """Return an account as the read model keys it."""
+    return account_bytes(account)

@@ -1,0 +1,218 @@
+"""Tell clients what was required, what was found and what to do, under a stable code and a fitting HTTP status.
+
+Codes are RejectReason values. Must not: leak a traceback, or fail on the text of the request it reports about.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from afterbell.domain.codes import RejectReason
+from afterbell.domain.errors import AfterbellError, Rejected
+from afterbell.gateway.schemas import ErrorBody, ErrorOut
+
+_log = structlog.get_logger(__name__)
+
+_STATUS: Final[Mapping[RejectReason, int]] = {
+    RejectReason.MALFORMED_REQUEST: 400,
+    RejectReason.BAD_SIGNATURE: 400,
+    RejectReason.WRONG_CHAIN: 400,
+    RejectReason.UNKNOWN_MARKET: 404,
+    RejectReason.UNKNOWN_ACCOUNT: 404,
+    RejectReason.UNKNOWN_ORDER: 404,
+    RejectReason.DEAD_LANE: 409,
+    RejectReason.DUPLICATE_ORDER: 409,
+    RejectReason.NONCE_CONSUMED: 409,
+    RejectReason.SEQ_BELOW_MINIMUM: 409,
+    RejectReason.LANE_IN_USE: 409,
+    RejectReason.OVERFILL: 409,
+    RejectReason.RATE_LIMITED: 429,
+    RejectReason.TOO_MANY_ORDERS: 429,
+    RejectReason.OVERLOADED: 503,
+    RejectReason.NOT_READY: 503,
+}
+_MAX_FOUND_CHARACTERS: Final = 200
+ERROR_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    400: {"model": ErrorOut, "description": "malformed, unsigned or mis-signed"},
+    404: {"model": ErrorOut, "description": "unknown market, order, account, batch or path"},
+    409: {"model": ErrorOut, "description": "replayed: lane, nonce or order used already"},
+    413: {"model": ErrorOut, "description": "body too large"},
+    422: {"model": ErrorOut, "description": "refused by a rule of the exchange"},
+    429: {"model": ErrorOut, "description": "too many requests or orders"},
+    503: {"model": ErrorOut, "description": "not ready or overloaded; try again"},
+}
+
+
+def status_of(reason: RejectReason) -> int:
+    """Return the HTTP status of a reason; what a rule of the exchange refuses is 422."""
+    return _STATUS.get(reason, 422)
+
+
+class ApiError(Rejected):
+    """Answer a request with an error."""
+
+    def __init__(
+        self,
+        reason: RejectReason,
+        message: str,
+        *,
+        required: str = "",
+        found: str = "",
+        action: str = "",
+        details: Mapping[str, Any] | None = None,
+        status: int | None = None,
+        retry_after_s: int | None = None,
+    ) -> None:
+        super().__init__(reason, message)
+        self.required = required
+        self.found = found
+        self.action = action
+        self.details = dict(details or {})
+        self.status = status_of(reason) if status is None else status
+        self.retry_after_s = retry_after_s
+
+
+class AsciiJSONResponse(JSONResponse):
+    """JSON in ASCII: a request may hold characters that have no UTF-8 form, and errors quote requests."""
+
+    def render(self, content: Any) -> bytes:
+        """Escape everything outside ASCII."""
+        return json.dumps(content, ensure_ascii=True, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
+def shorten(found: object) -> str:
+    """Quote what was found, at most a line of it."""
+    text = found if isinstance(found, str) else repr(found)
+    return text if len(text) <= _MAX_FOUND_CHARACTERS else text[:_MAX_FOUND_CHARACTERS] + "…"
+
+
+def build_error_response(
+    reason: RejectReason,
+    status: int,
+    message: str,
+    *,
+    required: str = "",
+    found: str = "",
+    action: str = "",
+    details: Mapping[str, Any] | None = None,
+    retry_after_s: int | None = None,
+) -> AsciiJSONResponse:
+    """Return the one shape errors have."""
+    body = ErrorOut(
+        error=ErrorBody(
+            code=reason.value,
+            message=message,
+            required=required,
+            found=found,
+            action=action,
+            details=dict(details or {}),
+        )
+    )
+    headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+    return AsciiJSONResponse(body.model_dump(), status_code=status, headers=headers)
+
+
+def _answer_rejected(_request: Request, error: Exception) -> AsciiJSONResponse:
+    if isinstance(error, ApiError):
+        return build_error_response(
+            error.reason,
+            error.status,
+            error.message,
+            required=error.required,
+            found=error.found,
+            action=error.action,
+            details=error.details,
+            retry_after_s=error.retry_after_s,
+        )
+    if not isinstance(error, Rejected):
+        raise error
+    status = status_of(error.reason)
+    return build_error_response(
+        error.reason,
+        status,
+        error.message or error.reason.value,
+        action="try again in a moment" if status == 503 else "",
+        retry_after_s=1 if status == 503 else None,
+    )
+
+
+def _answer_unavailable(request: Request, error: Exception) -> AsciiJSONResponse:
+    _log.error("request.failed", path=request.url.path, error=type(error).__name__, reason=str(error))
+    return build_error_response(
+        RejectReason.NOT_READY,
+        503,
+        "a part of the venue is not available",
+        found=type(error).__name__,
+        action="try again in a moment; nothing more was done than what /v1/orders and /v1/accounts show",
+        retry_after_s=1,
+    )
+
+
+def _answer_malformed(_request: Request, error: Exception) -> AsciiJSONResponse:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    problems = [_describe_problem(problem) for problem in error.errors()[:20]]
+    first = problems[0] if problems else {"field": "", "problem": "unreadable", "found": ""}
+    return build_error_response(
+        RejectReason.MALFORMED_REQUEST,
+        400,
+        f"{first['field'] or 'request'}: {first['problem']}",
+        required="the shape in /openapi.json; lots, ticks and times as integers, hex with 0x",
+        found=first["found"],
+        action="correct the named fields and send it again",
+        details={"fields": problems},
+    )
+
+
+def _describe_problem(problem: Mapping[str, Any]) -> dict[str, str]:
+    location: Sequence[object] = problem.get("loc", ())
+    return {
+        "field": shorten(".".join(str(part) for part in location if part != "body")),
+        "problem": shorten(str(problem.get("msg", ""))),
+        "found": "" if problem.get("type") == "missing" else shorten(problem.get("input", "")),
+    }
+
+
+def _answer_http(request: Request, error: Exception) -> AsciiJSONResponse:
+    if not isinstance(error, HTTPException):
+        raise error
+    if error.status_code == 404:
+        return build_error_response(
+            RejectReason.MALFORMED_REQUEST,
+            404,
+            "no such path",
+            required="a path of /openapi.json",
+            found=shorten(request.url.path),
+            action="see /openapi.json",
+        )
+    return build_error_response(
+        RejectReason.MALFORMED_REQUEST,
+        error.status_code,
+        shorten(str(error.detail)),
+        found=shorten(f"{request.method} {request.url.path}"),
+        action="see /openapi.json",
+    )
+
+
+def _answer_fault(request: Request, error: Exception) -> AsciiJSONResponse:
+    _log.error("request.faulted", path=request.url.path, error=type(error).__name__, reason=str(error))
+    return build_error_response(
+        RejectReason.NOT_READY, 500, "a fault of the venue, not of the request", action="tell the operator"
+    )
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Give every kind of failure its answer."""
+    app.add_exception_handler(Rejected, _answer_rejected)
+    app.add_exception_handler(AfterbellError, _answer_unavailable)
+    app.add_exception_handler(RequestValidationError, _answer_malformed)
+    app.add_exception_handler(HTTPException, _answer_http)
+    app.add_exception_handler(Exception, _answer_fault)

@@ -1,0 +1,143 @@
+"""Name everything the gateway is given; bootstrap builds it, create_app receives it, nothing is global.
+
+Must not: build anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from afterbell.domain.commands import Command
+from afterbell.domain.events import Event
+from afterbell.domain.ids import parse_address_hex
+from afterbell.engine.state import EngineState
+from afterbell.ports import Frame
+from afterbell.readmodel.queries import Candle, ReadModel
+from afterbell.signing.typed_data import TypedDataDomain, exchange_domain
+
+if TYPE_CHECKING:
+    from afterbell.gateway.stream import StreamHub
+
+
+class CommandSink(Protocol):
+    """The sequencer as the gateway sees it."""
+
+    async def submit(self, command: Command) -> tuple[Frame, Sequence[Event]]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockStatus:
+    """The venue clock for people. `speed` is text because it may be a fraction."""
+
+    mode: str
+    step: int | None = None
+    step_time_ms: int | None = None
+    next_step_ms: int | None = None
+    speed: str = "1"
+
+
+class VenueClock(Protocol):
+    """ports.Clock."""
+
+    def now_ms(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaucetGrant:
+    """What the faucet sent."""
+
+    usdc_quote: int
+    gas_wei: int
+    transactions: tuple[bytes, ...]
+
+
+class Faucet(Protocol):
+    """Gives test USDC and gas on a local chain. Raises: Unavailable."""
+
+    async def __call__(self, address: bytes) -> FaucetGrant: ...
+
+
+class JsonRpc(Protocol):
+    """One JSON-RPC call to the local node. Raises: Unavailable. Returns the node's answer with "result" or "error"."""
+
+    async def __call__(self, method: str, params: Sequence[Any]) -> Mapping[str, Any]: ...
+
+
+class PriceHistory(Protocol):
+    """Daily bars of the stock from before the venue's own prices, oldest first, for charts only."""
+
+    def __call__(self, symbol: str, before_s: int, limit: int) -> Sequence[Candle]: ...
+
+
+class FrameWaiter(Protocol):
+    """The projector as the gateway sees it."""
+
+    @property
+    def projected_sequence(self) -> int: ...
+
+    async def wait_for(self, sequence: int) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VenueInfo:
+    """What the manifest says about this instance. addresses: contract name → "0x" + 40 hex digits."""
+
+    name: str = "Afterbell"
+    chain_id: int
+    genesis_s: int
+    addresses: Mapping[str, str]
+    confirmations_blocks: int = 2
+    is_local_chain: bool = True
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def clearinghouse(self) -> bytes:
+        """Return the contract whose domain owners sign under."""
+        return parse_address_hex(self.addresses["clearinghouse"])
+
+    def domain(self) -> TypedDataDomain:
+        """Return the EIP-712 domain of orders and operations."""
+        return exchange_domain(self.chain_id, self.clearinghouse)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayLimits:
+    """Bounds against one client hurting others."""
+
+    max_body_bytes: int = 16_384
+    n_requests_per_s: int = 1_000
+    """Signed requests of one account in a second; 0 = unlimited."""
+    n_faucet_per_minute: int = 30
+    max_clients: int = 512
+    max_channels_per_client: int = 64
+    max_queued_messages: int = 1_024
+    max_stream_message_bytes: int = 8_192
+
+
+def always_ready() -> dict[str, bool]:
+    """Answer readiness where nothing can be missing."""
+    return {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The gateway's collaborators. `state` returns the live engine state, read on the event loop's thread."""
+
+    venue: VenueInfo
+    submitter: CommandSink
+    state: Callable[[], EngineState]
+    readmodel: ReadModel
+    projector: FrameWaiter
+    hub: StreamHub
+    clock: VenueClock
+    clock_status: Callable[[], ClockStatus]
+    faucet: Faucet | None = None
+    rpc: JsonRpc | None = None
+    history: PriceHistory | None = None
+    readiness: Callable[[], Mapping[str, bool]] = always_ready
+    limits: GatewayLimits = GatewayLimits()
+    node_modules: Path | None = None
+    """Folder of ethers and lightweight-charts, served under /vendor; None: no page."""
