@@ -1,0 +1,117 @@
+"""Read what is to be deployed: a YAML plan (scripts/plans/) and the addresses of the roles.
+
+Must not: know contracts or chains; deployment.py carries the plan out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import yaml
+
+from afterbell.adapters.project import find_project_root
+from afterbell.domain.errors import AfterbellError
+from afterbell.domain.manifest import ManifestMarket, ManifestRules
+from afterbell.domain.session import Session
+
+_LOCAL_PLAN: Final = Path("scripts/plans/local.yaml")
+
+
+class BadPlan(AfterbellError):
+    """The plan's text does not say what a deployment needs."""
+
+
+class _Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The YAML document."""
+
+    token: str | None
+    threshold: int
+    sessions: dict[str, ManifestRules]
+    defaults: dict[str, Any]
+    markets: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentPlan:
+    """What to deploy. Addresses are 20 bytes."""
+
+    token: bytes | None
+    """None: a test stablecoin is deployed too."""
+    sequencer: bytes
+    publishers: tuple[bytes, ...]
+    """Ascending."""
+    threshold: int
+    markets: tuple[ManifestMarket, ...]
+
+    def compute_hash(self) -> str:
+        """Return a hash of everything the plan says: two runs with the same one mean the same venue."""
+        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
+
+
+def find_local_plan() -> Path:
+    """Return the plan `make up` deploys."""
+    return find_project_root() / _LOCAL_PLAN
+
+
+def read_plan(
+    path: Path, *, sequencer: bytes, publishers: Collection[bytes], with_history: Collection[str] = ()
+) -> DeploymentPlan:
+    """Read a plan and give it the roles of this venue.
+
+    with_history: symbols whose prices come from a history after all, so that they are not synthetic. Raises: BadPlan.
+    """
+    try:
+        plan = msgspec.convert(yaml.safe_load(path.read_text()), _Plan)
+        markets = tuple(
+            _build_market({**plan.defaults, **market}, plan.sessions, with_history) for market in plan.markets
+        )
+    except (OSError, yaml.YAMLError, msgspec.ValidationError) as error:
+        raise BadPlan(f"{path.name}: {error}") from error
+    symbols = [market.symbol for market in markets]
+    ids = [market.market_id for market in markets]
+    if len(set(symbols)) < len(symbols) or ids != sorted(set(ids)):
+        raise BadPlan(f"{path.name}: symbols must differ and market ids ascend, found {symbols} and {ids}")
+    unknown = set(with_history) - set(symbols)
+    if unknown:
+        raise BadPlan(f"a history is given for {', '.join(sorted(unknown))}, listed are {', '.join(symbols)}")
+    if len(set(publishers)) < len(publishers) or not 1 <= plan.threshold <= len(publishers):
+        raise BadPlan(f"{plan.threshold} of {len(set(publishers))} different publishers cannot sign a price")
+    return DeploymentPlan(
+        token=None if plan.token is None else bytes.fromhex(plan.token.removeprefix("0x")),
+        sequencer=sequencer,
+        publishers=tuple(sorted(publishers)),
+        threshold=plan.threshold,
+        markets=markets,
+    )
+
+
+def _build_market(
+    fields: dict[str, Any], sessions: dict[str, ManifestRules], with_history: Collection[str]
+) -> ManifestMarket:
+    market = msgspec.convert({"rules": sessions, **fields}, ManifestMarket)
+    if set(market.rules) != set(Session.__members__):
+        raise BadPlan(f"{market.symbol}: rules of every session are required, found {', '.join(market.rules)}")
+    # One lot x one tick = one quote unit (contracts/README.md, D-002).
+    if market.lot_exponent + market.tick_exponent != 6 or market.ticks_per_usd != 10**market.tick_exponent:
+        raise BadPlan(
+            f"{market.symbol}: lot and tick exponents must add up to 6 and ticks_per_usd be 10^tick_exponent, found "
+            f"{market.lot_exponent}, {market.tick_exponent} and {market.ticks_per_usd}"
+        )
+    for name, rules in market.rules.items():
+        _validate_rules(f"{market.symbol} {name}", rules)
+    return msgspec.structs.replace(market, synthetic=market.synthetic and market.symbol not in with_history)
+
+
+def _validate_rules(where: str, rules: ManifestRules) -> None:
+    highest = rules.initial_margin_ppm - 2 * rules.mark_step_ppm
+    if not 0 < rules.maintenance_margin_ppm <= rules.settlement_margin_ppm <= highest:
+        raise BadPlan(
+            f"{where}: settlement margin must lie between maintenance ({rules.maintenance_margin_ppm} ppm) and two "
+            f"mark steps below initial ({highest} ppm), found {rules.settlement_margin_ppm} ppm"
+        )
+    rules.build_word().pack()
