@@ -1,7 +1,7 @@
 """Tell venue time: the wall clock, or a clock that follows replayed history.
 
-Both implement ports.Clock: milliseconds since the UNIX epoch that never decrease. Nothing else in the venue asks for the
-time. Must not: sleep or schedule; who advances a step decides when.
+Both implement ports.Clock: milliseconds since the UNIX epoch that never decrease. Nothing else in the venue asks for
+the time. Must not: sleep or schedule; who advances a step decides when.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ class SystemClock:
 class ReplayClock:
     """History in steps: within a step wall speed from the step's time, always below the time of the next step.
 
-    `advance_to` is called by the replay keeper and by nobody else. `next_step_ms` None means that no further step is known: the
-    clock runs on at wall speed. The clock never decreases: a step or a restart before the last answer holds it until history catches up.
+    `advance_to` is called by the replay keeper and by nobody else. `next_step_ms` None means that no further step is
+    known: the clock runs on at wall speed. The clock never decreases: a step or a restart before the last answer
+    holds it until history catches up.
     """
 
     mode = "replay"

@@ -29,6 +29,7 @@ from zlib import crc32
 
 import msgspec
 
+from afterbell.adapters.command_codec import decode_command, encode_command
 from afterbell.domain.commands import Command
 from afterbell.domain.errors import Faulted
 
@@ -105,7 +106,6 @@ class FileJournal:
         self.path = path
         self.torn_tail: TornTail | None = None
         self._genesis_hash = compute_genesis_hash(chain_id, clearinghouse)
-        self._encoder = msgspec.msgpack.Encoder()
         self._is_failed = False
         self._next_sequence: int = 1
         self._last_time_ms: int = 0
@@ -122,6 +122,11 @@ class FileJournal:
     def head_hash(self) -> bytes:
         """Hash of the last frame, or hash 0."""
         return self._head_hash
+
+    @property
+    def genesis_hash(self) -> bytes:
+        """Hash 0, before the first frame."""
+        return self._genesis_hash
 
     @property
     def next_sequence(self) -> int:
@@ -141,7 +146,8 @@ class FileJournal:
     def append(self, commands: Sequence[tuple[int, Command]]) -> Sequence[FileFrame]:
         """Write (time_ms, command) frames in one system call; not durable before `sync`.
 
-        Raises: JournalWriteFailed; ValueError if a time decreases or a frame is too long, before anything is written.
+        Raises: JournalWriteFailed; ValueError, before anything is written, if a time decreases, a frame is too long
+        or a command cannot be encoded.
         """
         self._must_be_usable()
         frames: list[FileFrame] = []
@@ -151,7 +157,7 @@ class FileJournal:
             if command_time_ms < time_ms:
                 raise ValueError(f"journal time must not decrease: last {time_ms} ms, found {command_time_ms} ms")
             time_ms = command_time_ms
-            payload = self._encoder.encode(command)
+            payload = encode_command(command)
             if len(payload) + _MIN_LENGTH - 1 > MAX_FRAME_BYTES:
                 raise ValueError(f"a frame must be at most {MAX_FRAME_BYTES} bytes, found {len(payload)} of payload")
             offset = self._n_bytes + len(buffer)
@@ -174,7 +180,7 @@ class FileJournal:
             os.fdatasync(self._descriptor)
         except OSError as error:
             self._is_failed = True
-            raise JournalWriteFailed(f"journal {self.path}: fdatasync failed ({error}); stop, check the disk") from error
+            raise JournalWriteFailed(f"journal {self.path}: fdatasync failed ({error}); check the disk") from error
 
     def read(self) -> Iterator[FileFrame]:
         """Yield all frames from the first, checking each again. Raises: JournalCorrupted."""
@@ -225,7 +231,7 @@ class FileJournal:
 
 
 def read_journal(path: Path, *, chain_id: int, clearinghouse: bytes) -> Iterator[FileFrame]:
-    """Yield the frames of a file without locking or changing it; a torn tail ends the reading. Raises: JournalCorrupted."""
+    """Yield the frames of a file without locking or changing it; a torn tail ends it. Raises: JournalCorrupted."""
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         for frame, _ in _scan(file, path, size, compute_genesis_hash(chain_id, clearinghouse)):
@@ -251,7 +257,6 @@ def _open_locked(path: Path) -> int:
 
 def _scan(file: BinaryIO, path: Path, size: int, genesis_hash: bytes) -> Iterator[tuple[FileFrame, int]]:
     """Yield (frame, offset behind it) up to the torn tail, if any. Raises: JournalCorrupted."""
-    decoder = msgspec.msgpack.Decoder(Command)
     reader = _Reader(file, size)
     offset, sequence, time_ms, head_hash = 0, 1, 0, genesis_hash
     while offset < size:
@@ -280,7 +285,7 @@ def _scan(file: BinaryIO, path: Path, size: int, genesis_hash: bytes) -> Iterato
         if found_time_ms < time_ms:
             raise JournalCorrupted(path, offset, f"a time of at least {time_ms} ms", f"{found_time_ms} ms")
         try:
-            command = decoder.decode(payload)
+            command = decode_command(payload)
         except msgspec.DecodeError as error:
             raise JournalCorrupted(path, offset, "a command this version knows", str(error)) from error
         frame = FileFrame(

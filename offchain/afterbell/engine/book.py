@@ -1,7 +1,8 @@
 """Keep the resting orders of one market by price, then time.
 
-Plain containers on purpose: a dict of levels and one sorted list of prices per side. A level is a dict from order id to order, whose
-insertion order is the time priority. Must not: know margin, batches or events; matching.py decides what meets.
+Plain containers on purpose: a dict of levels and one sorted list of prices per side. A level is a dict from order id
+to order, whose insertion order is the time priority. Must not: know margin, batches or events; matching.py decides
+what meets.
 """
 
 from __future__ import annotations
@@ -10,17 +11,19 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from afterbell.domain.ids import AccountId, lane_of, seq_of
-from afterbell.domain.order import Side, SignedOrder
+from afterbell.domain.batch import OrderRecord
+from afterbell.domain.ids import AccountId
+from afterbell.domain.order import Side
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class OpenOrder:
-    """One accepted order and what is left of it. The only mutable fields are the lots."""
+    """One accepted order, as a batch will carry it, and what is left of it. Only the lots ever change."""
 
     order_id: bytes
     account: AccountId
-    signed: SignedOrder
+    record: OrderRecord
+    epoch: int
     nonce: int
     client_id: str
     accepted_ms: int
@@ -28,14 +31,9 @@ class OpenOrder:
     remaining_lots: int
 
     @property
-    def lane(self) -> int:
-        """Lane of the nonce."""
-        return lane_of(self.nonce)
-
-    @property
-    def seq(self) -> int:
-        """Milliseconds since genesis in the nonce."""
-        return seq_of(self.nonce)
+    def side(self) -> Side:
+        """The side of the book it is on, or would be."""
+        return Side.BID if self.record.is_buy else Side.ASK
 
 
 @dataclass(slots=True)
@@ -82,7 +80,7 @@ class BookSide:
 
     def add(self, order: OpenOrder) -> None:
         """Put an order behind all others at its price."""
-        price_ticks = order.signed.order.limit_ticks
+        price_ticks = order.record.limit_ticks
         level = self._levels.get(price_ticks)
         if level is None:
             level = self._levels[price_ticks] = Level()
@@ -92,7 +90,7 @@ class BookSide:
 
     def remove(self, order: OpenOrder) -> None:
         """Take an order out, with whatever is left of it."""
-        price_ticks = order.signed.order.limit_ticks
+        price_ticks = order.record.limit_ticks
         level = self._levels[price_ticks]
         del level.orders[order.order_id]
         level.size_lots -= order.remaining_lots
@@ -102,7 +100,7 @@ class BookSide:
 
     def fill(self, order: OpenOrder, size_lots: int) -> None:
         """Take `size_lots` off an order in place: it keeps its turn. An order with nothing left leaves."""
-        self._levels[order.signed.order.limit_ticks].size_lots -= size_lots
+        self._levels[order.record.limit_ticks].size_lots -= size_lots
         order.remaining_lots -= size_lots
         order.filled_lots += size_lots
         if order.remaining_lots == 0:

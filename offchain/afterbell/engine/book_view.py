@@ -1,7 +1,8 @@
 """Fold events into aggregated books for streams: snapshot and per-event level changes, without the engine.
 
-An order is on the book from OrderAccepted with resting lots until its fills or its cancellation take it off. Cancellations of
-orders that never rested (IOC) change nothing. Must not: decide anything. Twin: engine/book.py, which it must equal.
+An order is on the book from OrderAccepted with resting lots until its fills or its cancellation take it off.
+Cancellations of orders that never rested (IOC) change nothing. Must not: decide anything. Twin: engine/book.py, which
+it must equal.
 """
 
 from __future__ import annotations

@@ -6,8 +6,18 @@ Pure reads; answers are frozen values, never references into the state. Must not
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 
-from afterbell.engine.state import EngineState
+from afterbell.domain.ids import AccountId, account_key
+from afterbell.domain.margin import AccountHealth, compute_position_health
+from afterbell.domain.market import compute_valuation_ticks
+from afterbell.domain.position import compute_pending_quote
+from afterbell.domain.settlement import Execution
+from afterbell.domain.units import PPM, div_down, div_up, mul_div_down
+from afterbell.domain.words import PositionWord
+from afterbell.engine.book import BookSide, OpenOrder
+from afterbell.engine.risk import compute_account_risk
+from afterbell.engine.state import EngineState, MarketInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,10 +31,9 @@ class BookLevel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BookSnapshot:
-    """Aggregated book, best price first. `sequence` counts level changes of this book (book_view.BookView.sequence)."""
+    """Aggregated book, best price first. Streams number their changes: book_view.BookView.sequence."""
 
     market: int
-    sequence: int
     bids: tuple[BookLevel, ...]
     asks: tuple[BookLevel, ...]
 
@@ -137,24 +146,174 @@ class MarketView:
 
 def read_account(state: EngineState, account: int, now_s: int) -> AccountSummary:
     """Return the money and positions of an account; an unknown one is all zeros with is_known False."""
-    raise NotImplementedError
+    account_id = AccountId(account)
+    execution = state.read_execution(now_s)
+    health = execution.health(account_id)
+    orders = list(state.account_orders.get(account_id, {}).values())
+    risk = compute_account_risk(state, execution, account_id, orders)
+    positions = tuple(
+        _view_position(state, execution, market, position, health)
+        for market, position in sorted(execution.positions(account_id).items())
+    )
+    maintenance_quote = health.maintenance_margin_quote
+    return AccountSummary(
+        account=account,
+        is_known=account_key(account_id) in state.chain.accounts or bool(positions),
+        collateral_quote=execution.collateral_quote(account_id),
+        equity_quote=health.equity_quote,
+        unrealised_pnl_quote=sum(position.unrealised_pnl_quote for position in positions),
+        pending_funding_quote=sum(position.pending_funding_quote for position in positions),
+        initial_margin_quote=health.initial_margin_quote,
+        maintenance_margin_quote=maintenance_quote,
+        order_margin_quote=max(risk.required_quote - health.initial_margin_quote, 0),
+        free_collateral_quote=risk.free_collateral_quote,
+        withdrawable_quote=0 if health.is_stale else health.withdrawable_quote,
+        is_stale=health.is_stale,
+        health_ppm=mul_div_down(health.equity_quote, PPM, maintenance_quote) if maintenance_quote else None,
+        positions=positions,
+        n_open_orders=len(orders),
+    )
 
 
 def read_open_orders(state: EngineState, account: int) -> tuple[OpenOrderView, ...]:
     """Return the resting orders of an account, oldest first."""
-    raise NotImplementedError
+    return tuple(_view_order(order) for order in state.account_orders.get(AccountId(account), {}).values())
 
 
 def get_open_order(state: EngineState, order_id: bytes) -> OpenOrderView | None:
     """Return one resting order."""
-    raise NotImplementedError
+    order = state.orders.get(order_id)
+    return None if order is None else _view_order(order)
 
 
 def read_book(state: EngineState, market: int, depth: int) -> BookSnapshot:
     """Return the best `depth` levels of each side. Raises: KeyError for a market that is not listed."""
-    raise NotImplementedError
+    book = state.books[market]
+    return BookSnapshot(market=market, bids=_view_levels(book.bids, depth), asks=_view_levels(book.asks, depth))
 
 
 def read_markets(state: EngineState, now_s: int) -> tuple[MarketView, ...]:
     """Return every listed market, ids ascending."""
-    raise NotImplementedError
+    execution = state.read_execution(now_s)
+    return tuple(_view_market(state, execution, info) for _, info in sorted(state.markets.items()))
+
+
+def _view_levels(side: BookSide, depth: int) -> tuple[BookLevel, ...]:
+    return tuple(
+        BookLevel(price_ticks=price_ticks, size_lots=level.size_lots, n_orders=len(level.orders))
+        for price_ticks, level in islice(side.iterate_levels(), max(depth, 0))
+    )
+
+
+def _view_order(order: OpenOrder) -> OpenOrderView:
+    record = order.record
+    return OpenOrderView(
+        order_id=order.order_id,
+        account=order.account,
+        market=record.market_id,
+        is_buy=record.is_buy,
+        size_lots=record.size_lots,
+        filled_lots=order.filled_lots,
+        remaining_lots=order.remaining_lots,
+        limit_ticks=record.limit_ticks,
+        max_fee_ppm=record.max_fee_ppm,
+        expiry_s=record.expiry_s,
+        nonce=order.nonce,
+        reduce_only=record.reduce_only,
+        post_only=record.post_only,
+        time_in_force=int(record.time_in_force),
+        client_id=order.client_id,
+        accepted_ms=order.accepted_ms,
+    )
+
+
+def _view_position(
+    state: EngineState, execution: Execution, market: int, position: PositionWord, account: AccountHealth
+) -> PositionView:
+    price = execution.price(market)
+    rules = state.chain.rules_of(market, price.session)
+    index = state.chain.index(market)
+    health = compute_position_health(position, price, rules, index, execution.matched_at_s)
+    pending_quote = compute_pending_quote(position, index)
+    size_lots = position.size_lots
+    # A long's entry is paid (positive), a short's received (negative): rounded so that the price looks no better.
+    entry_ticks = (
+        div_up(position.entry_quote, size_lots) if size_lots > 0 else div_down(-position.entry_quote, -size_lots)
+    )
+    return PositionView(
+        market=market,
+        size_lots=size_lots,
+        entry_quote=position.entry_quote,
+        entry_price_ticks=entry_ticks,
+        mark_ticks=price.mark_ticks,
+        valuation_ticks=compute_valuation_ticks(size_lots, price.mark_ticks, price.external_ticks),
+        unrealised_pnl_quote=health.equity_quote + pending_quote,
+        pending_funding_quote=pending_quote,
+        initial_margin_quote=health.initial_margin_quote,
+        maintenance_margin_quote=health.maintenance_margin_quote,
+        liquidation_price_ticks=estimate_liquidation_ticks(
+            size_lots=size_lots,
+            valuation_ticks=compute_valuation_ticks(size_lots, price.mark_ticks, price.external_ticks),
+            maintenance_margin_ppm=rules.maintenance_margin_ppm if rules is not None else 0,
+            excess_quote=account.equity_quote - account.maintenance_margin_quote,
+        ),
+    )
+
+
+def estimate_liquidation_ticks(
+    *, size_lots: int, valuation_ticks: int, maintenance_margin_ppm: int, excess_quote: int
+) -> int | None:
+    """Return the valuation price at which equity meets maintenance margin, all other positions unchanged.
+
+    Formula, with excess = equity - maintenance now and m = maintenance fraction: moving the price by d changes the
+    excess by lots x d - |lots| x d x m. From a long's side: p* = p - excess / (lots x (1 - m)); a short's: p* = p +
+    excess / (|lots| x (1 + m)). Rounding: toward the price now, so that the estimate never comes too late. None: no
+    positive price liquidates.
+    """
+    if size_lots > 0:
+        per_tick_ppm = size_lots * (PPM - maintenance_margin_ppm)
+        if per_tick_ppm <= 0:
+            return None
+        ticks = valuation_ticks - div_down(excess_quote * PPM, per_tick_ppm)
+        return ticks if ticks > 0 else None
+    return valuation_ticks + div_down(excess_quote * PPM, -size_lots * (PPM + maintenance_margin_ppm))
+
+
+def _view_market(state: EngineState, execution: Execution, info: MarketInfo) -> MarketView:
+    market = info.market
+    price = execution.price(market)
+    rules = state.chain.rules_of(market, price.session)
+    book = state.books[market]
+    return MarketView(
+        market=market,
+        symbol=info.symbol,
+        epoch=price.epoch,
+        lot_exponent=info.lot_exponent,
+        ticks_per_usd=info.ticks_per_usd,
+        synthetic=info.synthetic,
+        session=price.session,
+        mark_ticks=price.mark_ticks,
+        index_ticks=price.index_ticks,
+        external_ticks=price.external_ticks,
+        external_time_s=price.external_time_s,
+        is_fresh=execution.is_market_fresh(market),
+        is_halted=info.halt_reason is not None,
+        halt_reason=info.halt_reason or "",
+        is_opening_allowed=rules is not None and rules.is_opening_allowed,
+        open_interest_lots=execution.open_interest_lots(market),
+        best_bid_ticks=book.bids.best_ticks,
+        best_ask_ticks=book.asks.best_ticks,
+        initial_margin_ppm=rules.initial_margin_ppm if rules is not None else 0,
+        settlement_margin_ppm=rules.settlement_margin_ppm if rules is not None else 0,
+        maintenance_margin_ppm=rules.maintenance_margin_ppm if rules is not None else 0,
+        band_ppm=rules.band_ppm if rules is not None else 0,
+        mark_step_ppm=rules.mark_step_ppm if rules is not None else 0,
+        max_age_s=rules.max_age_s if rules is not None else 0,
+        open_interest_cap_lots=rules.open_interest_cap_lots if rules is not None else 0,
+        size_step_lots=rules.size_step_lots if rules is not None else 0,
+        price_step_ticks=rules.price_step_ticks if rules is not None else 0,
+        min_notional_quote=rules.min_notional_quote if rules is not None else 0,
+        max_fee_ppm=rules.max_fee_ppm if rules is not None else 0,
+        maker_fee_ppm=state.config.maker_fee_ppm,
+        taker_fee_ppm=state.config.taker_fee_ppm,
+    )

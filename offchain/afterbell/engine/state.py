@@ -1,8 +1,20 @@
-"""Hold everything the engine knows; one value, one hash."""
+"""Hold everything the engine knows: mirror of the chain, open batch, books, lanes; and hash it.
+
+`chain` is what the contract will hold after the last sealed batch. What the open batch has done since lives in its
+Execution, the same machine the mirror runs at the seal. Must not: decide; apply.py and its neighbours do.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from afterbell.domain.batch import MAX_ACCOUNTS, MAX_FILLS, MAX_OPERATIONS, MAX_ORDERS, OperationRow, PriceRow
+from afterbell.domain.digests import DOMAIN_NAME, build_domain_separator
+from afterbell.domain.ids import AccountId
+from afterbell.domain.settlement import AcceptedReport, ChainState, Execution, TableOrder
+from afterbell.engine.book import Book, OpenOrder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,13 +33,185 @@ class EngineConfig:
     max_seq_ahead_ms: int = 1_000
 
 
+@dataclass(slots=True, kw_only=True)
+class MarketInfo:
+    """What the engine knows of a market beyond the words of the mirror."""
+
+    market: int
+    symbol: str
+    lot_exponent: int
+    ticks_per_usd: int
+    synthetic: bool
+    halt_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchFill:
+    """One fill of the open batch."""
+
+    fill_id: int
+    maker_order_id: bytes
+    taker_order_id: bytes
+    size_lots: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchOperation:
+    """One signed operation of the open batch; `row.account_index` is set when the payload is built."""
+
+    digest: bytes
+    account: AccountId
+    row: OperationRow
+
+
+@dataclass(slots=True, kw_only=True)
+class OpenBatch:
+    """What the next payload will hold. `orders` has every order with a fill, by id, in order of first use."""
+
+    execution: Execution
+    reports: tuple[AcceptedReport, ...] = ()
+    rows: tuple[PriceRow, ...] = ()
+    evidence: bytes = b""
+    fills: list[BatchFill] = field(default_factory=list)
+    operations: list[BatchOperation] = field(default_factory=list)
+    orders: dict[bytes, TableOrder] = field(default_factory=dict)
+    accounts: dict[AccountId, None] = field(default_factory=dict)
+
+    @property
+    def is_half_full(self) -> bool:
+        """Tell whether it holds more than half of any bound: then one more taker might not fit."""
+        return (
+            len(self.orders) > MAX_ORDERS // 2
+            or len(self.accounts) > MAX_ACCOUNTS // 2
+            or len(self.fills) > MAX_FILLS // 2
+            or len(self.operations) > MAX_OPERATIONS // 2
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SealedBatch:
+    """What the chain must answer for a sealed batch that is not confirmed yet."""
+
+    sequence: int
+    head: bytes
+    codes: bytes
+
+
 class EngineState:
-    """All state: mirror of the chain, open batch, books, lanes. Changed only by apply.apply; read through queries."""
+    """All state. Changed only by apply.apply; read through queries."""
 
     def __init__(self, config: EngineConfig) -> None:
+        """Begin empty: no market, no account, sequence 0, head zero."""
         self.config = config
+        self.domain_separator = build_domain_separator(
+            name=DOMAIN_NAME, chain_id=config.chain_id, verifying_contract=config.clearinghouse
+        )
+        self.chain = ChainState(forbidden_recipients=frozenset({config.vault, config.clearinghouse, config.token}))
+        self.markets: dict[int, MarketInfo] = {}
+        self.books: dict[int, Book] = {}
+        self.orders: dict[bytes, OpenOrder] = {}
+        self.account_orders: dict[AccountId, dict[bytes, OpenOrder]] = {}
+        self.lane_orders: dict[int, OpenOrder] = {}
+        """account << 16 | lane -> the resting order of that lane."""
+        self.lane_seqs: dict[int, int] = {}
+        """account << 16 | lane -> highest seq accepted or cancelled; it and everything below are dead."""
+        self.min_seqs: dict[AccountId, int] = {}
+        """Off-chain CancelAll: orders with a lower seq are dead."""
+        self.expiries: list[tuple[int, bytes]] = []
+        """Heap of (expiry_s, order id); entries of orders that left are dropped when they surface."""
+        self.batch: OpenBatch | None = None
+        self.sealed: deque[SealedBatch] = deque()
+        self.next_fill_id = 1
+        self.last_time_ms = 0
+        self._draft: Execution | None = None
+
+    @property
+    def has_open_batch(self) -> bool:
+        """Tell whether a seal would have an effect."""
+        return self.batch is not None
+
+    @property
+    def is_open_batch_half_full(self) -> bool:
+        """Tell whether the next order needs a seal before it."""
+        return self.batch is not None and self.batch.is_half_full
+
+    @property
+    def next_batch_sequence(self) -> int:
+        """Sequence of the open batch, or of the next to open."""
+        return self.chain.batch.sequence + 1
+
+    def execution(self, time_s: int) -> Execution:
+        """Return the open batch's machine, or a draft at this second that the first fill or operation makes one."""
+        if self.batch is not None:
+            return self.batch.execution
+        if self._draft is None or self._draft.matched_at_s != time_s:
+            self._draft = Execution(self.chain, time_s)
+        return self._draft
+
+    def read_execution(self, time_s: int) -> Execution:
+        """Return a machine for questions only; asking leaves no trace in the state."""
+        return self.batch.execution if self.batch is not None else Execution(self.chain, time_s)
+
+    def must_open_batch(self, time_s: int) -> OpenBatch:
+        """Return the open batch, opening one matched at this second if there is none."""
+        if self.batch is None:
+            self.batch = OpenBatch(execution=self.execution(time_s))
+            self._draft = None
+        return self.batch
+
+    def drop_draft(self) -> None:
+        """Forget the draft: the mirror under it is about to change."""
+        self._draft = None
 
 
 def compute_state_hash(state: EngineState) -> bytes:
-    """Return 32 bytes that two engines share if and only if they hold the same state."""
-    raise NotImplementedError
+    """Return 32 bytes that two engines share if and only if they hold the same state.
+
+    sha256 over the repr of plain tuples of int, bytes, str and bool: every part is sorted or has an order of its own,
+    so neither hash seeds nor insertion histories show.
+    """
+    chain, batch = state.chain, state.batch
+    parts: list[object] = [
+        state.config,
+        [sorted(words.items()) for words in (chain.accounts, chain.positions, chain.lanes, chain.prices)],
+        [sorted(words.items()) for words in (chain.indices, chain.totals, chain.rules)],
+        sorted(chain.claims.items()),
+        (chain.batch_word, chain.head, chain.direct_op, chain.tracked_quote, chain.insurance_quote),
+        [state.markets[market] for market in sorted(state.markets)],
+        [
+            [_order_parts(order) for side in (book.bids, book.asks) for order in side.iterate_orders()]
+            for _, book in sorted(state.books.items())
+        ],
+        sorted(state.lane_seqs.items()),
+        sorted(state.min_seqs.items()),
+        list(state.sealed),
+        (state.next_fill_id, state.last_time_ms),
+    ]
+    if batch is not None:
+        execution = batch.execution
+        parts += [
+            (execution.matched_at_s, batch.reports, batch.rows, batch.evidence),
+            (batch.fills, batch.operations, list(batch.orders.items())),
+            [
+                (account, execution.collateral_quote(account), sorted(execution.positions(account).items()))
+                for account in sorted(batch.accounts)
+            ],
+        ]
+    digest = sha256()
+    for part in parts:
+        digest.update(repr(part).encode())
+        digest.update(b"\n")
+    return digest.digest()
+
+
+def _order_parts(order: OpenOrder) -> tuple[object, ...]:
+    return (
+        order.order_id,
+        order.account,
+        order.record,
+        order.epoch,
+        order.client_id,
+        order.accepted_ms,
+        order.filled_lots,
+        order.remaining_lots,
+    )

@@ -1,0 +1,211 @@
+"""Fill the open batch and seal it: payload, the mirror's verdict, comparison with what the engine did.
+
+The mirror runs domain.settlement.apply_batch on the payload itself, so encoding and rules are proven before a
+transaction is paid for. The engine's own numbers must equal the mirror's; where the mirror refused a fill its words
+win and the refusal is an event. Must not: match, or send anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from afterbell.domain.batch import AccountRecord, BatchHeader, FillRow, Payload, encode
+from afterbell.domain.codes import RejectReason, StatusCode, describe_code
+from afterbell.domain.errors import BatchReverted, Faulted, InvariantBroken
+from afterbell.domain.events import BatchSealed, Event, FillMatched, FillRejected, WithdrawalRejected
+from afterbell.domain.ids import AccountId
+from afterbell.domain.settlement import BatchResult, Execution, FillOutcome, TableOrder, apply_batch
+from afterbell.engine.book import OpenOrder
+from afterbell.engine.state import BatchFill, EngineState, OpenBatch, SealedBatch
+
+
+def add_fill(
+    state: EngineState,
+    time_s: int,
+    *,
+    maker: OpenOrder,
+    taker: OpenOrder,
+    table: tuple[TableOrder, TableOrder],
+    size_lots: int,
+    outcome: FillOutcome,
+) -> FillMatched:
+    """Put a fill that the Execution has settled into the open batch (opened if need be) and return its event."""
+    batch = state.must_open_batch(time_s)
+    for order, entry in zip((maker, taker), table, strict=True):
+        batch.orders.setdefault(order.order_id, entry)
+        batch.accounts.setdefault(order.account)
+    fill_id = state.next_fill_id
+    state.next_fill_id += 1
+    batch.fills.append(
+        BatchFill(
+            fill_id=fill_id, maker_order_id=maker.order_id, taker_order_id=taker.order_id, size_lots=size_lots
+        )
+    )
+    return FillMatched(
+        fill_id=fill_id,
+        sequence=state.next_batch_sequence,
+        market=maker.record.market_id,
+        price_ticks=outcome.price_ticks,
+        size_lots=size_lots,
+        maker_order_id=maker.order_id,
+        taker_order_id=taker.order_id,
+        maker_account=maker.account,
+        taker_account=taker.account,
+        taker_is_buy=taker.record.is_buy,
+        maker_fee_quote=outcome.maker_fee_quote,
+        taker_fee_quote=outcome.taker_fee_quote,
+    )
+
+
+def seal_batch(state: EngineState, journal_hash: bytes) -> list[Event]:
+    """Close the open batch and move the mirror; no open batch: nothing. Raises: Faulted."""
+    batch = state.batch
+    if batch is None:
+        return []
+    previous_head = state.chain.head
+    payload, order_ids = build_payload(state, batch, journal_hash)
+    encoded = encode(payload)
+    try:
+        result = apply_batch(
+            state.chain,
+            encoded,
+            previous_head=previous_head,
+            block_time_s=batch.execution.matched_at_s,
+            accepted_reports=batch.reports,
+            domain_separator=state.domain_separator,
+            recover=_build_recover(batch),
+        )
+    except BatchReverted as error:
+        raise Faulted(f"the contract would revert batch {payload.header.sequence}: {error.reason}") from error
+    events = _list_failures(batch, result)
+    if not any(result.codes):
+        _must_agree(state, batch)
+    state.batch = None
+    state.drop_draft()
+    state.sealed.append(SealedBatch(sequence=result.sequence, head=result.head, codes=result.codes))
+    events.append(
+        BatchSealed(
+            sequence=result.sequence,
+            matched_at_s=result.matched_at_s,
+            previous_head=previous_head,
+            head=result.head,
+            payload=encoded,
+            codes=result.codes,
+            n_operations=result.n_operations,
+            n_orders=len(order_ids),
+            fill_ids=tuple(fill.fill_id for fill in batch.fills),
+            withdrawal_ids=tuple(operation.digest for operation in batch.operations),
+        )
+    )
+    return events
+
+
+def build_payload(state: EngineState, batch: OpenBatch, journal_hash: bytes) -> tuple[Payload, list[bytes]]:
+    """Return the payload and the order ids in table order.
+
+    Accounts ascend; an account's orders are sorted by lane, equal lanes by seq, then by id.
+    """
+    by_account: dict[AccountId, list[tuple[int, int, bytes, TableOrder]]] = {account: [] for account in batch.accounts}
+    for order_id, entry in batch.orders.items():
+        by_account[entry.account_id].append((entry.record.lane, entry.record.seq, order_id, entry))
+    accounts: list[AccountRecord] = []
+    order_ids: list[bytes] = []
+    account_indices: dict[AccountId, int] = {}
+    for account in sorted(by_account):
+        entries = sorted(by_account[account], key=lambda entry: entry[:3])
+        account_indices[account] = len(accounts)
+        accounts.append(AccountRecord(account_id=account, orders=tuple(entry[3].record for entry in entries)))
+        order_ids += [order_id for _, _, order_id, _ in entries]
+    order_indices = {order_id: index for index, order_id in enumerate(order_ids)}
+    payload = Payload(
+        header=BatchHeader(
+            sequence=state.next_batch_sequence,
+            matched_at_s=batch.execution.matched_at_s,
+            direct_op=state.chain.direct_op,
+            journal_hash=journal_hash,
+        ),
+        fills=tuple(
+            FillRow(
+                maker_order=order_indices[fill.maker_order_id],
+                taker_order=order_indices[fill.taker_order_id],
+                size_lots=fill.size_lots,
+            )
+            for fill in batch.fills
+        ),
+        rows=batch.rows,
+        evidence=batch.evidence,
+        operations=tuple(
+            replace(operation.row, account_index=account_indices[operation.account]) for operation in batch.operations
+        ),
+        accounts=tuple(accounts),
+    )
+    return payload, order_ids
+
+
+def _build_recover(batch: OpenBatch) -> Callable[[bytes, bytes, bytes], bytes | None]:
+    """Answer for digests whose signature was checked when they came in; the mirror recomputes each digest itself."""
+    owners = {order_id: entry.account_id >> 80 for order_id, entry in batch.orders.items()}
+    owners |= {operation.digest: operation.account >> 80 for operation in batch.operations}
+
+    def recover(digest: bytes, r: bytes, vs: bytes) -> bytes | None:
+        owner = owners.get(digest)
+        return None if owner is None else owner.to_bytes(20, "big")
+
+    return recover
+
+
+def _list_failures(batch: OpenBatch, result: BatchResult) -> list[Event]:
+    """Return an event for each fill and each withdrawal the mirror refused. Empty, unless engine and rules differ."""
+    events: list[Event] = []
+    for fill, code in zip(batch.fills, result.fill_codes, strict=True):
+        if code != StatusCode.OK:
+            events.append(
+                FillRejected(
+                    fill_id=fill.fill_id,
+                    sequence=result.sequence,
+                    market=batch.orders[fill.maker_order_id].record.market_id,
+                    code=code,
+                    maker_order_id=fill.maker_order_id,
+                    taker_order_id=fill.taker_order_id,
+                )
+            )
+    for operation, code in zip(batch.operations, result.operation_codes, strict=True):
+        if code != StatusCode.OK:
+            reason = RejectReason.of_code(code) or RejectReason.UNKNOWN_OPERATION
+            events.append(
+                WithdrawalRejected(
+                    withdrawal_id=operation.digest,
+                    account=operation.account,
+                    quote=operation.row.value,
+                    reason=reason.value,
+                    required="a withdrawal the chain's rule accepts",
+                    found=describe_code(code),
+                    action="check the account and sign a new withdrawal",
+                )
+            )
+    return events
+
+
+def _must_agree(state: EngineState, batch: OpenBatch) -> None:
+    """Compare the engine's accounts with the mirror's words after a batch without failures. Raises: InvariantBroken."""
+    execution = batch.execution
+    for entry in batch.orders.values():
+        execution.consume_order(entry.account_id, entry.record)
+    for account in batch.accounts:
+        _must_agree_on_account(state, execution, account)
+    for entry in batch.orders.values():
+        lane = entry.record.lane
+        if execution.lane(entry.account_id, lane) != state.chain.lane(entry.account_id, lane):
+            raise InvariantBroken(f"lane {lane} of account {entry.account_id:#x} differs from the mirror")
+
+
+def _must_agree_on_account(state: EngineState, execution: Execution, account: AccountId) -> None:
+    word = state.chain.account(account)
+    if execution.collateral_quote(account) != word.collateral_quote:
+        raise InvariantBroken(
+            f"collateral of account {account:#x}: engine {execution.collateral_quote(account)} quote, "
+            f"mirror {word.collateral_quote} quote"
+        )
+    if execution.positions(account) != state.chain.open_positions(account):
+        raise InvariantBroken(f"positions of account {account:#x} differ between engine and mirror")

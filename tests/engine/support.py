@@ -1,0 +1,268 @@
+"""A venue in memory for engine tests: markets, prices, accounts, orders with true digests.
+
+The engine never sees a private key: the gateway has checked the signature, so r and vs are just bytes here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from afterbell.domain.commands import (
+    AdoptPrices,
+    CancelAll,
+    CancelOrder,
+    Command,
+    CreditDeposit,
+    ListMarket,
+    PlaceOrder,
+    RequestWithdrawal,
+    SealBatch,
+    SetMarketRules,
+)
+from afterbell.domain.digests import build_digest, hash_order, hash_withdraw
+from afterbell.domain.events import Event
+from afterbell.domain.ids import build_account_id, build_nonce, lane_of, seq_of
+from afterbell.domain.order import Order, TimeInForce, TriggerKind, Withdraw
+from afterbell.domain.session import Session
+from afterbell.domain.words import RulesWord
+from afterbell.engine.apply import apply
+from afterbell.engine.state import EngineConfig, EngineState
+
+GENESIS_S = 1_700_000_000
+START_MS = (GENESIS_S + 1_000) * 1_000
+USDC = 1_000_000
+
+CONFIG = EngineConfig(
+    chain_id=31337, clearinghouse=b"\xc1" * 20, vault=b"\xc2" * 20, token=b"\xc3" * 20, genesis_s=GENESIS_S
+)
+
+RULES = RulesWord(
+    initial_margin_ppm=100_000,
+    settlement_margin_ppm=75_000,
+    maintenance_margin_ppm=50_000,
+    band_ppm=50_000,
+    mark_step_ppm=5_000,
+    max_age_s=60,
+    open_interest_cap_lots=10_000_000,
+    is_opening_allowed=True,
+    is_funding_on=False,
+    size_step_lots=10,
+    price_step_ticks=1,
+    min_notional_quote=1_000_000,
+    max_fee_ppm=1_000,
+)
+
+
+def owner(number: int) -> bytes:
+    """Return the address of a participant."""
+    return number.to_bytes(20, "big")
+
+
+def account(number: int, subaccount: int = 0) -> int:
+    """Return the account of a participant."""
+    return build_account_id(owner(number), subaccount)
+
+
+@dataclass
+class Venue:
+    """An engine with a clock of its own. Every command goes through `send`, which keeps them for replays."""
+
+    state: EngineState = field(default_factory=lambda: EngineState(CONFIG))
+    time_ms: int = START_MS
+    head_hash: bytes = bytes(32)
+    frames: list[tuple[int, bytes, Command]] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    n_deposits: int = 0
+
+    @property
+    def time_s(self) -> int:
+        return self.time_ms // 1_000
+
+    def send(self, command: Command) -> list[Event]:
+        """Apply a command as the sequencer would, sealing first where it would."""
+        if isinstance(command, AdoptPrices | SetMarketRules | ListMarket) and self.state.has_open_batch:
+            self.seal()
+        if isinstance(command, PlaceOrder | RequestWithdrawal) and self.state.is_open_batch_half_full:
+            self.seal()
+        self.frames.append((self.time_ms, self.head_hash, command))
+        events = apply(self.state, command, time_ms=self.time_ms, previous_hash=self.head_hash)
+        self.head_hash = sha256(self.head_hash + repr(command).encode()).digest()
+        self.events += events
+        return events
+
+    def seal(self) -> list[Event]:
+        return self.send(SealBatch(journal_hash=self.head_hash))
+
+    def list_market(self, market: int = 1, rules: RulesWord = RULES, session: Session = Session.REGULAR) -> None:
+        self.send(
+            ListMarket(market=market, symbol=f"S{market}", epoch=1, lot_exponent=4, ticks_per_usd=100, synthetic=False)
+        )
+        self.set_rules(market, rules, session)
+
+    def set_rules(self, market: int = 1, rules: RulesWord = RULES, session: Session = Session.REGULAR) -> None:
+        self.send(SetMarketRules(market=market, session=session, rules_word=rules.pack().to_bytes(32, "big")))
+
+    def prices(
+        self, ticks: int, *, mark_ticks: int | None = None, market: int = 1, session: Session = Session.REGULAR
+    ) -> list[Event]:
+        """Adopt a report of this price now, the mark with it."""
+        return self.prices_of([(market, mark_ticks or ticks, ticks)], session)
+
+    def prices_of(self, rows: Sequence[tuple[int, int, int]], session: Session = Session.REGULAR) -> list[Event]:
+        return self.send(
+            AdoptPrices(
+                rows=tuple((market, mark, external, 0) for market, mark, external in rows),
+                reports=tuple((market, external, self.time_s, int(session)) for market, _, external in rows),
+                evidence=b"evidence",
+            )
+        )
+
+    def deposit(self, number: int, quote: int, subaccount: int = 0) -> list[Event]:
+        self.n_deposits += 1
+        return self.send(
+            CreditDeposit(
+                direct_op=self.n_deposits,
+                account=account(number, subaccount),
+                quote=quote,
+                sender=owner(number),
+                block=self.n_deposits,
+                transaction=bytes(32),
+            )
+        )
+
+    def now_seq(self) -> int:
+        return self.time_ms - GENESIS_S * 1_000
+
+    def build_order(
+        self,
+        number: int,
+        *,
+        is_buy: bool,
+        size_lots: int,
+        limit_ticks: int,
+        market: int = 1,
+        lane: int = 0,
+        seq: int | None = None,
+        subaccount: int = 0,
+        max_fee_ppm: int = 500,
+        lifetime_s: int = 3_600,
+        epoch: int = 1,
+        reduce_only: bool = False,
+        post_only: bool = False,
+        time_in_force: TimeInForce = TimeInForce.GTC,
+        trigger_kind: TriggerKind = TriggerKind.NONE,
+        trigger_ticks: int = 0,
+        client_id: str = "",
+    ) -> PlaceOrder:
+        order = Order(
+            owner=owner(number),
+            subaccount=subaccount,
+            market_id=market,
+            epoch=epoch,
+            is_buy=is_buy,
+            size_lots=size_lots,
+            limit_ticks=limit_ticks,
+            max_fee_ppm=max_fee_ppm,
+            expiry_s=self.time_s + lifetime_s,
+            lane=lane,
+            seq=self.now_seq() if seq is None else seq,
+            reduce_only=reduce_only,
+            post_only=post_only,
+            time_in_force=time_in_force,
+            trigger_kind=trigger_kind,
+            trigger_ticks=trigger_ticks,
+        )
+        return PlaceOrder(
+            order_id=build_digest(self.state.domain_separator, hash_order(order)),
+            owner=order.owner,
+            subaccount=subaccount,
+            market=market,
+            epoch=epoch,
+            is_buy=is_buy,
+            size_lots=size_lots,
+            limit_ticks=limit_ticks,
+            max_fee_ppm=max_fee_ppm,
+            expiry_s=order.expiry_s,
+            nonce=order.nonce,
+            reduce_only=reduce_only,
+            post_only=post_only,
+            time_in_force=int(time_in_force),
+            trigger_ticks=trigger_ticks,
+            trigger_kind=int(trigger_kind),
+            r=b"\x01" * 32,
+            vs=b"\x02" * 32,
+            client_id=client_id,
+        )
+
+    def place(self, number: int, side: str, size_lots: int, limit_ticks: int, **fields: object) -> list[Event]:
+        """Place an order one millisecond later, so that its seq is new. side: "buy" or "sell"."""
+        self.time_ms += 1
+        command = self.build_order(
+            number, is_buy=side == "buy", size_lots=size_lots, limit_ticks=limit_ticks, **fields  # type: ignore[arg-type]
+        )
+        return self.send(command)
+
+    def cancel(self, number: int, nonce: int, *, lifetime_s: int = 60) -> list[Event]:
+        self.time_ms += 1
+        return self.send(
+            CancelOrder(
+                account=account(number),
+                order_nonce=nonce,
+                expiry_s=self.time_s + lifetime_s,
+                nonce=build_nonce(65535, self.now_seq()),
+                r=b"\x01" * 32,
+                vs=b"\x02" * 32,
+            )
+        )
+
+    def cancel_all(self, number: int, min_seq: int | None = None) -> list[Event]:
+        self.time_ms += 1
+        return self.send(
+            CancelAll(
+                account=account(number),
+                min_seq_ms=self.now_seq() if min_seq is None else min_seq,
+                expiry_s=self.time_s + 60,
+                nonce=build_nonce(65535, self.now_seq()),
+                r=b"\x01" * 32,
+                vs=b"\x02" * 32,
+            )
+        )
+
+    def withdraw(
+        self, number: int, quote: int, *, recipient: bytes | None = None, nonce: int | None = None, lifetime_s: int = 60
+    ) -> list[Event]:
+        self.time_ms += 1
+        nonce = build_nonce(65535, self.now_seq()) if nonce is None else nonce
+        recipient = owner(number) if recipient is None else recipient
+        message = Withdraw(
+            owner=owner(number),
+            quote=quote,
+            recipient=recipient,
+            expiry_s=self.time_s + lifetime_s,
+            seq=seq_of(nonce),
+        )
+        assert lane_of(nonce) == 65535
+        return self.send(
+            RequestWithdrawal(
+                withdrawal_id=build_digest(self.state.domain_separator, hash_withdraw(message)),
+                account=account(number),
+                quote=quote,
+                recipient=recipient,
+                expiry_s=message.expiry_s,
+                nonce=nonce,
+                r=b"\x01" * 32,
+                vs=b"\x02" * 32,
+            )
+        )
+
+
+def open_venue(*, n_participants: int = 4, deposit_quote: int = 100_000 * USDC, ticks: int = 10_000) -> Venue:
+    """One market at 100.00 USD (10,000 ticks), participants 1..n funded."""
+    venue = Venue()
+    venue.list_market()
+    for number in range(1, n_participants + 1):
+        venue.deposit(number, deposit_quote)
+    venue.prices(ticks)
+    return venue
