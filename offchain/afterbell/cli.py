@@ -16,7 +16,7 @@ import click
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     # name: (module:attribute of a click.Command, one line for `afterbell --help`)
     "bench": ("afterbell.bench:bench", "Measure the parts and print a table."),
-    "exchange": ("afterbell.bootstrap:exchange", "Run sequencer, settler, indexer, replay and gateway."),
+    "exchange": ("afterbell.bootstrap.exchange:exchange", "Run sequencer, settler, indexer, replay and gateway."),
     "programs": ("afterbell.programs:programs", "Run trading programs on the public SDK."),
     "publisher": ("afterbell.keepers.publisher:publisher", "Serve signed price reports of one publisher."),
     "up": ("afterbell.supervisor:up", "Start everything on this machine."),

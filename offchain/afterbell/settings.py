@@ -18,12 +18,12 @@ class ExchangeSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="AFTERBELL_", frozen=True, extra="ignore")
 
     data_dir: Path = Path("var")
-    rpc_url: str = Field(default="", description="Node to use instead of the one in the manifest.")
+    rpc_url: str = Field(default="http://127.0.0.1:8545", description="The chain's node.")
     rpc_timeout_ms: int = Field(default=5_000, ge=50)
     receipt_timeout_ms: int = Field(default=5_000, ge=50)
     settle_gas_limit: int = Field(default=16_700_000, ge=1_000_000, lt=1 << 24)
     max_batches_in_flight: int = Field(default=1, ge=1, le=64)
-    seal_interval_ms: int = Field(default=1_000, ge=10)
+    seal_interval_ms: int = Field(default=500, ge=10)
     deposit_confirmations: int = Field(default=1, ge=1)
     final_confirmations: int = Field(default=2, ge=1)
     poll_ms: int = Field(default=100, ge=5)
@@ -31,9 +31,8 @@ class ExchangeSettings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65_535)
     database_dsn: str = Field(default="", description="Read model; empty means readmodel.sqlite in the data directory.")
-    publisher_urls: tuple[str, ...] = Field(
-        default=(), description="Price publishers; empty means those of the manifest."
-    )
+    publisher_urls: tuple[str, ...] = Field(default=(), description="Price publishers; none: no replay runs.")
+    speed_ppm: int = Field(default=1_000_000, ge=1, description="Replayed trading days a minute, in millionths.")
     log_level: str = "INFO"
 
     @property

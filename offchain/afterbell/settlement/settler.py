@@ -236,7 +236,7 @@ class Settler:
         return _Submission(batch=batch, flight=flight)
 
     async def _set_block_time(self, batch: BatchSealed, chain_time: ChainTime) -> None:
-        """Let the local chain follow replayed history: the batch's own time, not the clock's, which may be far ahead."""
+        """Let the local chain follow the replay: by its own time, the clock may have stepped far ahead."""
         for _ in range(_MAX_CLOCK_TRIES):
             block = await self._chain.get_block()
             time_s = max(block.time_s + 1, batch.matched_at_s)

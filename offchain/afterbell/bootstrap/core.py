@@ -1,10 +1,9 @@
-"""Compose the exchange: build every part, start them in order, stop them in order.
+"""Compose an instance without prices and HTTP: journal, engine, sequencer, settler, indexer, read model.
 
-    manifest, chain checked -> journal replayed into engine, settler, indexer, read model -> tasks -> gateway last
-    stop: gateway first -> replay -> last seal -> settled -> sequencer -> read model -> files
+    start: chain checked -> journal replayed into every part -> tasks -> what the chain mined meanwhile is confirmed
+    stop:  last seal -> settled -> sequencer -> read model -> files
 
-One task group: a fault in any part ends the process, nothing is skipped (D-101). The only module that knows all parts;
-it decides nothing about trading.
+A fault in any task ends the task group it runs in, and with it the process: nothing is skipped (D-101).
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ from afterbell.domain.manifest import Manifest
 from afterbell.domain.units import milliseconds_to_seconds
 from afterbell.domain.words import PriceWord
 from afterbell.engine.state import EngineConfig, EngineState
+from afterbell.gateway.stream import StreamHub
 from afterbell.indexer.follower import Follower, FollowerSettings
 from afterbell.ports import ChainUnavailable, Clock, EventSink, Frame
 from afterbell.readmodel.database import open_database, sqlite_dsn
@@ -80,6 +80,36 @@ class TradingGate:
             )
 
 
+class _ChainNews:
+    """Tell read model and streams what only the chain knows."""
+
+    def __init__(self, projector: Projector, hub: StreamHub | None) -> None:
+        self._projector = projector
+        self._hub = hub
+
+    async def record_batch_submitted(self, sequence: int, transaction: bytes) -> None:
+        await self._projector.record_batch_submitted(sequence, transaction)
+        if self._hub is not None:
+            self._hub.note_submitted(sequence, transaction)
+
+    async def record_final_block(self, block: int) -> None:
+        await self._projector.record_final_block(block)
+        if self._hub is not None:
+            self._hub.note_final(block)
+
+    async def read_chain_cursor(self) -> int:
+        return await self._projector.read_chain_cursor()
+
+    async def record_chain_cursor(self, block: int, block_hash: bytes) -> None:
+        await self._projector.record_chain_cursor(block, block_hash)
+
+    async def record_claim_paid(self, recipient: bytes, transaction: bytes, block: int) -> None:
+        await self._projector.record_claim_paid(recipient, transaction, block)
+
+    async def wait_for(self, sequence: int) -> None:
+        await self._projector.wait_for(sequence)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopReport:
     """What an orderly stop leaves behind."""
@@ -102,8 +132,9 @@ class Core:
         sequencer_key: bytes,
         build_clock: Callable[[int], Clock],
         sets_block_time: bool,
+        hub: StreamHub | None = None,
     ) -> None:
-        """Open the files, replay the journal. build_clock gets the clock's floor, the time of the last frame. Blocks."""
+        """Open the files, replay the journal. Blocks. build_clock is given the clock's floor, the last frame's time."""
         self.settings = settings
         self.manifest = manifest
         self.chain = chain
@@ -121,6 +152,8 @@ class Core:
         self.database = open_database(settings.database_dsn or sqlite_dsn(settings.data_dir / "readmodel.sqlite"))
         self.projector = Projector(self.database)
         self.readmodel = ReadModel(self.database)
+        self.hub = hub
+        recorder = _ChainNews(self.projector, hub)
         self.settler = Settler(
             chain=chain,
             sender=TransactionSender(
@@ -136,7 +169,7 @@ class Core:
                 max_in_flight=settings.max_batches_in_flight,
             ),
             chain_time=chain if sets_block_time else None,
-            recorder=self.projector,
+            recorder=recorder,
         )
         self.follower = Follower(
             chain=chain,
@@ -148,7 +181,7 @@ class Core:
                 final_confirmations=settings.final_confirmations,
                 poll_ms=settings.poll_ms,
             ),
-            recorder=self.projector,
+            recorder=recorder,
         )
         self.reconciler = Reconciler(
             chain=chain,
@@ -162,7 +195,7 @@ class Core:
             state=self.state,
             journal=self.journal,
             clock=self.clock,
-            sinks=(self.settler, self.follower, self.projector),
+            sinks=(*self._replay_sinks(), self.projector),
             last_time_ms=self.journal.last_time_ms,
         )
         self.settler.connect(self.sequencer, self.reconciler)
@@ -198,7 +231,8 @@ class Core:
         )
 
     def _replay_sinks(self) -> tuple[EventSink, ...]:
-        return (self.settler, self.follower)
+        sinks: tuple[EventSink, ...] = (self.settler, self.follower)
+        return sinks if self.hub is None else (*sinks, self.hub)
 
     def _note_genesis(self, command: Command) -> None:
         if isinstance(command, ListMarket):

@@ -1,0 +1,359 @@
+"""Run one exchange: an instance (core.py), its prices and its gateway, in one event loop and one task group.
+
+    start: core -> replay -> gateway, so that nobody is served by a venue that cannot settle
+    stop (SIGTERM, SIGINT): no new orders -> gateway -> replay -> last batch settled -> files closed -> a report
+
+A fault ends the process with exit status 1 and its cause on stderr and in the log; the journal holds whatever was
+acknowledged, and the next start goes on from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import click
+import structlog
+import uvicorn
+import uvloop
+from fastapi import FastAPI
+
+from afterbell.adapters.clock import ReplayClock, SystemClock
+from afterbell.adapters.history import has_replay_settings, load_history
+from afterbell.adapters.keys import read_key
+from afterbell.adapters.log_lines import configure_logging
+from afterbell.adapters.publishers import HttpRootFetcher
+from afterbell.adapters.web3_chain import Web3Chain
+from afterbell.bootstrap.core import Core, StopReport
+from afterbell.cli import data_dir_option
+from afterbell.domain.errors import AfterbellError
+from afterbell.domain.evidence import OracleMarket, compute_external_ticks
+from afterbell.domain.manifest import Manifest, ManifestMarket, parse_manifest
+from afterbell.domain.units import milliseconds_to_seconds, seconds_to_milliseconds
+from afterbell.engine.queries import read_markets
+from afterbell.gateway.app import create_app
+from afterbell.gateway.rpc import LocalRpc
+from afterbell.gateway.services import ClockStatus, GatewayLimits, Services, VenueInfo
+from afterbell.gateway.stream import StreamHub
+from afterbell.keepers.collection import PriceCollector
+from afterbell.keepers.history import PriceHistory
+from afterbell.keepers.replay import MarketPrices, ReplayKeeper
+from afterbell.keepers.sessions import compute_open_s
+from afterbell.ports import Clock
+from afterbell.readmodel.queries import Candle
+from afterbell.settings import ExchangeSettings
+from afterbell.signing.typed_data import price_domain
+
+_log = structlog.get_logger(__name__)
+
+_LOCAL_CHAIN_ID: Final = 31337
+_SPEED_SCALE: Final = 1_000_000
+
+
+class Exchange:
+    """The process `afterbell exchange`."""
+
+    def __init__(self, settings: ExchangeSettings, manifest: Manifest) -> None:
+        """Open files and replay the journal. Blocks."""
+        self.settings = settings
+        self.manifest = manifest
+        self.is_local = manifest.chain_id == _LOCAL_CHAIN_ID
+        self.history = load_history(settings.data_dir) if has_replay_settings(settings.data_dir) else None
+        self._replay_clock: ReplayClock | None = None
+        self._system_clock: SystemClock | None = None
+        self.chain = Web3Chain(settings.rpc_url, timeout_ms=settings.rpc_timeout_ms)
+        self.hub = StreamHub(clock=_LateClock(self), clock_status=self.read_clock_status)
+        self.core = Core(
+            settings=settings,
+            manifest=manifest,
+            chain=self.chain,
+            sequencer_key=read_key(settings.keys_dir / "sequencer.key"),
+            build_clock=self._build_clock,
+            sets_block_time=self.is_local,
+            hub=self.hub,
+        )
+        self.hub.attach_state(lambda: self.core.state)
+        self._fetchers = tuple(HttpRootFetcher(url) for url in settings.publisher_urls)
+        self.keeper = self._build_keeper()
+        self._rpc = LocalRpc(settings.rpc_url) if self.is_local else None
+        self._has_started = False
+
+    # ----------------------------------------------------------------- clock
+
+    @property
+    def clock(self) -> Clock:
+        """The venue clock."""
+        clock = self._replay_clock or self._system_clock
+        assert clock is not None  # built before anybody can ask
+        return clock
+
+    def _build_clock(self, floor_ms: int) -> Clock:
+        """Follow the history if there is one, else the wall; never before the journal's last frame."""
+        if self.history is None:
+            self._system_clock = SystemClock(floor_ms=floor_ms)
+            return self._system_clock
+        step_ms = max(floor_ms, seconds_to_milliseconds(self.manifest.genesis_s))
+        next_step_s = self.history.compute_next_step_s(milliseconds_to_seconds(step_ms))
+        self._replay_clock = ReplayClock(
+            step_ms=step_ms,
+            next_step_ms=None if next_step_s is None else seconds_to_milliseconds(next_step_s),
+            floor_ms=floor_ms,
+        )
+        return self._replay_clock
+
+    def read_clock_status(self) -> ClockStatus:
+        """Return the clock for people."""
+        if self._replay_clock is None or self.keeper is None:
+            return ClockStatus(mode="live")
+        status = self.keeper.status
+        return ClockStatus(
+            mode=self._replay_clock.mode,
+            step=status.n_steps,
+            step_time_ms=self._replay_clock.step_ms,
+            next_step_ms=self._replay_clock.next_step_ms,
+            speed=_format_speed(status.speed_ppm),
+        )
+
+    # ---------------------------------------------------------------- prices
+
+    def _build_keeper(self) -> ReplayKeeper | None:
+        if self.history is None or self._replay_clock is None or not self._fetchers:
+            return None
+        manifest = self.manifest
+        collector = PriceCollector(
+            fetchers=self._fetchers,
+            publishers=frozenset(bytes.fromhex(address[2:]) for address in manifest.publishers),
+            threshold=manifest.threshold,
+            domain=price_domain(manifest.chain_id, manifest.get_address("signed_price_source")),
+            markets={market.market_id: _oracle_market(market) for market in manifest.markets},
+        )
+        return ReplayKeeper(
+            history=self.history,
+            clock=self._replay_clock,
+            collector=collector,
+            submitter=self.core.sequencer,
+            read_markets=self._read_market_prices,
+            wait_until_settled=self.core.settler.wait_until_settled,
+            speed_ppm=self.settings.speed_ppm,
+        )
+
+    def _read_market_prices(self) -> Mapping[int, MarketPrices]:
+        now_s = milliseconds_to_seconds(self.clock.now_ms())
+        return {
+            view.market: MarketPrices(
+                market_id=view.market,
+                symbol=view.symbol,
+                external_ticks=view.external_ticks,
+                external_time_s=view.external_time_s,
+                is_halted=view.is_halted,
+            )
+            for view in read_markets(self.core.state, now_s)
+        }
+
+    # --------------------------------------------------------------- gateway
+
+    def build_app(self) -> FastAPI:
+        """Return the gateway's application."""
+        symbols = {market.symbol: market for market in self.manifest.markets}
+        services = Services(
+            venue=VenueInfo(
+                chain_id=self.manifest.chain_id,
+                genesis_s=self.manifest.genesis_s,
+                addresses=self.manifest.addresses,
+                confirmations_blocks=self.settings.final_confirmations,
+                is_local_chain=self.is_local,
+                labels={symbol: "SYNTHETIC PRICE" for symbol, market in symbols.items() if market.synthetic},
+            ),
+            submitter=self.core.gate,
+            state=lambda: self.core.state,
+            readmodel=self.core.readmodel,
+            projector=self.core.projector,
+            hub=self.hub,
+            clock=self.clock,
+            clock_status=self.read_clock_status,
+            rpc=self._rpc,
+            history=None if self.history is None else _DailyCandles(self.history, self.manifest),
+            readiness=self.read_readiness,
+            limits=GatewayLimits(),
+        )
+        return create_app(services)
+
+    def read_readiness(self) -> Mapping[str, bool]:
+        """Return what a client needs before it trades."""
+        return {
+            "started": self._has_started,
+            "sequencer": self.core.sequencer.fault is None and not self.core.gate.is_stopping,
+            "chain": self.core.settler.is_chain_answering,
+            "settlement": self.core.gate.is_settling,
+            "prices": any(price.external_ticks for price in self._read_market_prices().values()),
+        }
+
+    # ------------------------------------------------------------------- run
+
+    async def run(self, stop: asyncio.Event, listener: socket.socket) -> StopReport:
+        """Run until `stop` is set; return what was saved. Raises: ExceptionGroup of what faulted."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                await self.core.start(tasks)
+                hub = tasks.create_task(self.hub.run(), name="hub")
+                keeper = None
+                if self.keeper is not None:
+                    keeper = tasks.create_task(self.keeper.run(), name="replay")
+                server = _Server(
+                    uvicorn.Config(self.build_app(), log_config=None, access_log=False, timeout_graceful_shutdown=3)
+                )
+                serving = tasks.create_task(server.serve(sockets=[listener]), name="gateway")
+                self._has_started = True
+                host, port = listener.getsockname()[:2]
+                _log.info("exchange.started", host=host, port=port)
+                click.echo(f"exchange: listening on http://{host}:{port}")
+
+                await stop.wait()
+
+                self.core.gate.is_stopping = True
+                self.hub.stop()
+                server.should_exit = True
+                await serving
+                if keeper is not None:
+                    keeper.cancel()
+                    await asyncio.wait([keeper])
+                report = await self.core.stop()
+                await asyncio.wait([hub])
+                return report
+        finally:
+            for fetcher in self._fetchers:
+                await fetcher.close()
+            if self._rpc is not None:
+                await self._rpc.close()
+            await self.chain.close()
+            self.core.close()
+
+
+class _LateClock:
+    """The exchange's clock for parts that are built before it."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    def now_ms(self) -> int:
+        return self._exchange.clock.now_ms()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handlers: the exchange decides in which order its parts stop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class _DailyCandles:
+    """Implements gateway.services.PriceHistory from the replay's own bars."""
+
+    def __init__(self, history: PriceHistory, manifest: Manifest) -> None:
+        self._history = history
+        self._markets = {market.symbol: _oracle_market(market) for market in manifest.markets}
+
+    def __call__(self, symbol: str, before_s: int, limit: int) -> Sequence[Candle]:
+        market, bars = self._markets[symbol], self._history.markets.get(symbol)
+        if bars is None:
+            return []
+        earlier = [bar for bar in bars.bars if compute_open_s(bar.day) < before_s]
+        return [
+            Candle(
+                time_s=compute_open_s(bar.day),
+                open_ticks=compute_external_ticks(bar.open_e8, market),
+                high_ticks=compute_external_ticks(bar.high_e8, market),
+                low_ticks=compute_external_ticks(bar.low_e8, market),
+                close_ticks=compute_external_ticks(bar.close_e8, market),
+                volume_lots=0,
+            )
+            for bar in earlier[-limit:]
+        ]
+
+
+def _oracle_market(market: ManifestMarket) -> OracleMarket:
+    return OracleMarket(
+        multiplier_num=market.multiplier_num,
+        multiplier_den=market.multiplier_den,
+        ticks_per_usd=market.ticks_per_usd,
+        max_confidence_ppm=market.max_confidence_ppm,
+    )
+
+
+def _format_speed(speed_ppm: int) -> str:
+    """Return trading days a minute as exact text."""
+    whole, rest = divmod(speed_ppm, _SPEED_SCALE)
+    return str(whole) if rest == 0 else f"{whole}.{rest:06d}".rstrip("0")
+
+
+# ----------------------------------------------------------------- the command
+
+
+def open_listener(host: str, port: int) -> socket.socket:
+    """Bind the gateway's address, so that a port in use is found before anything starts."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise click.ClickException(f"{host}:{port} cannot be used: {error.strerror}; choose another --port") from error
+    return listener
+
+
+async def _run(settings: ExchangeSettings, manifest: Manifest, listener: socket.socket) -> StopReport:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return await Exchange(settings, manifest).run(stop, listener)
+
+
+@click.command()
+@data_dir_option
+@click.option("--host", default=None, help="Address of the gateway.  [default: 127.0.0.1]")
+@click.option("--port", type=int, default=None, help="Port of the gateway, 0 takes a free one.  [default: 8080]")
+@click.option("--rpc", "rpc_url", default=None, help="The chain's node.  [default: http://127.0.0.1:8545]")
+def exchange(data_dir: Path, host: str | None, port: int | None, rpc_url: str | None) -> None:
+    """Run sequencer, settler, indexer, replay and gateway until SIGTERM or Ctrl-C."""
+    chosen = {"host": host, "port": port, "rpc_url": rpc_url}
+    settings = ExchangeSettings(
+        data_dir=data_dir,
+        **{name: found for name, found in chosen.items() if found is not None},  # type: ignore[arg-type]  # names and types are those of the options
+    )
+    log_file = configure_logging(settings.log_path, level=settings.log_level, process="exchange")
+    _log.info("exchange.starting", settings=settings.model_dump(mode="json"))
+    listener = open_listener(settings.host, settings.port)
+    try:
+        manifest = parse_manifest(settings.manifest_path.read_bytes())
+        report = uvloop.run(_run(settings, manifest, listener))
+    except (AfterbellError, OSError, ExceptionGroup) as error:
+        causes = list(_list_causes(error))
+        _log.critical("exchange.faulted", causes=causes, exc_info=error)
+        for cause in causes:
+            click.echo(f"exchange: stopped: {cause}", err=True)
+        sys.exit(1)
+    finally:
+        listener.close()
+        log_file.flush()
+    _log.info("exchange.stopped", **{name: getattr(report, name) for name in report.__slots__})
+    click.echo(
+        f"exchange: stopped in order. Journal: {report.n_frames} frames. Batches: {report.last_sealed} sealed, "
+        f"{report.n_unsettled} of them not on chain yet. Read model: up to frame {report.projected_sequence}."
+    )
+
+
+def _list_causes(error: BaseException) -> Iterator[str]:
+    """Yield every single error of nested groups in words."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _list_causes(inner)
+    else:
+        yield f"{type(error).__name__}: {error}"
