@@ -11,7 +11,7 @@ ARGS ?=
 PART ?=
 
 # Commands find vyper and anvil without an activated venv; ape's data folder and its caches stay in the checkout.
-export PATH := $(BIN):$(PATH)
+export PATH := $(BIN):$(CURDIR)/node_modules/.bin:$(PATH)
 export APE_DATA_FOLDER := $(CURDIR)/.build/ape
 export PYTHONDONTWRITEBYTECODE := 1
 # Settings of the person's own machine must not reach the venue or the tests.
