@@ -269,7 +269,7 @@ class AsyncClient:
         await self._learn_lanes()
         if lane is not None:
             async with self._lane_locks.setdefault(lane, asyncio.Lock()):
-                self._lanes.hold(lane)
+                self._lanes.reserve(lane)
                 return await self._place_in(
                     lane, symbol, side, size, price, TimeInForce[time_in_force], post_only, reduce_only, lifetime_s,
                     expiry_s, max_fee_ppm, client_id,

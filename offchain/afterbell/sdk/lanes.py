@@ -20,6 +20,7 @@ class LaneBook:
         self._freed: list[int] = []
         self._next_fresh = 0
         self._last_seq: dict[int, int] = {}
+        self._reserved: set[int] = set()
 
     def __len__(self) -> int:
         return len(self._held)
@@ -31,10 +32,10 @@ class LaneBook:
         """
         while self._freed:
             lane = heapq.heappop(self._freed)
-            if lane not in self._held:
+            if lane not in self._held and lane not in self._reserved:
                 self._held[lane] = ""
                 return lane
-        while self._next_fresh in self._held:
+        while self._next_fresh in self._held or self._next_fresh in self._reserved:
             self._next_fresh += 1
         if self._next_fresh >= OPERATION_LANE:
             raise RuntimeError("all 65535 lanes hold an order: cancel some, or use another subaccount")
@@ -42,6 +43,10 @@ class LaneBook:
         self._next_fresh += 1
         self._held[lane] = ""
         return lane
+
+    def reserve(self, lane: int) -> None:
+        """Leave a lane to the caller for good: it is never handed out."""
+        self._reserved.add(lane)
 
     def hold(self, lane: int, order_id: str = "") -> None:
         """Hold a lane for an order that is already there."""
