@@ -214,17 +214,18 @@ class Follower:
     async def _finish_batches(self, head: int) -> None:
         """Call final whatever lies deep enough; the newest such batch vouches for those before it."""
         final_block = head - (self._settings.final_confirmations - 1)
-        newest: _Mined | None = None
-        while self._unfinal and self._unfinal[0].block <= final_block:
-            newest = self._unfinal.popleft()
-        if newest is None:
+        deep = [mined for mined in self._unfinal if mined.block <= final_block]
+        if not deep:
             return
+        newest = deep[-1]
         receipt = await self._chain.get_receipt(newest.transaction)
         if receipt is None or receipt.block != newest.block or not receipt.is_success:
             await self._must_hold(newest)
         if self._recorder is not None:
             await self._recorder.wait_for(newest.frame)
             await self._recorder.record_final_block(final_block)
+        while self._unfinal and self._unfinal[0].sequence <= newest.sequence:
+            self._unfinal.popleft()
         _log.info("batch.finalised", sequence=newest.sequence, block=newest.block)
 
     async def _must_hold(self, mined: _Mined) -> None:
