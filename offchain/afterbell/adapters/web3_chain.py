@@ -164,6 +164,10 @@ class Web3Chain:
         if isinstance(answer, _RpcError):
             raise TransactionRefused(answer.message)
 
+    async def set_balance(self, address: bytes, balance_wei: int) -> None:
+        """Give an address gas out of nothing."""
+        await self._one("anvil_setBalance", ["0x" + address.hex(), hex(balance_wei)])
+
     async def _one(self, method: str, params: list[Any]) -> object:
         (answer,) = await self._many([(method, params)])
         if isinstance(answer, _RpcError):

@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 
-from afterbell.adapters.file_journal import FileJournal, compute_genesis_hash
+from afterbell.adapters.file_journal import FileJournal
 from afterbell.adapters.web3_chain import ChainFaulted, Web3Chain, must_match_deployment
 from afterbell.domain.batch import SETTLE_LAG_S
 from afterbell.domain.codes import RejectReason
@@ -215,8 +215,7 @@ class Core:
         """Fold the journal into the engine and show every frame to settler, indexer and read model."""
 
         def frames() -> Iterator[tuple[Frame, Sequence[Event]]]:
-            genesis_hash = compute_genesis_hash(self.config.chain_id, self.config.clearinghouse)
-            for frame, events in replay(self.journal, self.state, genesis_hash):
+            for frame, events in replay(self.journal, self.state):
                 self._note_genesis(frame.command)
                 for sink in self._replay_sinks():
                     sink.publish(frame, events)

@@ -25,8 +25,9 @@ import uvloop
 from fastapi import FastAPI
 
 from afterbell.adapters.clock import ReplayClock, SystemClock
+from afterbell.adapters.faucet import LocalFaucet
 from afterbell.adapters.history import has_replay_settings, load_history
-from afterbell.adapters.keys import read_key
+from afterbell.adapters.keys import read_key, read_or_create_key
 from afterbell.adapters.log_lines import configure_logging
 from afterbell.adapters.publishers import HttpRootFetcher
 from afterbell.adapters.web3_chain import Web3Chain
@@ -82,6 +83,7 @@ class Exchange:
         self._fetchers = tuple(HttpRootFetcher(url) for url in settings.publisher_urls)
         self.keeper = self._build_keeper()
         self._rpc = LocalRpc(settings.rpc_url) if self.is_local else None
+        self._faucet = self._build_faucet()
         self._has_started = False
 
     # ----------------------------------------------------------------- clock
@@ -156,6 +158,16 @@ class Exchange:
             for view in read_markets(self.core.state, now_s)
         }
 
+    def _build_faucet(self) -> LocalFaucet | None:
+        if not self.is_local:
+            return None
+        return LocalFaucet(
+            chain=self.chain,
+            private_key=read_or_create_key(self.settings.keys_dir / "faucet.key"),
+            chain_id=self.manifest.chain_id,
+            token=self.manifest.get_address("token"),
+        )
+
     # --------------------------------------------------------------- gateway
 
     def build_app(self) -> FastAPI:
@@ -177,6 +189,7 @@ class Exchange:
             hub=self.hub,
             clock=self.clock,
             clock_status=self.read_clock_status,
+            faucet=self._faucet,
             rpc=self._rpc,
             history=None if self.history is None else _DailyCandles(self.history, self.manifest),
             readiness=self.read_readiness,

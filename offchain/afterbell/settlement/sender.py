@@ -42,6 +42,7 @@ class Flight:
 
     to: bytes
     calldata: bytes
+    value_wei: int
     gas: int
     nonce: int
     max_fee_wei: int
@@ -65,7 +66,7 @@ class TransactionSender:
         """Take the next nonce from the node; call before the first flight and after flights were given up."""
         self._nonce = await self._chain.count_transactions(self.address, pending=True)
 
-    async def launch(self, *, to: bytes, calldata: bytes, gas: int) -> Flight:
+    async def launch(self, *, to: bytes, calldata: bytes, gas: int, value_wei: int = 0) -> Flight:
         """Sign with the next nonce and hand in. Raises: ChainUnavailable, NonceConsumed, Faulted.
 
         When the node does not answer, the flight keeps its nonce and handing in is repeated until it does: the same
@@ -78,6 +79,7 @@ class TransactionSender:
         flight = Flight(
             to=to,
             calldata=calldata,
+            value_wei=value_wei,
             gas=gas,
             nonce=self._nonce,
             # Twice the base fee outlives six full blocks at the protocol's fastest rise.
@@ -125,7 +127,7 @@ class TransactionSender:
                 "chainId": self._chain_id,
                 "nonce": flight.nonce,
                 "to": flight.to,
-                "value": 0,
+                "value": flight.value_wei,
                 "gas": flight.gas,
                 "maxFeePerGas": flight.max_fee_wei,
                 "maxPriorityFeePerGas": flight.priority_fee_wei,
