@@ -1,0 +1,85 @@
+# pragma version 0.4.3
+# pragma evm-version cancun
+# pragma optimize gas
+# pragma nonreentrancy on
+"""
+@title RefusingToken
+@license Apache-2.0
+@notice A token that answers false instead of reverting while it refuses.
+@custom:security Test only: open mint, no allowance check.
+"""
+
+balanceOf: public(HashMap[address, uint256])
+# share of a transfer that vanishes, for tokens that take a fee
+fee_quote: public(uint256)
+# transfers move nothing while set
+is_refusing: public(bool)
+
+
+@external
+def mint(to: address, quote: uint256):
+    """
+    @notice Makes new tokens.
+    @param to Who gets them.
+    @param quote Base units.
+    """
+    self.balanceOf[to] += quote
+
+
+@external
+def set_refusing(is_refusing: bool):
+    """
+    @notice Switches transfers off or on.
+    @param is_refusing Whether transfers move nothing.
+    """
+    self.is_refusing = is_refusing
+
+
+@external
+def set_fee(fee_quote: uint256):
+    """
+    @notice Sets what each transfer loses on the way.
+    @param fee_quote Base units.
+    """
+    self.fee_quote = fee_quote
+
+
+@external
+def transfer(to: address, quote: uint256) -> bool:
+    """
+    @notice Moves the caller's tokens, or does not.
+    @param to Recipient.
+    @param quote Base units.
+    @return Whether they moved.
+    """
+    if self.is_refusing:
+        return False
+    self._move(msg.sender, to, quote)
+    return True
+
+
+@external
+def transferFrom(owner: address, to: address, quote: uint256) -> bool:
+    """
+    @notice Moves somebody's tokens, or does not.
+    @param owner Whose.
+    @param to Recipient.
+    @param quote Base units.
+    @return Whether they moved.
+    """
+    if self.is_refusing:
+        return False
+    self._move(owner, to, quote)
+    return True
+
+
+@internal
+def _move(owner: address, to: address, quote: uint256):
+    """
+    @notice Moves tokens less the fee.
+    @param owner Whose.
+    @param to Recipient.
+    @param quote Base units.
+    """
+    self.balanceOf[owner] -= quote
+    self.balanceOf[to] += quote - self.fee_quote
