@@ -79,20 +79,20 @@ def build_traders(url: str, keys: Path, seed: str) -> list[Trader]:
         half_spread_ppm=600,
         level_gap_ppm=500,
         level_quote=3_000 * _USDC,
-        limit_quote=60_000 * _USDC,
+        limit_quote=40_000 * _USDC,
         skew_ppm=1_500,
     )
     wide = QuoteStyle(
         n_levels=3,
         half_spread_ppm=1_400,
         level_gap_ppm=1_200,
-        level_quote=8_000 * _USDC,
-        limit_quote=100_000 * _USDC,
+        level_quote=6_000 * _USDC,
+        limit_quote=60_000 * _USDC,
         skew_ppm=3_000,
     )
     return [
-        MarketMaker("maker-tight", client("maker-tight"), tight, target_quote=1_000_000 * _USDC),
-        MarketMaker("maker-wide", client("maker-wide"), wide, target_quote=1_000_000 * _USDC, interval_s=0.9),
+        MarketMaker("maker-tight", client("maker-tight"), tight, target_quote=300_000 * _USDC),
+        MarketMaker("maker-wide", client("maker-wide"), wide, target_quote=300_000 * _USDC, interval_s=0.9),
         NoiseTaker(
             "taker-noise",
             client("taker-noise"),

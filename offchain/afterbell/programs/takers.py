@@ -1,4 +1,4 @@
-"""Takers: programs that trade against the book with IOC orders, on noise or on momentum. Seeded: same draws each run."""
+"""Takers: programs that trade against the book with IOC orders, on noise or on momentum. Seeded, so runs are alike."""
 
 from __future__ import annotations
 

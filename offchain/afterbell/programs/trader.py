@@ -15,6 +15,7 @@ from afterbell.sdk import ApiRejected, ApiUnavailable, AsyncClient, SdkError
 _log = structlog.get_logger(__name__)
 _PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 5.0
+_MAX_GRANTS: Final = 4
 _ORDINARY: Final = frozenset(
     {
         "WOULD_TAKE",
@@ -68,7 +69,9 @@ class Trader:
         account = await self.client.account()
         if account.collateral_quote >= self._target_quote // 2:
             return
-        if await self.client.wallet_quote() < self._target_quote:
+        for _ in range(_MAX_GRANTS):
+            if await self.client.wallet_quote() >= self._target_quote:
+                break
             await self.client.faucet()
         quote = min(self._target_quote, await self.client.wallet_quote())
         transfer = await self.client.deposit(quote)

@@ -417,10 +417,10 @@ class AsyncClient:
     async def orders(self, *, only_open: bool = False, limit: int = 200) -> tuple[PlacedOrder, ...]:
         """Return the account's orders, newest first."""
         path = f"/v1/accounts/{self.account_id}/orders"
-        answer = await self._transport.get(path, _Orders, status="OPEN" if only_open else None, limit=limit)
+        answer = await self._transport.get(path, _Orders, status="open" if only_open else "all", limit=limit)
         for placed in answer.orders:
             self._follow(placed)
-        return tuple(placed for placed in answer.orders if placed.is_open or not only_open)
+        return answer.orders
 
     async def wait_for_order(
         self, order_id: str, *, status: FillStatusName = "final", timeout_s: float = 60.0
@@ -476,10 +476,10 @@ class AsyncClient:
         wallet, addresses = await self._must_have_wallet(), (await self.venue()).addresses
         token, vault = (parse_address_hex(addresses[name]) for name in ("token", "vault"))
         await wallet.approve_if_needed(token, vault, quote, timeout_s=timeout_s)
-        account = build_account_id(self._must_have_signer().address, self._subaccount)
-        transaction = await wallet.send(
-            vault, encode_call("deposit(uint256,uint256)", account, quote), timeout_s=timeout_s
+        calldata = encode_call(
+            "deposit(address,uint80,uint256)", self._must_have_signer().address, self._subaccount, quote
         )
+        transaction = await wallet.send(vault, calldata, timeout_s=timeout_s)
         deadline_s = time.monotonic() + timeout_s
         while time.monotonic() < deadline_s:
             for transfer in await self.transfers():
