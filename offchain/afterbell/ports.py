@@ -36,6 +36,9 @@ class Journal(Protocol):
     """Hash-chained, durable, single-writer log of commands (offchain/README.md, Journal)."""
 
     @property
+    def genesis_hash(self) -> bytes:
+        """Hash 0, which ties the journal to one instance."""
+    @property
     def head_hash(self) -> bytes: ...
     @property
     def next_sequence(self) -> int: ...

@@ -14,24 +14,22 @@ from afterbell.engine.state import EngineConfig, EngineState
 from afterbell.ports import EventSink, Frame, Journal
 
 
-def replay(journal: Journal, state: EngineState, genesis_hash: bytes) -> Iterator[tuple[Frame, list[Event]]]:
+def replay(journal: Journal, state: EngineState) -> Iterator[tuple[Frame, list[Event]]]:
     """Apply every frame to a fresh state, yielding each with its events, for projections.
 
-    genesis_hash: hash 0 of the journal. Raises: Faulted, JournalCorrupted.
+    Raises: Faulted; whatever the journal raises on damage.
     """
-    previous_hash = genesis_hash
+    previous_hash = journal.genesis_hash
     for frame in journal.read():
         yield frame, apply(state, frame.command, time_ms=frame.time_ms, previous_hash=previous_hash)
         previous_hash = frame.hash
 
 
-def recover(
-    journal: Journal, config: EngineConfig, genesis_hash: bytes, sink: EventSink | None = None
-) -> tuple[EngineState, int]:
+def recover(journal: Journal, config: EngineConfig, sink: EventSink | None = None) -> tuple[EngineState, int]:
     """Return (state after the whole journal, time_ms of the last frame); `sink` sees every frame again."""
     state = EngineState(config)
     last_time_ms = 0
-    for frame, events in replay(journal, state, genesis_hash):
+    for frame, events in replay(journal, state):
         last_time_ms = frame.time_ms
         if sink is not None:
             sink.publish(frame, events)
