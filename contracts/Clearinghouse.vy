@@ -1015,7 +1015,7 @@ def _is_fresh(price: uint256, rules: uint256, matched_at_s: uint256) -> bool:
     @param matched_at_s Time of the batch.
     @return Whether it is fresh.
     """
-    if price & M40 == 0 or (price >> 80) & M40 == 0:
+    if rules == 0 or price & M40 == 0 or (price >> 80) & M40 == 0:
         return False
     max_age_s: uint256 = (rules >> 96) & M16
     return max_age_s == 0 or unsafe_add((price >> 120) & M40, max_age_s) >= matched_at_s

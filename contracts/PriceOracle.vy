@@ -167,6 +167,9 @@ def _judge(report: IPriceSource.Report, source_id: uint256, matched_at_s: uint25
     @param matched_at_s Time of the batch.
     @return The price in ticks and the code of the first failure, 0 for none.
     """
+    pricing: MarketPricing = self.pricings[report.market]
+    if pricing.ticks_per_usd == 0 or pricing.source_id != source_id:
+        return 0, codes.REPORT_UNKNOWN_MARKET
     if report.price_e8 == 0:
         return 0, codes.NOT_POSITIVE
     if report.publish_time_s > matched_at_s:
@@ -175,13 +178,10 @@ def _judge(report: IPriceSource.Report, source_id: uint256, matched_at_s: uint25
         return 0, codes.NOT_NEWER
     if matched_at_s - report.publish_time_s > MAX_REPORT_AGE_S:
         return 0, codes.TOO_OLD
-    pricing: MarketPricing = self.pricings[report.market]
-    if pricing.ticks_per_usd != 0 and report.confidence_e8 * 1_000_000 > report.price_e8 * pricing.max_confidence_ppm:
+    if report.confidence_e8 * 1_000_000 > report.price_e8 * pricing.max_confidence_ppm:
         return 0, codes.CONFIDENCE
     if report.session > MAX_SESSION:
         return 0, codes.UNKNOWN_SESSION
-    if pricing.ticks_per_usd == 0 or pricing.source_id != source_id:
-        return 0, codes.REPORT_UNKNOWN_MARKET
     external_ticks: uint256 = (
         report.price_e8 * pricing.multiplier_num * pricing.ticks_per_usd // (pricing.multiplier_den * E8)
     )
