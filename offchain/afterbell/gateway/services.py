@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from afterbell.domain.commands import Command
 from afterbell.domain.events import Event
 from afterbell.domain.ids import parse_address_hex
+from afterbell.domain.manifest import Manifest
 from afterbell.engine.state import EngineState
 from afterbell.ports import Frame
 from afterbell.readmodel.queries import Candle, ReadModel
@@ -92,6 +93,19 @@ class VenueInfo:
     confirmations_blocks: int = 2
     is_local_chain: bool = True
     labels: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of_manifest(
+        cls, manifest: Manifest, *, confirmations_blocks: int = 2, is_local_chain: bool = True
+    ) -> VenueInfo:
+        """Read the public part of a manifest."""
+        return cls(
+            chain_id=manifest.chain_id,
+            genesis_s=manifest.genesis_s,
+            addresses=dict(manifest.addresses),
+            confirmations_blocks=confirmations_blocks,
+            is_local_chain=is_local_chain,
+        )
 
     @property
     def clearinghouse(self) -> bytes:

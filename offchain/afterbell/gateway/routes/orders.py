@@ -13,7 +13,15 @@ from afterbell import failpoints
 from afterbell.domain.codes import RejectReason
 from afterbell.domain.commands import CancelAll, CancelOrder, PlaceOrder
 from afterbell.domain.events import CancelRejected, Event, FillMatched, OrderAccepted, OrderCancelled, OrderRejected
-from afterbell.domain.ids import OPERATION_LANE, lane_of, owner_of, parse_account_hex, seq_of, subaccount_of
+from afterbell.domain.ids import (
+    OPERATION_LANE,
+    account_hex,
+    lane_of,
+    owner_of,
+    parse_account_hex,
+    seq_of,
+    subaccount_of,
+)
 from afterbell.domain.order import CancelAll as CancelAllMessage
 from afterbell.domain.order import CancelOrder as CancelOrderMessage
 from afterbell.domain.order import Order, TimeInForce, TriggerKind
@@ -198,7 +206,12 @@ def _answer_cancel(account: str, events: Sequence[Event]) -> CancelOut:
             )
     return CancelOut(
         account=account,
-        order_ids=["0x" + event.order_id.hex() for event in events if isinstance(event, OrderCancelled)],
+        # The same frame may also remove expired orders, of anybody.
+        order_ids=[
+            "0x" + event.order_id.hex()
+            for event in events
+            if isinstance(event, OrderCancelled) and event.reason == "USER" and account_hex(event.account) == account
+        ],
     )
 
 
