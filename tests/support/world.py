@@ -1,0 +1,662 @@
+"""A seeded world that makes batches: mostly honest ones, with every kind of flaw mixed in.
+
+It knows the model only: what a batch does is decided by domain.settlement.apply_batch (tests/domain) and by the
+deployed contract (tests/parity). Everything random comes from one random.Random, so a seed names a world.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from random import Random
+
+from afterbell.domain.batch import (
+    AccountRecord,
+    BatchHeader,
+    FillRow,
+    OperationRow,
+    OrderRecord,
+    Payload,
+    PriceRow,
+    build_operation_row,
+    build_order_record,
+    encode,
+)
+from afterbell.domain.evidence import (
+    Evidence,
+    OracleMarket,
+    OracleState,
+    PriceReport,
+    accept_reports,
+    build_proven_reports,
+    encode_evidence,
+)
+from afterbell.domain.ids import MAX_LANE, OPERATION_LANE, build_account_id
+from afterbell.domain.order import (
+    CancelAll,
+    CancelOrder,
+    Order,
+    SignedOrder,
+    TimeInForce,
+    TriggerKind,
+    Withdraw,
+)
+from afterbell.domain.settlement import (
+    AcceptedReport,
+    BatchResult,
+    ChainState,
+    Execution,
+    apply_batch,
+    apply_deposit,
+    list_market,
+    set_rules,
+)
+from afterbell.domain.units import PPM, PRICE_SCALE
+from afterbell.domain.words import IndexWord, PriceWord, RulesWord
+from afterbell.signing.keys import CURVE_ORDER, SigningKey, recover
+from afterbell.signing.typed_data import PriceRoot, digest
+
+DAY_S = 86_400
+START_S = 1_900_000_000
+N_OWNERS = 9
+N_MARKETS = 9
+UNLISTED_MARKETS = (0, 20, 33, 255)
+TICKS_PER_USD = 100
+REPORT_CONFIDENCE_PPM = 5_000
+
+
+@dataclass(slots=True)
+class Batch:
+    """One batch ready to settle, in every form a test may want."""
+
+    table: Payload
+    payload: bytes
+    reports: tuple[AcceptedReport, ...]
+    block_time_s: int
+    previous_head: bytes
+
+
+@dataclass(slots=True)
+class _Planned:
+    """An order on its way into a table, with what its fills need to know."""
+
+    account: int
+    record: OrderRecord
+    fills: list[int] = field(default_factory=list)
+
+
+class World:
+    """Actors with keys, markets, the model's state, and a clock that only moves forward."""
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        domain_separator: bytes,
+        price_domain_separator: bytes,
+        forbidden_recipients: tuple[bytes, ...] = (),
+    ) -> None:
+        self.random = Random(seed)
+        self.domain_separator = domain_separator
+        self.price_domain_separator = price_domain_separator
+        self.keys = [SigningKey((0xA11CE + 1000 * i).to_bytes(32, "big")) for i in range(N_OWNERS)]
+        self.key_of = {key.address: key for key in self.keys}
+        self.publishers = sorted(
+            (SigningKey((0xFEED + i).to_bytes(32, "big")) for i in range(3)), key=lambda key: key.address
+        )
+        self.state = ChainState(forbidden_recipients=frozenset(forbidden_recipients))
+        self.oracle = OracleState(publishers=frozenset(key.address for key in self.publishers), threshold=2)
+        self.accounts = [
+            build_account_id(key.address, subaccount) for key in self.keys for subaccount in (0, 7)[: 1 + (i_even(key))]
+        ]
+        self.time_s = START_S
+        self.seq = 1_000
+        self.usd_e8: dict[int, int] = {}
+        self.pool: list[tuple[int, OrderRecord]] = []
+        self.nonces: dict[int, int] = {}
+        self.times_in_force = tuple(TimeInForce)
+        self.n_operations_choices = (0, 0, 0, 0, 1, 1, 2, 4)
+        self._recovered: dict[tuple[bytes, bytes, bytes], bytes | None] = {}
+
+    # What the chain needs to be told too.
+
+    def rules_for(self, market_id: int, session: int) -> RulesWord | None:
+        """Return the rules of a market: ordinary ones, with a few markets that make a code reachable."""
+        if market_id == 5 and session == 8:
+            return None  # a session nobody gave rules to
+        rules = RulesWord(
+            initial_margin_ppm=100_000,
+            settlement_margin_ppm=60_000,
+            maintenance_margin_ppm=45_000 + 1_000 * market_id,
+            band_ppm=80_000 if session == 2 else 50_000,
+            mark_step_ppm=5_000,
+            max_age_s=0 if session == 5 else (150 if market_id == 8 else 1_500),
+            open_interest_cap_lots=40_000_000,
+            is_opening_allowed=session not in (6, 7),
+            is_funding_on=True,
+            size_step_lots=1 + market_id % 3,
+            price_step_ticks=1 + market_id % 2,
+            min_notional_quote=1_000_000,
+            max_fee_ppm=900,
+        )
+        if market_id == 3:
+            return replace(rules, open_interest_cap_lots=40_000)
+        return rules
+
+    def oracle_market(self, market_id: int) -> OracleMarket:
+        """Return how the oracle reads a market."""
+        return OracleMarket(
+            multiplier_num=3 if market_id == 4 else 1,
+            multiplier_den=2 if market_id == 4 else 1,
+            ticks_per_usd=TICKS_PER_USD,
+            max_confidence_ppm=REPORT_CONFIDENCE_PPM,
+        )
+
+    def list_markets(self) -> list[tuple[int, int, int]]:
+        """List every market in the model; return (market, session, rules word) for the chain to be told."""
+        written = []
+        for market_id in range(1, N_MARKETS + 1):
+            list_market(self.state, market_id)
+            self.oracle.markets[market_id] = self.oracle_market(market_id)
+            self.usd_e8[market_id] = (250 if market_id == 3 else self.random.randint(20, 400)) * PRICE_SCALE
+            for session in range(9):
+                rules = self.rules_for(market_id, session)
+                if rules is not None:
+                    set_rules(self.state, market_id, session, rules.pack())
+                    written.append((market_id, session, rules.pack()))
+        return written
+
+    def deposit(self, account: int, quote: int) -> None:
+        """Credit the model."""
+        apply_deposit(self.state, account, quote)
+
+    def random_deposit(self) -> tuple[int, int]:
+        """Choose an account and a sum: some rich, some always short of margin."""
+        account = self.random.choice(self.accounts)
+        quote = self.random.choice((20_000, 5_000_000, 3_000_000_000, 60_000_000_000))
+        return account, quote + self.random.randrange(1_000)
+
+    def random_index_word(self, market_id: int) -> int:
+        """Return an index word a little away from the market's: both signs, not whole quote units."""
+        index = self.state.index(market_id)
+        spread = 10**12 * 30
+        return IndexWord(
+            long_index_e12=index.long_index_e12 + self.random.randint(-spread, spread),
+            short_index_e12=index.short_index_e12 + self.random.randint(-spread, spread),
+        ).pack()
+
+    def recover(self, message: bytes, r: bytes, vs: bytes) -> bytes | None:
+        """Recover with memory: resting orders come back batch after batch."""
+        key = (message, r, vs)
+        if key not in self._recovered:
+            if len(self._recovered) > 20_000:
+                self._recovered.clear()
+            self._recovered[key] = recover(message, r, vs)
+        return self._recovered[key]
+
+    # Batches.
+
+    def next_batch(self) -> Batch:
+        """Make the next batch. The state does not move."""
+        self.time_s += self.random.choice((0, 1, 2, 5, 30, 200))
+        matched_at_s = self.time_s
+        evidence, reports = self._make_evidence(matched_at_s)
+        rows = self._make_rows(matched_at_s, reports)
+        preview = Execution(self.state.copy(), matched_at_s)
+        preview.apply_prices(reports, rows)
+        self.pool = [kept for kept in self.pool if self._is_alive(kept) or self.random.random() < 0.7]
+        planned, pairs = self._plan(preview, matched_at_s, rows)
+        return self.assemble(planned, pairs, rows=rows, evidence=evidence, reports=reports, matched_at_s=matched_at_s)
+
+    def assemble(
+        self,
+        planned: list[tuple[int, OrderRecord]],
+        pairs: list[tuple[int, int, int]],
+        *,
+        rows: tuple[PriceRow, ...] = (),
+        evidence: bytes = b"",
+        reports: tuple[AcceptedReport, ...] = (),
+        matched_at_s: int | None = None,
+        with_operations: bool = True,
+    ) -> Batch:
+        """Sort orders into a table, translate (maker, taker, lots) of list positions into rows, encode."""
+        matched_at_s = self.time_s if matched_at_s is None else matched_at_s
+        by_account: dict[int, list[int]] = {}
+        for place, (account, _) in enumerate(planned):
+            by_account.setdefault(account, []).append(place)
+        for account in self.random.sample(self.accounts, 2):
+            by_account.setdefault(account, [])
+        accounts = []
+        index_of: dict[int, int] = {}
+        for account in sorted(by_account):
+            places = sorted(by_account[account], key=lambda place: planned[place][1].lane)
+            for place in places:
+                index_of[place] = len(index_of)
+            accounts.append(AccountRecord(account_id=account, orders=tuple(planned[place][1] for place in places)))
+        fills = tuple(
+            FillRow(maker_order=index_of[maker], taker_order=index_of[taker], size_lots=lots)
+            for maker, taker, lots in pairs
+        )
+        operations = self._make_operations(accounts, len(fills), matched_at_s) if with_operations else ()
+        table = Payload(
+            header=BatchHeader(
+                sequence=self.state.batch.sequence + 1,
+                matched_at_s=matched_at_s,
+                direct_op=self.random.randint(0, self.state.direct_op),
+                journal_hash=self.random.randbytes(32),
+            ),
+            fills=fills,
+            rows=rows,
+            evidence=evidence,
+            operations=operations,
+            accounts=tuple(accounts),
+        )
+        return Batch(
+            table=table,
+            payload=encode(table),
+            reports=reports,
+            block_time_s=matched_at_s + self.random.choice((0, 0, 3, 299, 300)),
+            previous_head=self.state.head,
+        )
+
+    def settle(self, batch: Batch) -> BatchResult:
+        """Move the model by a batch."""
+        return apply_batch(
+            self.state,
+            batch.payload,
+            previous_head=batch.previous_head,
+            block_time_s=batch.block_time_s,
+            accepted_reports=batch.reports,
+            domain_separator=self.domain_separator,
+            recover=self.recover,
+        )
+
+    # Prices.
+
+    def _make_evidence(self, matched_at_s: int) -> tuple[bytes, tuple[AcceptedReport, ...]]:
+        """Return evidence and what the oracle's model accepts of it."""
+        is_first = self.state.batch.sequence == 0
+        if not is_first and self.random.random() < 0.45:
+            return b"", ()
+        publish_time_s = matched_at_s - self.random.choice((0, 0, 0, 1, 5, 59, 60))
+        if not is_first and self.random.random() < 0.04:
+            publish_time_s = matched_at_s + self.random.choice((-61, 1, -300))
+        markets = [
+            market_id
+            for market_id in range(1, N_MARKETS + 1)
+            # Market 9 is never priced by its first reports: its fills find no band.
+            if (is_first and market_id != 9) or (not is_first and self.random.random() < 0.7)
+        ]
+        if not is_first and self.random.random() < 0.03:
+            markets.append(31)
+        reports = [self._make_report(market_id, is_first=is_first) for market_id in markets]
+        if not reports:
+            return b"", ()
+        self.random.shuffle(reports)
+        root, proven = build_proven_reports(reports, publish_time_s)
+        if not is_first and len(proven) > 2 and self.random.random() < 0.2:
+            proven = proven[:-1]
+        message = digest(PriceRoot(root=root, publish_time_s=publish_time_s), self.price_domain_separator)
+        signers = self.publishers if self.random.random() < 0.5 else self.publishers[:2]
+        evidence = encode_evidence(
+            Evidence(
+                publish_time_s=publish_time_s,
+                root=root,
+                signatures=tuple(key.sign(message) for key in signers),
+                reports=proven,
+            )
+        )
+        accepted, _ = accept_reports(
+            self.oracle, evidence, matched_at_s, domain_separator=self.price_domain_separator, recover=self.recover
+        )
+        return evidence, accepted
+
+    def _make_report(self, market_id: int, *, is_first: bool) -> PriceReport:
+        step_ppm = self.random.choice((500, 2_000, 15_000, 120_000 if self.random.random() < 0.1 else 3_000))
+        price_e8 = self.usd_e8.get(market_id, PRICE_SCALE)
+        price_e8 += price_e8 * self.random.randint(-step_ppm, step_ppm) // PPM
+        self.usd_e8[market_id] = min(max(price_e8, PRICE_SCALE), 900 * PRICE_SCALE)
+        session = 2 if is_first else self.random.choice((2,) * 60 + (1, 3, 4, 5, 5, 6, 7, 8, 0))
+        confidence_e8 = price_e8 // 1_000
+        if not is_first and self.random.random() < 0.03:
+            price_e8, confidence_e8, session = self.random.choice(
+                ((0, 0, 2), (price_e8, price_e8, 2), (price_e8, 0, 9), (price_e8, 0, 255), (1, 0, 2), (2**64 - 1, 0, 2))
+            )
+        return PriceReport(market_id=market_id, session=session, price_e8=price_e8, confidence_e8=confidence_e8)
+
+    def _make_rows(self, matched_at_s: int, reports: tuple[AcceptedReport, ...]) -> tuple[PriceRow, ...]:
+        if self.state.batch.sequence and self.random.random() < 0.5:
+            return ()
+        reported = {report.market_id: report.external_ticks for report in reports}
+        rows = []
+        for market_id in range(1, N_MARKETS + 1):
+            external_ticks = reported.get(market_id) or self.state.price(market_id).external_ticks
+            if not external_ticks or (self.state.batch.sequence and self.random.random() < 0.4):
+                continue
+            spread = max(external_ticks // 8, 1)
+            auction_ticks = 0
+            if self.random.random() < 0.08:
+                auction_ticks = external_ticks + self.random.randint(-spread // 4, spread // 4)
+            rows.append(
+                PriceRow(
+                    market_id=market_id,
+                    mark_ticks=max(
+                        external_ticks + self.random.randint(-spread, spread) // self.random.choice((1, 20)), 0
+                    ),
+                    index_ticks=max(external_ticks + self.random.randint(-spread, spread), 0),
+                    auction_ticks=auction_ticks,
+                )
+            )
+        return tuple(rows)
+
+    # Orders and fills.
+
+    def _plan(
+        self, preview: Execution, matched_at_s: int, rows: tuple[PriceRow, ...]
+    ) -> tuple[list[tuple[int, OrderRecord]], list[tuple[int, int, int]]]:
+        """Return orders, and fills as (maker, taker, lots) over list positions."""
+        rng = self.random
+        planned: list[tuple[int, OrderRecord]] = []
+        pairs: list[tuple[int, int, int]] = []
+        n_groups = rng.choice((0, 1, 1, 2, 3, 4, 5, 6, 8, 12))
+        for _ in range(n_groups):
+            market_id = rng.choice((1, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 9))
+            self._plan_group(preview, market_id, matched_at_s, planned, pairs)
+            if len(planned) > 90 or len(pairs) > 180:
+                break
+        if planned and rng.random() < 0.2:
+            pairs += [
+                (rng.randrange(len(planned)), rng.randrange(len(planned)), rng.choice((0, 1, 6, 600)))
+                for _ in range(rng.randint(1, 3))
+            ]
+        if rng.random() < 0.5:
+            rng.shuffle(pairs)
+        return planned, pairs
+
+    def _plan_group(
+        self,
+        preview: Execution,
+        market_id: int,
+        matched_at_s: int,
+        planned: list[tuple[int, OrderRecord]],
+        pairs: list[tuple[int, int, int]],
+    ) -> None:
+        """Add one taker and the makers it meets."""
+        rng = self.random
+        taker_buys = rng.random() < 0.5
+        resting = [
+            (account, record)
+            for account, record in self.pool
+            if record.market_id == market_id and record.is_buy != taker_buys and (account, record) not in planned
+        ]
+        makers: list[int] = []
+        for _ in range(rng.choice((1, 1, 2, 3))):
+            if resting and rng.random() < 0.4:
+                planned.append(resting.pop(rng.randrange(len(resting))))
+            else:
+                account = self._choose_account(market_id)
+                planned.append((account, self._make_order(preview, account, market_id, not taker_buys, matched_at_s)))
+                if rng.random() < 0.5:
+                    self._keep(planned[-1])
+            makers.append(len(planned) - 1)
+            if rng.random() < 0.08:
+                makers += self._plan_twins(planned, matched_at_s)
+        limits = [planned[maker][1].limit_ticks for maker in makers]
+        reference_ticks = max(limits) if taker_buys else min(limits)
+        maker_owners = {account_owner(planned[maker][0]) for maker in makers}
+        others = [account for account in self.accounts if account_owner(account) not in maker_owners]
+        taker_account = self._choose_account(market_id, self.accounts if rng.random() < 0.04 else others)
+        planned.append(
+            (
+                taker_account,
+                self._make_order(
+                    preview, taker_account, market_id, taker_buys, matched_at_s, crossing_ticks=reference_ticks
+                ),
+            )
+        )
+        taker = len(planned) - 1
+        step_lots = 1 + market_id % 3
+        for maker in makers:
+            size_lots = min(planned[maker][1].size_lots, planned[taker][1].size_lots // len(makers) or 1)
+            for _ in range(rng.choice((1, 1, 2))):
+                lots = rng.choice((size_lots, size_lots // 2, rng.randint(0, size_lots))) // step_lots * step_lots
+                if rng.random() < 0.02:
+                    lots = size_lots * 2 + 1
+                pairs.append((maker, taker, min(lots, 2**48 - 1)))
+
+    def _choose_account(self, market_id: int, among: list[int] | None = None) -> int:
+        """Choose who trades a market; an account mostly keeps to the same five, so that few hit the bound of six."""
+        among = among or self.accounts
+        at_home = [account for account in among if (account % 10_007 + market_id) % 9 < 5]
+        return self.random.choice(at_home if at_home and self.random.random() < 0.93 else among)
+
+    def _is_alive(self, planned: tuple[int, OrderRecord]) -> bool:
+        account, record = planned
+        seq, filled_lots = self.state.lane(account, record.lane)
+        return (
+            record.expiry_s >= self.time_s
+            and seq <= record.seq
+            and (seq < record.seq or filled_lots < record.size_lots)
+            and record.seq >= self.state.account(account).min_seq
+        )
+
+    def _plan_twins(self, planned: list[tuple[int, OrderRecord]], matched_at_s: int) -> list[int]:
+        """Add orders that share the last one's lane and seq: one-cancels-other, at times with a dead one between."""
+        account, record = planned[-1]
+        if record.is_previous_epoch or record.trigger_kind > 4 or not 1 <= record.market_id <= N_MARKETS:
+            return []
+        order = record.to_order(account, self.state.price(record.market_id).epoch)
+        if self.random.random() < 0.5:
+            planned.append((account, self._record(replace(order, expiry_s=matched_at_s - 1))))
+        planned.append((account, self._record(replace(order, size_lots=order.size_lots * 2))))
+        return [len(planned) - 1]
+
+    def _keep(self, planned: tuple[int, OrderRecord]) -> None:
+        self.pool.append(planned)
+        if len(self.pool) > 60:
+            self.pool.pop(self.random.randrange(30))
+
+    def _make_order(
+        self,
+        preview: Execution,
+        account: int,
+        market_id: int,
+        is_buy: bool,
+        matched_at_s: int,
+        *,
+        crossing_ticks: int = 0,
+    ) -> OrderRecord:
+        """Return a signed order that a fill may well settle, or one with exactly one flaw."""
+        rng = self.random
+        price = preview.price(market_id)
+        low, high = preview.band(market_id) or (8_000, 12_000)
+        middle = (low + high) // 2
+        limit_ticks = rng.randint((low + middle) // 2, (middle + high) // 2)
+        if crossing_ticks:
+            limit_ticks = crossing_ticks + (1 if is_buy else -1) * rng.choice((0, 0, 1, middle // 50))
+            if rng.random() < 0.03:
+                limit_ticks = crossing_ticks - (10 if is_buy else -10)
+        if rng.random() < 0.02:
+            limit_ticks = rng.choice((low - 5, high + 5, low, high))
+        limit_ticks = max(limit_ticks, 2) // 2 * 2
+        step_lots = 1 + market_id % 3
+        notional = rng.choice((2_000_000, 20_000_000, 100_000_000, 400_000_000, 3_000_000_000))
+        if market_id == 3:
+            notional = min(notional, 400_000_000)  # orders fit under its low cap, their sum does not
+        size_lots = max(notional // limit_ticks // step_lots, 1) * step_lots
+        held = preview.position(account, market_id).size_lots
+        reduce_only = rng.random() < 0.03
+        if held and (held < 0) == is_buy and rng.random() < 0.5:
+            size_lots = abs(held)
+            reduce_only = rng.random() < 0.3
+            if rng.random() < 0.2:
+                size_lots = size_lots * 2
+            size_lots = max(size_lots // step_lots, 1) * step_lots
+        self.seq += rng.randint(1, 3)
+        max_fee_ppm = rng.choice((900, 500, 1_500))
+        post_only = rng.random() < (0.02 if crossing_ticks else 0.3)
+        order = Order(
+            owner=account_owner(account),
+            subaccount=account & (1 << 80) - 1,
+            market_id=market_id,
+            epoch=price.epoch,
+            is_buy=is_buy,
+            size_lots=size_lots,
+            limit_ticks=limit_ticks,
+            max_fee_ppm=max_fee_ppm,
+            expiry_s=matched_at_s + rng.choice((0, 600, DAY_S, DAY_S, DAY_S, 30 * DAY_S)),
+            lane=rng.choice((0, 0, 0, 1, 2, 3, 4, 5, rng.randrange(MAX_LANE))),
+            seq=self.seq,
+            reduce_only=reduce_only,
+            post_only=post_only,
+            time_in_force=TimeInForce.GTC if post_only else rng.choice(self.times_in_force),
+            **self._make_trigger(price, likely_met=rng.random() < 0.9),
+        )
+        maker_fee_ppm = rng.choice((0, 0, 100, 333, 500))
+        taker_fee_ppm = rng.choice((450, 500, 337))
+        previous_epoch = False
+        if price.epoch > 1 and reduce_only and rng.random() < 0.5:
+            previous_epoch = True
+            order = replace(order, epoch=price.epoch - 1)
+        if rng.random() < 0.07:
+            return self._make_flawed(order, preview, matched_at_s, previous_epoch=previous_epoch)
+        return self._record(
+            order, taker_fee_ppm=taker_fee_ppm, maker_fee_ppm=maker_fee_ppm, previous_epoch=previous_epoch
+        )
+
+    def _make_trigger(self, price: PriceWord, *, likely_met: bool) -> dict[str, object]:
+        if self.random.random() < 0.85:
+            return {}
+        kind = self.random.choice(tuple(TriggerKind)[1:])
+        ticks = price.mark_ticks if kind <= TriggerKind.MARK_AT_OR_BELOW else price.index_ticks
+        away = self.random.choice((0, 0, 1, 50))
+        is_rising = kind in (TriggerKind.MARK_AT_OR_ABOVE, TriggerKind.INDEX_AT_OR_ABOVE)
+        ticks += away if is_rising != likely_met else -away
+        return {"trigger_kind": kind, "trigger_ticks": max(ticks, 0)}
+
+    def _record(
+        self, order: Order, *, taker_fee_ppm: int = 450, maker_fee_ppm: int = 0, previous_epoch: bool = False
+    ) -> OrderRecord:
+        r, vs = self.key_of[order.owner].sign(digest(order, self.domain_separator))
+        return build_order_record(
+            SignedOrder(order=order, r=r, vs=vs),
+            taker_fee_ppm=taker_fee_ppm,
+            maker_fee_ppm=maker_fee_ppm,
+            previous_epoch=previous_epoch,
+        )
+
+    def _make_flawed(
+        self, order: Order, preview: Execution, matched_at_s: int, *, previous_epoch: bool
+    ) -> OrderRecord:
+        """Return an order with one flaw, signed as it stands (the signature flaws excepted)."""
+        rng = self.random
+        flaw = rng.randrange(20)
+        changed: dict[int, dict[str, object]] = {
+            0: {"market_id": rng.choice(UNLISTED_MARKETS)},
+            1: {"size_lots": 0},
+            2: {"size_lots": order.size_lots * 3 + 1, "limit_ticks": order.limit_ticks + 1},
+            3: {"size_lots": 6, "limit_ticks": 2, "reduce_only": rng.random() < 0.5},
+            4: {"size_lots": 40_000_002 // 6 * 6 + 6},
+            5: {"expiry_s": matched_at_s - rng.choice((1, 1_000))},
+            6: {"expiry_s": matched_at_s + 30 * DAY_S + rng.choice((1, 10**6))},
+            7: {"seq": rng.randrange(1_000)},
+            8: {"epoch": order.epoch + 1},
+            9: {"lane": OPERATION_LANE},
+            10: {"seq": max(order.seq - rng.randint(1, 400), 0), "lane": 0},
+        }
+        if flaw in changed:
+            return self._record(replace(order, **changed[flaw]), previous_epoch=previous_epoch)
+        record = self._record(order, previous_epoch=previous_epoch)
+        if flaw == 11:
+            return replace(record, taker_fee_ppm=record.max_fee_ppm + 1)
+        if flaw == 12:
+            return replace(record, maker_fee_ppm=901)
+        if flaw == 13:
+            return replace(record, flags=record.flags | 1 << rng.randint(7, 15))
+        if flaw == 14:
+            immediate = rng.choice((TimeInForce.IOC, TimeInForce.FOK))
+            return self._record(replace(order, post_only=True, time_in_force=immediate))
+        if flaw == 15:
+            return replace(record, flags=record.flags | 1 << 6, trigger_kind=rng.choice((0, 5, 255)), trigger_ticks=1)
+        if flaw == 16:
+            return replace(record, flags=record.flags ^ 1 << 5)
+        if flaw == 17:
+            return replace(record, r=rng.choice((bytes(32), rng.randbytes(32), CURVE_ORDER.to_bytes(32, "big"))))
+        if flaw == 18:
+            # The same signature in its high-s form.
+            s = int.from_bytes(record.vs, "big")
+            parity, s = s >> 255, s & (1 << 255) - 1
+            high = (CURVE_ORDER - s) & (1 << 255) - 1
+            return replace(record, vs=((1 - parity) << 255 | high).to_bytes(32, "big"))
+        return replace(record, vs=rng.choice((bytes(32), rng.randbytes(32))))
+
+    # Operations.
+
+    def _make_operations(
+        self, accounts: list[AccountRecord], n_fills: int, matched_at_s: int
+    ) -> tuple[OperationRow, ...]:
+        rng = self.random
+        n_operations = rng.choice(self.n_operations_choices) if accounts else 0
+        rows = [self._make_operation(accounts, n_fills, matched_at_s) for _ in range(n_operations)]
+        return tuple(sorted(rows, key=lambda row: row.before_fill))
+
+    def _make_operation(self, accounts: list[AccountRecord], n_fills: int, matched_at_s: int) -> OperationRow:
+        rng = self.random
+        account_index = rng.randrange(len(accounts))
+        record = accounts[account_index]
+        owner = account_owner(record.account_id)
+        subaccount = record.account_id & (1 << 80) - 1
+        seq = self.nonces.get(record.account_id, 0) + rng.choice((1, 1, 1, 1, 1, 5, 0, -1))
+        seq = max(seq, 0)
+        expiry_s = matched_at_s + rng.choice((0, 60, DAY_S, 30 * DAY_S) * 5 + (-1, 30 * DAY_S + 1))
+        message: Withdraw | CancelOrder | CancelAll
+        kind = rng.random()
+        if kind < 0.6:
+            collateral = max(self.state.account(record.account_id).collateral_quote, 0)
+            message = Withdraw(
+                owner=owner,
+                subaccount=subaccount,
+                quote=rng.choice((0, 1, collateral, collateral // 3, collateral // 2, 2**64 - 1, rng.randrange(10**9))),
+                recipient=rng.choice(
+                    (owner, owner, owner, rng.randbytes(20), bytes(20), *sorted(self.state.forbidden_recipients))
+                ),
+                expiry_s=expiry_s,
+                seq=seq,
+            )
+        elif kind < 0.9:
+            target = rng.choice(record.orders) if record.orders and rng.random() < 0.8 else None
+            nonce = target.lane << 40 | target.seq if target else rng.choice((0, 1, 5, OPERATION_LANE)) << 40 | self.seq
+            nonce += rng.choice((0, 0, 0, 1, -1))
+            message = CancelOrder(
+                owner=owner, subaccount=subaccount, order_nonce=max(nonce, 0), expiry_s=expiry_s, seq=seq
+            )
+        else:
+            message = CancelAll(
+                owner=owner,
+                subaccount=subaccount,
+                min_seq=rng.choice((self.seq, self.seq - 5, self.seq + 1, 0)),
+                expiry_s=expiry_s,
+                seq=seq,
+            )
+        r, vs = self.key_of[owner].sign(digest(message, self.domain_separator))
+        if rng.random() < 0.05:
+            r, vs = self.keys[rng.randrange(N_OWNERS)].sign(digest(message, self.domain_separator))
+        row = build_operation_row(message, before_fill=rng.randint(0, n_fills), account_index=account_index, r=r, vs=vs)
+        flaw = rng.random()
+        if flaw < 0.03:
+            row = replace(row, kind=rng.choice((0, 4, 255)))
+        elif flaw < 0.06:
+            row = replace(row, value=row.value | 1 << rng.choice((64, 255)))
+        elif flaw < 0.08:
+            row = replace(row, recipient_word=row.recipient_word | 1 << 160)
+        self.nonces[record.account_id] = max(self.nonces.get(record.account_id, 0), seq)
+        return row
+
+
+def account_owner(account: int) -> bytes:
+    """Return the owner's 20 bytes."""
+    return (account >> 80).to_bytes(20, "big")
+
+
+def i_even(key: SigningKey) -> int:
+    """Give every other owner a second subaccount, by the last bit of its address."""
+    return key.address[-1] & 1
