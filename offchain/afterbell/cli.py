@@ -19,7 +19,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "exchange": ("afterbell.bootstrap.exchange:exchange", "Run sequencer, settler, indexer, replay and gateway."),
     "programs": ("afterbell.programs:programs", "Run trading programs on the public SDK."),
     "publisher": ("afterbell.supervisor.publisher_process:publisher", "Serve signed price reports of one publisher."),
-    "up": ("afterbell.supervisor:up", "Start everything on this machine."),
+    "up": ("afterbell.supervisor.command:up", "Start everything on this machine."),
     "verify": ("afterbell.verify:verify", "Recompute balances from chain events and replay the journal."),
 }
 

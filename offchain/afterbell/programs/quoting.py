@@ -17,8 +17,8 @@ class QuoteStyle:
     """How wide, how deep and how large a maker quotes.
 
     half_spread_ppm: distance of the first level from the centre. level_gap_ppm: between levels. level_quote: notional
-    of a level. limit_quote: notional of the position at which it stops adding on that side. skew_ppm: shift of the centre
-    at that limit.
+    of a level. limit_quote: notional of the position at which it stops adding on that side. skew_ppm: shift of the
+    centre at that limit.
     """
 
     n_levels: int

@@ -1,7 +1,7 @@
 """Children: start the venue's processes, know when one dies, stop them in order.
 
-Each child has a session of its own, so that Ctrl-C reaches the supervisor alone; what it prints goes to a file in logs/, and
-the supervisor waits there for the line that says where it listens. Must not: restart anything.
+Each child has a session of its own, so that Ctrl-C reaches the supervisor alone; what it prints goes to a file in
+logs/, and the supervisor waits there for the line that says where it listens. Must not: restart anything.
 """
 
 from __future__ import annotations
@@ -75,9 +75,8 @@ async def start_child(
     environment: Mapping[str, str] | None = None,
     logs: Sequence[Path] = (),
 ) -> Child:
-    """Start `afterbell <arguments>` with this Python."""
+    """Start `afterbell <arguments>` with this Python. The folder of logs must be there."""
     output = logs_dir / f"{name}.out"
-    logs_dir.mkdir(parents=True, exist_ok=True)
     with output.open("ab") as file:
         begin = file.tell()
         process = await asyncio.create_subprocess_exec(
