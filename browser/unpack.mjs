@@ -29,7 +29,7 @@ writeFileSync(
 <fontconfig>
   <dir prefix="relative">fonts</dir>
   <dir>/usr/share/fonts</dir>
-  <cachedir prefix="relative">fonts-cache</cachedir>
+  <cachedir prefix="xdg">fontconfig</cachedir>
 </fontconfig>
 `,
 );
@@ -37,7 +37,7 @@ writeFileSync(
   join(partial, "chromium"),
   `#!/usr/bin/env bash
 here="$(cd "$(dirname "\${BASH_SOURCE[0]}")" && pwd)"
-export LD_LIBRARY_PATH="$here/lib\${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" FONTCONFIG_PATH="$here"
+export LD_LIBRARY_PATH="$here/lib\${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" FONTCONFIG_PATH="$here" XDG_CACHE_HOME="$here/cache"
 exec "$here/chromium.bin" "$@"
 `,
   { mode: 0o755 },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,10 @@ def _block(anvil: Anvil) -> tuple[int, int]:
 
 def _send(anvil: Anvil) -> None:
     sender, receiver, *_ = anvil.call("eth_accounts")
-    anvil.call("eth_sendTransaction", {"from": sender, "to": receiver, "value": "0x1"})
+    transaction = anvil.call("eth_sendTransaction", {"from": sender, "to": receiver, "value": "0x1"})
+    # The hash is returned before the block is made.
+    while anvil.call("eth_getTransactionReceipt", transaction) is None:
+        time.sleep(0.005)
 
 
 def test_block_time__nobody_sets_it__one_second_after_the_parent(tmp_path: Path) -> None:

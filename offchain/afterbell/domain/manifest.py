@@ -65,6 +65,8 @@ class ManifestMarket(_Part, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ticks_per_usd: int
     multiplier_num: int
     multiplier_den: int
+    source_id: int
+    """Price source in the PriceOracle, the first byte of evidence; 0 is the publishers' signatures."""
     max_confidence_ppm: int
     synthetic: bool
     """No history was given: the path of the external price is made up, and everything that shows it must say so."""
