@@ -74,7 +74,7 @@ def _choose_directory(data_dir: Path | None, *, is_check: bool) -> Iterator[Path
 @click.option("--speed", "speed_ppm", default="1", show_default=True, callback=_read_speed,
               help="Replayed trading days a minute, at most.")  # fmt: skip
 @click.option("--start", default=None, callback=_read_day, metavar="YYYY-MM-DD",
-              help="First day of the replay.  [default: 2005-03-01, or the first day of a supplied history]")  # fmt: skip
+              help="First day of the replay.  [default: 2005-03-01, or a supplied history's first day]")  # fmt: skip
 @click.option("--history", "files", multiple=True, callback=_read_histories, metavar="SYMBOL=FILE",
               help="Daily bars of a market as CSV: date, open, high, low, close.")  # fmt: skip
 @click.option("--port", type=click.IntRange(0, 65_535), default=None,

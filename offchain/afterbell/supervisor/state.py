@@ -133,8 +133,8 @@ def _must_go_on(data_dir: Path, files: Mapping[str, Path], start: date | None) -
     begun = read_replay_settings(data_dir).start
     if files or (start is not None and start != begun):
         raise StateUnusable(
-            f"{data_dir} holds a venue that began on {begun} with its own prices; --start and --history choose those of "
-            "a new one: add --fresh to begin again, or leave them out to go on"
+            f"{data_dir} holds a venue that began on {begun} with its own prices; --start and --history choose "
+            "those of a new one: add --fresh to begin again, or leave them out to go on"
         )
 
 
