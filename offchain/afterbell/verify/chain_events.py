@@ -14,6 +14,7 @@ from afterbell.domain.hashing import keccak
 from afterbell.verify.rpc import Log
 
 Value = int | bytes | str
+"""A list of addresses is their bytes, joined."""
 
 
 class UnreadableLog(Exception):
@@ -120,11 +121,22 @@ def _decode_value(contract: str, shape: EventShape, argument: Argument, word: by
                 f"{contract}.{shape.name}.{argument.name}: required {length} bytes, found {len(content)}"
             )
         return content if argument.kind == "bytes" else content.decode("utf-8", "replace")
+    if argument.kind == "address[]":
+        length = int.from_bytes(data[number : number + 32], "big")
+        content = data[number + 32 : number + 32 + 32 * length]
+        if len(content) != 32 * length:
+            raise UnreadableLog(f"{contract}.{shape.name}.{argument.name}: required {length} addresses")
+        return b"".join(content[start + 12 : start + 32] for start in range(0, len(content), 32))
     if argument.kind.startswith("int"):
         return number - (1 << 256) if number >> 255 else number
     if argument.kind.startswith("uint") or argument.kind == "bool":
         return number
     raise UnreadableLog(f"{contract}.{shape.name}.{argument.name}: unknown kind {argument.kind}")
+
+
+def split_addresses(joined: bytes) -> list[bytes]:
+    """Return the addresses of a list."""
+    return [joined[start : start + 20] for start in range(0, len(joined), 20)]
 
 
 def build_shapes(*signatures: str) -> dict[bytes, EventShape]:
@@ -164,9 +176,12 @@ PRICE_ORACLE: Final = build_shapes(
     *_GOVERNED,
 )
 PRICE_SOURCE: Final = build_shapes(
+    "PublishersSet(address[] publishers, uint256 threshold)",
     *_GOVERNED,
 )
 MARKET_REGISTRY: Final = build_shapes(
+    "MarketListed(uint8 indexed market, string symbol, uint8 lot_exponent, uint256 ticks_per_usd, uint8 source_id, "
+    "uint256 max_confidence_ppm)",
     *_GOVERNED,
 )
 TOKEN: Final = build_shapes("Transfer(address indexed sender, address indexed receiver, uint256 quote)")

@@ -35,6 +35,20 @@ OPERATOR: Final = (
     Lane(name="sequencer", unit="address", offset=0, n_bits=160),
     Lane(name="direct_op", unit="operations", offset=160, n_bits=96),
 )
+PUBLISH_TIME: Final = (Lane(name="last_publish_time_s", unit="UNIX s", offset=0, n_bits=256),)
+SOURCE: Final = (Lane(name="source", unit="address", offset=0, n_bits=256),)
+THRESHOLD: Final = (Lane(name="threshold", unit="signatures", offset=0, n_bits=256),)
+IS_PUBLISHER: Final = (Lane(name="is_publisher", unit="yes or no", offset=0, n_bits=256),)
+PRICING: Final = tuple(
+    Lane(name=name, unit=unit, offset=0, n_bits=256)
+    for name, unit in (
+        ("source_id", "source"),
+        ("ticks_per_usd", "ticks"),
+        ("max_confidence_ppm", "ppm"),
+        ("multiplier_num", "shares"),
+        ("multiplier_den", "units"),
+    )
+)
 QUOTE_WORD: Final = (Lane(name="quote", unit="quote", offset=0, n_bits=256),)
 
 
@@ -95,6 +109,7 @@ class Comparison:
         self._compare_markets()
         self._compare_batch()
         self._compare_vault()
+        self._compare_oracle()
         self._compare_sums()
 
     def _compare(
@@ -245,6 +260,53 @@ class Comparison:
             self._must_hold("token balance of the Vault", "at least tracked_quote", tracked, balance, "quote")
         owed = self._compute_owed_quote() + claims
         self._check_sum("solvency: collateral - net entry + pots + fees + unpaid claims", tracked, owed, "quote")
+
+    def _compare_oracle(self) -> None:
+        oracle, contract = self._replay.oracle, self._instance.price_oracle
+        every = [(market,) for market in range(1, MAX_MARKETS + 1)]
+        times = self._reader.read_words("report times", contract, "last_publish_time_s(uint256)", every)
+        for (market,), time_s in zip(every, times, strict=True):
+            told = {"last_publish_time_s": str(self._ledger.publish_times_s.get(market, 0))}
+            expected = oracle.last_times_s.get(market, 0)
+            self._compare(Subject(what="oracle", market=market), PUBLISH_TIME, expected, told, time_s)
+        structs = self._reader.read_structs("pricings", contract, "pricings(uint256)", every, n_words=len(PRICING))
+        for (market,), struct in zip(every, structs, strict=True):
+            found = [int.from_bytes(struct[start : start + 32], "big") for start in range(0, len(struct), 32)]
+            known = oracle.markets.get(market)
+            expected_words = [0] * len(PRICING)
+            if known is not None:
+                expected_words = [
+                    self._replay.source_ids[market],
+                    known.ticks_per_usd,
+                    known.max_confidence_ppm,
+                    known.multiplier_num,
+                    known.multiplier_den,
+                ]
+            for lane, expected, word in zip(PRICING, expected_words, found, strict=True):
+                # Known from events alone, whether or not every batch could be run.
+                self._compare(
+                    Subject(what="oracle", market=market), (lane,), expected, {lane.name: str(expected)}, word
+                )
+        sources = sorted(self._replay.sources)
+        words = self._reader.read_words("sources", contract, "sources(uint256)", [(one,) for one in sources])
+        for source_id, word in zip(sources, words, strict=True):
+            expected = int.from_bytes(self._replay.sources[source_id], "big")
+            subject = Subject(what="oracle", note=f"source {source_id}")
+            self._compare(subject, SOURCE, expected, {}, word)
+        self._compare_publishers()
+
+    def _compare_publishers(self) -> None:
+        contract, oracle = self._instance.price_source, self._replay.oracle
+        threshold = self._reader.read_word(contract, "threshold()")
+        told = {"threshold": str(oracle.threshold)}
+        self._compare(Subject(what="publishers"), THRESHOLD, oracle.threshold, told, threshold)
+        publishers = sorted(oracle.publishers)
+        words = self._reader.read_words(
+            "publishers", contract, "is_publisher(address)", [(int.from_bytes(one, "big"),) for one in publishers]
+        )
+        for publisher, word in zip(publishers, words, strict=True):
+            subject = Subject(what="publishers", note="0x" + publisher.hex())
+            self._compare(subject, IS_PUBLISHER, 1, {"is_publisher": "1"}, word)
 
     def _compute_owed_quote(self) -> int:
         """Return what the words of storage say the Vault must hold for accounts, pots and fees."""

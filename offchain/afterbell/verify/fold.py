@@ -31,6 +31,7 @@ class EventLedger:
     prices: dict[int, int] = field(default_factory=dict)
     rules: dict[tuple[int, int], int] = field(default_factory=dict)
     claims_quote: dict[bytes, int] = field(default_factory=lambda: defaultdict(int))
+    publish_times_s: dict[int, int] = field(default_factory=dict)
     sequence: int = 0
     matched_at_s: int = 0
     fees_quote: int = 0
@@ -89,6 +90,8 @@ def fold_events(events: Sequence[ChainEvent], findings: Findings) -> EventLedger
             ledger.prices.setdefault(event.number("market"), FIRST_PRICE_WORD)
         elif name == "MarketRulesSet":
             ledger.rules[event.number("market"), event.number("session")] = event.number("rules")
+        elif name == "ReportAccepted":
+            ledger.publish_times_s[event.number("market")] = event.number("publish_time_s")
         elif event.contract == "vault":
             _fold_vault(ledger, event)
     return ledger

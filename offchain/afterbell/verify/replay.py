@@ -20,13 +20,15 @@ from afterbell.domain.digests import DOMAIN_NAME, PRICE_DOMAIN_NAME, build_domai
 from afterbell.domain.errors import AfterbellError, FieldOutOfRange
 from afterbell.domain.evidence import OracleMarket, OracleState, ReportVerdict, accept_reports, decode_evidence
 from afterbell.domain.execution import AllKilled, OperationEffect, OrderKilled
+from afterbell.domain.ids import MAX_MARKETS
 from afterbell.domain.prices import AcceptedReport
 from afterbell.domain.settlement import BatchResult, apply_batch
 from afterbell.signing.keys import recover
 from afterbell.verify.batch_calldata import SETTLE_SELECTOR, UnreadableCalldata, decode_settle
-from afterbell.verify.chain_events import ChainEvent, Value
+from afterbell.verify.chain_events import ChainEvent, Value, split_addresses
 from afterbell.verify.event_differences import ExpectedEvent, compare_events
 from afterbell.verify.findings import Finding, Findings
+from afterbell.verify.fold import FIRST_PRICE_WORD
 from afterbell.verify.history import History
 from afterbell.verify.instance import Instance
 from afterbell.verify.progress import Steps
@@ -45,6 +47,7 @@ class Replay:
     oracle: OracleState = field(default_factory=OracleState)
     sequencer: bytes = b""
     sources: dict[int, bytes] = field(default_factory=dict)
+    source_ids: dict[int, int] = field(default_factory=dict)
     n_batches: int = 0
     stopped_at: str = ""
 
@@ -164,30 +167,75 @@ class _Runner:
             )
             compare_events([transfer], _listed(move), None, self._findings)
 
-    # What the governor set. The events are the only record the auditor reads; storage is compared with them.
+    # What the governor set. Only the events tell; a listing has three witnesses, the rest is compared with storage.
 
     def _apply_settings(self, events: Sequence[ChainEvent]) -> None:
-        state, oracle = self._replay.state, self._replay.oracle
+        oracle = self._replay.oracle
         for event in events:
             match event.name:
-                case "MarketListed":
-                    if event.number("market") not in state.prices:
-                        list_market(state, event.number("market"))
                 case "MarketRulesSet":
-                    set_rules(state, event.number("market"), event.number("session"), event.number("rules"))
+                    set_rules(
+                        self._replay.state, event.number("market"), event.number("session"), event.number("rules")
+                    )
                 case "SequencerSet":
                     self._replay.sequencer = event.content("sequencer")
                 case "SourceSet":
                     self._replay.sources[event.number("source_id")] = event.content("source")
+                case "PublishersSet":
+                    oracle.publishers = frozenset(split_addresses(event.content("publishers")))
+                    oracle.threshold = event.number("threshold")
                 case "MarketPriced":
-                    oracle.markets[event.number("market")] = OracleMarket(
+                    self._price_market(
+                        event,
                         multiplier_num=event.number("multiplier_num"),
                         multiplier_den=event.number("multiplier_den"),
-                        ticks_per_usd=event.number("ticks_per_usd"),
-                        max_confidence_ppm=event.number("max_confidence_ppm"),
                     )
                 case _:
                     pass
+        if not any(event.name in _ONLY_IN_BATCHES for event in events):
+            self._apply_listing(events)
+
+    def _price_market(self, event: ChainEvent, *, multiplier_num: int, multiplier_den: int) -> None:
+        self._replay.source_ids[event.number("market")] = event.number("source_id")
+        self._replay.oracle.markets[event.number("market")] = OracleMarket(
+            multiplier_num=multiplier_num,
+            multiplier_den=multiplier_den,
+            ticks_per_usd=event.number("ticks_per_usd"),
+            max_confidence_ppm=event.number("max_confidence_ppm"),
+        )
+
+    def _apply_listing(self, events: Sequence[ChainEvent]) -> None:
+        """List a market if the registry's or the Clearinghouse's event says so; each stands in for the others."""
+        listed = {event.number("market"): event for event in events if event.name == "MarketListed"}
+        opened = [
+            event for event in events if event.name == "PriceChanged" and event.number("price") == FIRST_PRICE_WORD
+        ]
+        priced = [event for event in events if event.name == "MarketPriced"]
+        for market in sorted({*listed, *(event.number("market") for event in opened)}):
+            if market in self._replay.state.prices or not 1 <= market <= MAX_MARKETS:
+                continue
+            list_market(self._replay.state, market)
+            wanted = [_expect("PriceChanged", market=market, price=FIRST_PRICE_WORD)]
+            compare_events(
+                wanted, [event for event in opened if event.number("market") == market], None, self._findings
+            )
+            if market not in listed:
+                self._report_missing("MarketListed", market)
+            elif not any(event.number("market") == market for event in priced):
+                self._report_missing("MarketPriced", market)
+                self._price_market(listed[market], multiplier_num=1, multiplier_den=1)
+
+    def _report_missing(self, name: str, market: int) -> None:
+        self._findings.add(
+            Finding(
+                what=f"event {name}",
+                market=market,
+                field="event",
+                unit="event",
+                expected=f"{name}, logged by every listing (replay)",
+                found="no such event (logs)",
+            )
+        )
 
     # Batches.
 

@@ -25,18 +25,26 @@ class StorageReader:
 
     def read_words(self, what: str, contract: bytes, view: str, arguments: Sequence[Sequence[int]]) -> list[int]:
         """Return the word of view(*arguments) for every list of arguments. `view` is a signature."""
+        return [
+            int.from_bytes(answer, "big") for answer in self.read_structs(what, contract, view, arguments, n_words=1)
+        ]
+
+    def read_structs(
+        self, what: str, contract: bytes, view: str, arguments: Sequence[Sequence[int]], *, n_words: int
+    ) -> list[bytes]:
+        """Return the n_words words that view(*arguments) returns, for every list of arguments."""
         selector = keccak(view.encode())[:4]
         calls = [(contract, selector + b"".join(argument.to_bytes(32, "big") for argument in one)) for one in arguments]
         self._steps.begin(what, len(calls))
-        words: list[int] = []
+        answers: list[bytes] = []
         for start in range(0, len(calls), N_WORDS_PER_QUERY):
             some = calls[start : start + N_WORDS_PER_QUERY]
             for answer in self._client.call_words(some, self._block):
-                if len(answer) != 32:
-                    raise RpcFailed(self._client.url, f"32 bytes from {view}", f"{len(answer)} bytes")
-                words.append(int.from_bytes(answer, "big"))
+                if len(answer) != 32 * n_words:
+                    raise RpcFailed(self._client.url, f"{32 * n_words} bytes from {view}", f"{len(answer)} bytes")
+                answers.append(answer)
             self._steps.advance(len(some))
-        return words
+        return answers
 
     def read_word(self, contract: bytes, view: str, *arguments: int) -> int:
         """Return the word of one view."""
