@@ -1,7 +1,7 @@
 """Give test USDC and gas to anybody who asks, on a local chain.
 
 Its own key, funded by anvil's word, so that it never meets the sequencer's nonces. One grant at a time. Must not: exist
-on a chain with real money; bootstrap builds it for the local chain id alone, and its token is the one with the open mint.
+on a chain with real money; bootstrap builds it for the local chain id alone, where the token has an open mint.
 """
 
 from __future__ import annotations

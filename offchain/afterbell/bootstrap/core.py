@@ -340,6 +340,11 @@ class Core:
             projected_sequence=self.projector.projected_sequence,
         )
 
+    def abandon(self) -> None:
+        """Cancel every task where it stands, as an end without warning would; what is journalled stays."""
+        for task in self._tasks.values():
+            task.cancel()
+
     async def _end(self, name: str) -> None:
         """Cancel a task and wait for its end."""
         task = self._tasks[name]

@@ -1,0 +1,188 @@
+"""A real local venue for tests: anvil with the deployed contracts, funded accounts, publishers on real history.
+
+Deployed once per test session and taken back with evm_revert, so that every test starts from the same chain: contracts,
+a maker and two takers with collateral, no batch yet.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+from eth_account import Account
+from starlette.applications import Starlette
+
+from afterbell.adapters.anvil import Anvil
+from afterbell.adapters.deployment import KeySender, connect, deploy
+from afterbell.adapters.deployment_plan import find_local_plan, read_plan
+from afterbell.adapters.history import load_history, write_replay_settings
+from afterbell.adapters.keys import read_key, read_or_create_key
+from afterbell.adapters.publishers import LastTimeFile, build_publisher_app
+from afterbell.domain.hashing import keccak
+from afterbell.domain.ids import build_account_id
+from afterbell.domain.manifest import Manifest
+from afterbell.keepers.publisher import Publisher
+from afterbell.signing.keys import SigningKey
+from afterbell.signing.typed_data import price_domain
+
+DEPOSIT_QUOTE: Final = 50_000 * 10**6
+GENESIS_S: Final = 1_109_600_000
+"""2005-02-28, the day before the history starts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Somebody with a key and an account."""
+
+    name: str
+    key: SigningKey
+
+    @property
+    def account(self) -> int:
+        return build_account_id(self.key.address, 0)
+
+
+def build_actor(name: str) -> Actor:
+    return Actor(name, SigningKey(keccak(b"test actor " + name.encode())))
+
+
+MAKER, TAKER, SECOND_TAKER = build_actor("maker"), build_actor("taker"), build_actor("second taker")
+ACTORS: Final = (MAKER, TAKER, SECOND_TAKER)
+
+
+@dataclass(slots=True)
+class Venue:
+    """One chain with everything deployed."""
+
+    anvil: Anvil
+    root: Path
+    manifest: Manifest
+    start_s: int
+    """First step of the history: the first open."""
+    snapshot: object = None
+    n_folders: int = field(default=0)
+
+    def rewind(self) -> None:
+        """Put the chain back to where it was after deployment and deposits."""
+        if self.snapshot is not None:
+            self.anvil.call("evm_revert", self.snapshot)
+        self.snapshot = self.anvil.call("evm_snapshot")
+
+    def make_data_dir(self) -> Path:
+        """Return a fresh data directory of this deployment: manifest, keys, history; no journal."""
+        self.n_folders += 1
+        folder = self.root / f"run-{self.n_folders}"
+        shutil.copytree(self.root / "template", folder)
+        return folder
+
+    def transact(self, actor: Actor, to: bytes, calldata: bytes) -> None:
+        """Mine a transaction of an actor."""
+        sender = "0x" + actor.key.address.hex()
+        self.anvil.call("anvil_setBalance", sender, hex(10**22))
+        transaction = self.anvil.call(
+            "eth_sendTransaction",
+            {"from": sender, "to": "0x" + to.hex(), "data": "0x" + calldata.hex(), "gas": hex(1_000_000)},
+        )
+        deadline = time.monotonic() + 10
+        while (receipt := self.anvil.call("eth_getTransactionReceipt", transaction)) is None:
+            assert time.monotonic() < deadline, "not mined"
+            time.sleep(0.005)
+        assert isinstance(receipt, dict) and receipt["status"] == "0x1", receipt
+
+    def deposit(self, actor: Actor, quote: int = DEPOSIT_QUOTE) -> None:
+        """Mint, approve, deposit."""
+        sender = "0x" + actor.key.address.hex()
+        self.anvil.call("anvil_impersonateAccount", sender)
+        token, vault = self.manifest.get_address("token"), self.manifest.get_address("vault")
+        owner, spender = int.from_bytes(actor.key.address, "big"), int.from_bytes(vault, "big")
+        self.transact(actor, token, build_call("mint(address,uint256)", owner, quote))
+        self.transact(actor, token, build_call("approve(address,uint256)", spender, quote))
+        self.transact(actor, vault, build_call("deposit(address,uint80,uint256)", owner, 0, quote))
+        self.anvil.call("anvil_stopImpersonatingAccount", sender)
+
+    def build_publishers(self, data_dir: Path) -> list[Publisher]:
+        """Return the publishers with their real code, keys and reading of the history."""
+        domain = price_domain(self.manifest.chain_id, self.manifest.get_address("signed_price_source"))
+        return [
+            Publisher(
+                history=load_history(data_dir),
+                market_ids={market.symbol: market.market_id for market in self.manifest.markets},
+                key=SigningKey(read_key(path)),
+                domain=domain,
+                last_time=LastTimeFile(data_dir / f"{path.stem}.last"),
+            )
+            for path in sorted((data_dir / "keys").glob("publisher*"))
+        ]
+
+
+def build_call(signature: str, *arguments: int) -> bytes:
+    """Return calldata of a function whose arguments are single words."""
+    return keccak(signature.encode())[:4] + b"".join(argument.to_bytes(32, "big") for argument in arguments)
+
+
+@contextmanager
+def open_venue(root: Path) -> Iterator[Venue]:
+    """Start the chain, deploy, fund, and stop it in the end."""
+    template = root / "template"
+    template.mkdir(parents=True)
+    with Anvil.start(genesis_s=GENESIS_S, log_path=root / "anvil.log") as anvil:
+        manifest = _deploy(anvil, template)
+        history = write_replay_settings(template, [market.symbol for market in manifest.markets])
+        venue = Venue(anvil, root, manifest, history.start_s)
+        for actor in ACTORS:
+            venue.deposit(actor)
+        venue.rewind()
+        yield venue
+
+
+def _deploy(anvil: Anvil, template: Path) -> Manifest:
+    """Deploy the plan of `make up` with keys made here."""
+    keys = template / "keys"
+    sequencer = SigningKey(read_or_create_key(keys / "sequencer.key"))
+    publishers = [SigningKey(read_or_create_key(keys / f"publisher-{index}.key")) for index in (1, 2, 3)]
+    plan = read_plan(
+        find_local_plan(), sequencer=sequencer.address, publishers=[publisher.address for publisher in publishers]
+    )
+    deployer = Account.from_key(read_or_create_key(keys / "deployer.key"))
+    for address in (deployer.address, "0x" + sequencer.address.hex()):
+        anvil.call("anvil_setBalance", address, hex(10**24))
+    web3 = connect(anvil.url)
+    return deploy(web3, KeySender(web3, deployer), plan, manifest_path=template / "manifest.json").manifest
+
+
+@contextmanager
+def serve_apps(apps: Sequence[Starlette]) -> Iterator[list[str]]:
+    """Serve ASGI applications on free ports, each in a thread; yield their addresses."""
+    servers = [
+        uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, access_log=False, lifespan="off"))
+        for app in apps
+    ]
+    threads = [threading.Thread(target=server.run, daemon=True) for server in servers]
+    for thread in threads:
+        thread.start()
+    try:
+        addresses = []
+        for server in servers:
+            while not server.started:
+                threading.Event().wait(0.01)
+            addresses.append(f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}")
+        yield addresses
+    finally:
+        for server in servers:
+            server.should_exit = True
+        for thread in threads:
+            thread.join(10)
+
+
+@contextmanager
+def serve_publishers(venue: Venue, data_dir: Path) -> Iterator[list[str]]:
+    """Serve the publishers of a data directory over HTTP."""
+    with serve_apps([build_publisher_app(publisher) for publisher in venue.build_publishers(data_dir)]) as addresses:
+        yield addresses
