@@ -52,7 +52,11 @@ class LocalRpc:
         request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(params)}
         try:
             async with asyncio.timeout(_TIMEOUT_S):
-                response = await self._client.post("", content=json.dumps(request, ensure_ascii=True).encode("ascii"))
+                response = await self._client.post(
+                    "",
+                    content=json.dumps(request, ensure_ascii=True).encode("ascii"),
+                    headers={"content-type": "application/json"},
+                )
             answer = response.json()
         except (httpx.HTTPError, ValueError, TimeoutError) as error:
             raise NodeUnavailable(f"local node: {type(error).__name__}") from error
