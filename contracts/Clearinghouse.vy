@@ -1652,7 +1652,7 @@ def _operation_code(
         n_subject_bits = 56
     elif kind == typed_data.KIND_CANCEL_ALL:
         n_subject_bits = 40
-    if kind == 0 or subject >> n_subject_bits != 0:
+    if n_subject_bits == 0 or subject >> n_subject_bits != 0:
         return codes.UNKNOWN_OPERATION
     expiry_s: uint256 = (operation >> 192) & M40
     if matched_at_s > expiry_s:

@@ -126,8 +126,12 @@ class Chain:
         threshold: int = 1,
         sequencer: str = SEQUENCER,
         chain_id: int = CHAIN_ID,
+        registry: str | None = None,
     ) -> Chain:
-        """Return a chain with every contract deployed and no market listed."""
+        """Return a chain with every contract deployed and no market listed.
+
+        `registry` replaces the MarketRegistry by an account of the test, which may then write rules no registry would.
+        """
         env = Env(cfg=CfgEnv(chain_id=chain_id, limit_contract_code_size=40_000), block=BlockEnv(number=1, timestamp=START_S))
         chain = cls(evm=EVM(env=env, gas_limit=10 * GAS, spec_id="PRAGUE"))
         chain.create(token)
@@ -135,15 +139,16 @@ class Chain:
         chain.contracts["token"] = token
         order = ("SignedPriceSource", "PriceOracle", "MarketRegistry", "Vault", "Clearinghouse", "Lens")
         at = {name: predict_address(DEPLOYER, chain.nonce + i) for i, name in enumerate(order)}
+        wired_registry = registry or at["MarketRegistry"]
         chain.create("SignedPriceSource", GOVERNOR, list(publishers) or [OUTSIDER], threshold)
-        chain.create("PriceOracle", GOVERNOR, at["SignedPriceSource"], at["Clearinghouse"], at["MarketRegistry"])
+        chain.create("PriceOracle", GOVERNOR, at["SignedPriceSource"], at["Clearinghouse"], wired_registry)
         chain.create("MarketRegistry", GOVERNOR, at["Clearinghouse"], at["PriceOracle"])
         chain.create("Vault", chain.addresses["token"], at["Clearinghouse"])
         chain.create(
             "Clearinghouse",
             at["Vault"],
             at["PriceOracle"],
-            at["MarketRegistry"],
+            wired_registry,
             chain.addresses["token"],
             sequencer,
             GENESIS_S,
