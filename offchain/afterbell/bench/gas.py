@@ -1,0 +1,120 @@
+"""Measure gas and calldata per settled fill on a real anvil, steady state, whole transactions.
+
+Accounts are funded by real deposits, prices arrive by a batch with signed evidence; a first round of every scenario
+opens the positions and a second one is measured: receipt.gasUsed of `settle()`, which includes the 21,000 intrinsic gas
+and the calldata. Beside each runs its floor (floor.py) on the same anvil: same calldata, same signatures, as many cold
+words.
+Must not: write storage by any other way than transactions.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from afterbell.bench.floor import build_creation_code, build_floor_runtime
+from afterbell.bench.local_venue import LocalVenue, build_settle_calldata
+from afterbell.bench.measurement import Measurement, compare
+from afterbell.bench.scenarios import (
+    Scenario,
+    Venue,
+    build_keys,
+    build_payload,
+    build_scenarios,
+    compute_signature_offsets,
+)
+from afterbell.domain.batch import encode
+from afterbell.domain.errors import InvariantBroken
+from afterbell.signing.keys import SigningKey
+
+PRICE_TICKS: Final = 10_000
+DEPOSIT_QUOTE: Final = 10**10
+N_ROUNDS: Final = 2
+_N_CALL_HEAD_BYTES: Final = 4 + 3 * 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GasOfScenario:
+    """What one scenario cost."""
+
+    scenario: Scenario
+    gas: int
+    floor_gas: int
+    n_calldata_bytes: int
+
+
+def measure_gas(seed: int) -> list[Measurement]:
+    """Return gas and calldata bytes per fill of every scenario."""
+    measurements: list[Measurement] = []
+    calldata: list[Measurement] = []
+    for measured in measure_scenarios(seed):
+        scenario, n_fills = measured.scenario, len(measured.scenario.fills)
+        measurements.append(
+            compare(
+                f"gas.{scenario.name}",
+                round(measured.gas / n_fills, 1),
+                "gas/fill",
+                reference=round(measured.floor_gas / n_fills, 1),
+                limit=scenario.limit_gas,
+                beside="same calldata, ecrecover an order, one cold SSTORE a changed word; nothing else",
+                quoted=scenario.quoted,
+            )
+        )
+        n_floor_bytes = _count_irreducible_bytes(scenario)
+        calldata.append(
+            compare(
+                f"calldata.{scenario.name}",
+                round(measured.n_calldata_bytes / n_fills, 1),
+                "bytes/fill",
+                reference=round(n_floor_bytes / n_fills, 1),
+                beside="64 bytes of signature an order, 8 a fill: what cannot be compressed",
+            )
+        )
+    return measurements + calldata
+
+
+def _count_irreducible_bytes(scenario: Scenario) -> int:
+    return 64 * len(scenario.orders) + 8 * len(scenario.fills)
+
+
+def measure_scenarios(seed: int) -> list[GasOfScenario]:
+    """Return what every scenario cost on one fresh venue."""
+    source = random.Random(seed)
+    with tempfile.TemporaryDirectory(prefix="afterbell-bench-") as folder, LocalVenue.start(Path(folder)) as venue:
+        scenarios = build_scenarios(venue.market_ids)
+        keys_of = {scenario.name: build_keys(source, scenario.n_traders) for scenario in scenarios}
+        for keys in keys_of.values():
+            for key in keys:
+                venue.deposit(key, DEPOSIT_QUOTE)
+        venue.set_prices(dict.fromkeys(venue.market_ids, PRICE_TICKS))
+        signing = Venue(
+            domain_separator=venue.domain_separator,
+            epochs=dict.fromkeys(venue.market_ids, 1),
+            limit_ticks=dict.fromkeys(venue.market_ids, PRICE_TICKS),
+        )
+        return [_measure(venue, scenario, keys_of[scenario.name], signing) for scenario in scenarios]
+
+
+def _measure(venue: LocalVenue, scenario: Scenario, keys: list[SigningKey], signing: Venue) -> GasOfScenario:
+    gas = 0
+    calldata = b""
+    offsets: list[int] = []
+    for number in range(N_ROUNDS):
+        payload = build_payload(scenario, keys, signing, venue.next_header(), first_seq=1_000 * (number + 1))
+        calldata = build_settle_calldata(venue.head, encode(payload))
+        settled = venue.settle(encode(payload))
+        if settled.codes:
+            raise InvariantBroken(f"{scenario.name}: required fills without failure, found {settled.codes.hex()}")
+        gas = settled.gas_used
+        offsets = [_N_CALL_HEAD_BYTES + offset for offset in compute_signature_offsets(payload)]
+    floor = venue.create(build_creation_code(build_floor_runtime(offsets, scenario.n_words)))
+    venue.transact(venue.sequencer, floor, calldata)
+    return GasOfScenario(
+        scenario=scenario,
+        gas=gas,
+        floor_gas=venue.transact(venue.sequencer, floor, calldata).gas_used,
+        n_calldata_bytes=len(calldata),
+    )
