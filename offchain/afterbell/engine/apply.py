@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Final
 
 from afterbell.domain.batch import PriceRow
 from afterbell.domain.chain_state import FIRST_EPOCH
@@ -47,6 +48,9 @@ from afterbell.engine.orders import cancel_all, cancel_order, place_order
 from afterbell.engine.removal import cancel_resting, purge_expired
 from afterbell.engine.state import EngineState, MarketInfo, OpenBatch
 from afterbell.engine.withdrawals import request_withdrawal
+
+MAX_EVIDENCE_BYTES: Final = (1 << 16) - 1
+"""The header counts evidence in 16 bits."""
 
 
 class CommandRefused(Faulted):
@@ -161,6 +165,8 @@ def _build_priced_execution(state: EngineState, command: AdoptPrices, time_s: in
     )
     if any(left.market_id >= right.market_id for left, right in pairwise(rows)):
         raise CommandRefused("price rows must ascend by market")
+    if len(command.evidence) > MAX_EVIDENCE_BYTES:
+        raise CommandRefused(f"evidence must be at most {MAX_EVIDENCE_BYTES} bytes, found {len(command.evidence)}")
     execution = Execution(state.chain, time_s)
     try:
         execution.apply_prices(reports, rows)
