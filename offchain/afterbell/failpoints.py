@@ -1,8 +1,8 @@
 """Die on purpose at a named point, so that tests can prove what a crash leaves behind.
 
-`AFTERBELL_CRASH_AT=name[:n]` kills the process with SIGKILL the n-th time `name` is reached (n = 1 if not given). SIGKILL and not an
-exception: nothing may run afterwards, as with a power cut. Names: offchain/README.md, "Crash points". Without the
-variable a point costs one comparison. Must not: do anything else.
+`AFTERBELL_CRASH_AT=name[:n]` kills the process with SIGKILL the n-th time `name` is reached (n = 1 if not given).
+SIGKILL and not an exception: nothing may run afterwards, as with a power cut. Names: offchain/README.md, "Crash
+points". Without the variable a point costs one comparison. Must not: do anything else.
 """
 
 from __future__ import annotations

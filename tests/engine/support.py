@@ -200,7 +200,11 @@ class Venue:
         """Place an order one millisecond later, so that its seq is new. side: "buy" or "sell"."""
         self.time_ms += 1
         command = self.build_order(
-            number, is_buy=side == "buy", size_lots=size_lots, limit_ticks=limit_ticks, **fields  # type: ignore[arg-type]
+            number,
+            is_buy=side == "buy",
+            size_lots=size_lots,
+            limit_ticks=limit_ticks,
+            **fields,  # type: ignore[arg-type]
         )
         return self.send(command)
 

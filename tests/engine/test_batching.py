@@ -178,9 +178,7 @@ def test_confirm__as_predicted__is_an_event_and_in_order() -> None:
         sequence=1, head=sealed.head, codes=sealed.codes, block=9, transaction=b"\x0a" * 32, gas_used=123_456
     )
 
-    assert venue.send(confirm) == [
-        BatchConfirmed(sequence=1, block=9, transaction=b"\x0a" * 32, gas_used=123_456)
-    ]
+    assert venue.send(confirm) == [BatchConfirmed(sequence=1, block=9, transaction=b"\x0a" * 32, gas_used=123_456)]
     with pytest.raises(CommandRefused, match="no sealed batch waits"):
         venue.send(confirm)
 
@@ -189,9 +187,7 @@ def test_confirm__as_predicted__is_an_event_and_in_order() -> None:
 def test_confirm__differs_from_the_prediction__faults(fields: dict[str, object]) -> None:
     venue = open_venue()
     sealed = sealed_of(venue.seal())
-    confirm = ConfirmBatch(
-        sequence=1, head=sealed.head, codes=sealed.codes, block=9, transaction=bytes(32), gas_used=1
-    )
+    confirm = ConfirmBatch(sequence=1, head=sealed.head, codes=sealed.codes, block=9, transaction=bytes(32), gas_used=1)
 
     with pytest.raises(CommandRefused, match="stop trading"):
         venue.send(msgspec.structs.replace(confirm, **fields))

@@ -88,7 +88,11 @@ class Bench:
     def order(self, number: int, side: str, size_lots: int, limit_ticks: int, **fields: object) -> Command:
         self.commands.time_ms += 1
         return self.commands.build_order(
-            number, is_buy=side == "buy", size_lots=size_lots, limit_ticks=limit_ticks, **fields  # type: ignore[arg-type]
+            number,
+            is_buy=side == "buy",
+            size_lots=size_lots,
+            limit_ticks=limit_ticks,
+            **fields,  # type: ignore[arg-type]
         )
 
     def prices(self, ticks: int) -> AdoptPrices:
@@ -206,9 +210,7 @@ def test_sequencer__batch_more_than_half_full__seals_before_the_next_order(tmp_p
             await bench.sequencer.submit(deposit(number))
         for number in range(5, 61):
             await bench.sequencer.submit(bench.order(number, "sell", 100, 10_000))
-            await bench.sequencer.submit(
-                bench.order(1, "buy", 100, 10_000, lane=1, time_in_force=TimeInForce.GTC)
-            )
+            await bench.sequencer.submit(bench.order(1, "buy", 100, 10_000, lane=1, time_in_force=TimeInForce.GTC))
         sealed = [event for event in bench.recorder.events if isinstance(event, BatchSealed)]
         # Every pair adds two orders; 57 orders are reached with the 29th pair, the 30th begins the next batch.
         assert [event.n_orders for event in sealed] == [58]
@@ -250,9 +252,7 @@ def test_sequencer__number_beyond_the_journal__is_malformed_and_not_written(tmp_
         before = bench.journal.n_bytes
 
         with pytest.raises(Rejected) as caught:
-            await bench.sequencer.submit(
-                HaltMarket(market=1, reason="x" * (1 << 20))
-            )
+            await bench.sequencer.submit(HaltMarket(market=1, reason="x" * (1 << 20)))
 
         assert caught.value.reason is RejectReason.MALFORMED_REQUEST
         assert bench.journal.n_bytes == before
@@ -348,9 +348,7 @@ async def trade(bench: Bench) -> None:
     await bench.sequencer.submit(SealBatch(journal_hash=b""))
     sealed = next(event for event in bench.recorder.events if isinstance(event, BatchSealed))
     _, events = await bench.sequencer.submit(
-        ConfirmBatch(
-            sequence=1, head=sealed.head, codes=sealed.codes, block=7, transaction=bytes(32), gas_used=100_000
-        )
+        ConfirmBatch(sequence=1, head=sealed.head, codes=sealed.codes, block=7, transaction=bytes(32), gas_used=100_000)
     )
     assert isinstance(events[0], BatchConfirmed)
     _, events = await bench.sequencer.submit(

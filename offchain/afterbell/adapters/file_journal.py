@@ -164,9 +164,7 @@ class FileJournal:
             head_hash = compute_frame_hash(head_hash, sequence, time_ms, payload)
             body = _STAMP.pack(sequence, time_ms) + payload + head_hash
             buffer += _LENGTH.pack(_CRC.size + len(body)) + _CRC.pack(crc32(body)) + body
-            frames.append(
-                FileFrame(sequence=sequence, time_ms=time_ms, command=command, hash=head_hash, offset=offset)
-            )
+            frames.append(FileFrame(sequence=sequence, time_ms=time_ms, command=command, hash=head_hash, offset=offset))
             sequence += 1
         self._write(buffer)
         self._next_sequence, self._last_time_ms, self._head_hash = sequence, time_ms, head_hash

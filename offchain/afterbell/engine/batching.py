@@ -38,9 +38,7 @@ def add_fill(
     fill_id = state.next_fill_id
     state.next_fill_id += 1
     batch.fills.append(
-        BatchFill(
-            fill_id=fill_id, maker_order_id=maker.order_id, taker_order_id=taker.order_id, size_lots=size_lots
-        )
+        BatchFill(fill_id=fill_id, maker_order_id=maker.order_id, taker_order_id=taker.order_id, size_lots=size_lots)
     )
     return FillMatched(
         fill_id=fill_id,

@@ -68,9 +68,7 @@ class BookView:
         if isinstance(event, OrderAccepted):
             if event.resting_lots == 0:
                 return ()
-            self._resting[event.order_id] = _Resting(
-                event.market, event.is_buy, event.limit_ticks, event.resting_lots
-            )
+            self._resting[event.order_id] = _Resting(event.market, event.is_buy, event.limit_ticks, event.resting_lots)
             return (self._change(event.order_id, event.resting_lots, 1),)
         if isinstance(event, FillMatched):
             return self._take(event.maker_order_id, event.size_lots)

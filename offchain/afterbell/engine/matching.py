@@ -82,11 +82,7 @@ def _try_fill(
     outcome = execution.apply_fill(*table, size_lots)
     if not outcome.is_settled:
         return _judge_failure(execution, maker, taker, outcome.code)
-    events.append(
-        add_fill(
-            state, time_s, maker=maker, taker=taker, table=table, size_lots=size_lots, outcome=outcome
-        )
-    )
+    events.append(add_fill(state, time_s, maker=maker, taker=taker, table=table, size_lots=size_lots, outcome=outcome))
     opposite.fill(maker, size_lots)
     taker.remaining_lots -= size_lots
     taker.filled_lots += size_lots

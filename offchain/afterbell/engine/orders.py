@@ -100,9 +100,7 @@ def cancel_all(state: EngineState, command: CancelAll, time_ms: int) -> list[Eve
         return [_reject_cancel(command, refusal)]
     state.min_seqs[account] = max(state.min_seqs.get(account, 0), command.min_seq_ms)
     doomed = [
-        order
-        for order in state.account_orders.get(account, {}).values()
-        if order.record.seq < command.min_seq_ms
+        order for order in state.account_orders.get(account, {}).values() if order.record.seq < command.min_seq_ms
     ]
     return [cancel_resting(state, order, "USER") for order in doomed]
 

@@ -43,9 +43,7 @@ def request_withdrawal(state: EngineState, command: RequestWithdrawal, time_ms: 
     if refusal is not None:
         return [_reject(command, refusal)]
     batch = state.must_open_batch(time_s)
-    row = build_operation_row(
-        message, before_fill=len(batch.fills), account_index=0, r=command.r, vs=command.vs
-    )
+    row = build_operation_row(message, before_fill=len(batch.fills), account_index=0, r=command.r, vs=command.vs)
     code = batch.execution.apply_operation(account, row, domain_separator=None, recover=None)
     if code != StatusCode.OK:
         raise Faulted(f"withdrawal 0x{command.withdrawal_id.hex()} passed its checks and failed with {code.name}")
@@ -84,9 +82,7 @@ def _read_withdraw(command: RequestWithdrawal) -> Withdraw | Refusal:
     return message
 
 
-def _check_withdraw(
-    state: EngineState, command: RequestWithdrawal, message: Withdraw, time_ms: int
-) -> Refusal | None:
+def _check_withdraw(state: EngineState, command: RequestWithdrawal, message: Withdraw, time_ms: int) -> Refusal | None:
     """Check in the contract's order, with the engine's own seq window in front."""
     time_s = milliseconds_to_seconds(time_ms)
     account = AccountId(command.account)
@@ -128,9 +124,7 @@ def _check_withdraw(
     return _check_effect(state, execution, account, message)
 
 
-def _check_effect(
-    state: EngineState, execution: Execution, account: AccountId, message: Withdraw
-) -> Refusal | None:
+def _check_effect(state: EngineState, execution: Execution, account: AccountId, message: Withdraw) -> Refusal | None:
     if message.quote == 0:
         return Refusal(
             reason=RejectReason.ZERO_WITHDRAWAL, required="more than 0 quote", found="0 quote", action="sign a sum"

@@ -197,9 +197,7 @@ class Sequencer:
             return self._state.has_open_batch
         return isinstance(command, _NEEDS_ROOM) and self._state.is_open_batch_half_full
 
-    def _append_and_apply(
-        self, command: Command, answer: asyncio.Future[tuple[Frame, list[Event]]] | None
-    ) -> _Applied:
+    def _append_and_apply(self, command: Command, answer: asyncio.Future[tuple[Frame, list[Event]]] | None) -> _Applied:
         previous_hash = self._journal.head_hash
         if isinstance(command, SealBatch):
             command = msgspec.structs.replace(command, journal_hash=previous_hash)
