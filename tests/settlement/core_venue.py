@@ -208,7 +208,7 @@ async def run_core(
     try:
         async with asyncio.TaskGroup() as tasks:
             await core.start(tasks)
-            yield CoreVenue(core, clocks[0], collector, venue.start_s)
+            yield CoreVenue(core, clocks[0], collector, venue.history.start_s)
             if is_stopped_in_order:
                 await core.stop()
             else:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
+from pathlib import Path
 
 import pytest
 
@@ -251,10 +252,9 @@ def test_settlement__journal_lost__refuses_to_start(venue: Venue) -> None:
             await live.seal_and_settle()
 
         with pytest.raises(SettlementFaulted, match="the chain has batch 1, the journal ends with batch 0"):
-            async with run_core(venue, venue.make_data_dir()):
-                pass
+            await _start_and_stop(venue, venue.make_data_dir())
 
-    _run(_unwrap(scenario))
+    _run(scenario())
 
 
 def test_settlement__journal_of_another_history__refuses_to_start(venue: Venue) -> None:
@@ -271,10 +271,9 @@ def test_settlement__journal_of_another_history__refuses_to_start(venue: Venue) 
             await live.seal_and_settle()
 
         with pytest.raises(SettlementFaulted, match="batch 1 has head 0x"):
-            async with run_core(venue, data_dir):
-                pass
+            await _start_and_stop(venue, data_dir)
 
-    _run(_unwrap(scenario))
+    _run(scenario())
 
 
 def test_settlement__chain_rolled_back__submits_the_missing_batches_again(venue: Venue) -> None:
@@ -331,12 +330,11 @@ def test_settlement__word_changed_on_chain__stops_and_names_the_account(venue: V
     _run(scenario())
 
 
-async def _unwrap(scenario: Callable[[], Awaitable[None]]) -> None:
-    """Run a scenario, raising the single error of a task group as itself."""
+async def _start_and_stop(venue: Venue, data_dir: Path) -> None:
+    """Run a core for a moment; raise the single error of its task group as itself."""
     try:
-        await scenario()
+        async with run_core(venue, data_dir):
+            pass
     except ExceptionGroup as group:
-        errors = group.exceptions
-        while len(errors) == 1 and isinstance(errors[0], ExceptionGroup):
-            errors = errors[0].exceptions
-        raise errors[0] from group
+        (error,) = group.exceptions
+        raise error from group

@@ -22,12 +22,13 @@ from starlette.applications import Starlette
 from afterbell.adapters.anvil import Anvil
 from afterbell.adapters.deployment import KeySender, connect, deploy
 from afterbell.adapters.deployment_plan import find_local_plan, read_plan
-from afterbell.adapters.history import load_history, write_replay_settings
+from afterbell.adapters.history import write_replay_settings
 from afterbell.adapters.keys import read_key, read_or_create_key
 from afterbell.adapters.publishers import LastTimeFile, build_publisher_app
 from afterbell.domain.hashing import keccak
 from afterbell.domain.ids import build_account_id
 from afterbell.domain.manifest import Manifest
+from afterbell.keepers.history import PriceHistory
 from afterbell.keepers.publisher import Publisher
 from afterbell.signing.keys import SigningKey
 from afterbell.signing.typed_data import price_domain
@@ -64,8 +65,7 @@ class Venue:
     anvil: Anvil
     root: Path
     manifest: Manifest
-    start_s: int
-    """First step of the history: the first open."""
+    history: PriceHistory
     snapshot: object = None
     n_folders: int = field(default=0)
 
@@ -112,7 +112,8 @@ class Venue:
         domain = price_domain(self.manifest.chain_id, self.manifest.get_address("signed_price_source"))
         return [
             Publisher(
-                history=load_history(data_dir),
+                # One reading for all: building it takes a second, and that readings agree is tested elsewhere.
+                history=self.history,
                 market_ids={market.symbol: market.market_id for market in self.manifest.markets},
                 key=SigningKey(read_key(path)),
                 domain=domain,
@@ -135,7 +136,7 @@ def open_venue(root: Path) -> Iterator[Venue]:
     with Anvil.start(genesis_s=GENESIS_S, log_path=root / "anvil.log") as anvil:
         manifest = _deploy(anvil, template)
         history = write_replay_settings(template, [market.symbol for market in manifest.markets])
-        venue = Venue(anvil, root, manifest, history.start_s)
+        venue = Venue(anvil, root, manifest, history)
         for actor in ACTORS:
             venue.deposit(actor)
         venue.rewind()

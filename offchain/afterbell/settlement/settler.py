@@ -147,14 +147,18 @@ class Settler:
 
     @property
     def n_unsettled(self) -> int:
-        """Count batches sealed and not yet confirmed."""
-        return self._last_sealed - self._last_confirmed
+        """Count batches sealed and not yet both on chain and confirmed."""
+        return self._last_sealed - self._n_settled
 
     @property
     def oldest_unsettled_s(self) -> int | None:
         """Return when the oldest batch that is not confirmed was matched, None if all are."""
-        batch = self._batches.get(self._last_confirmed + 1)
+        batch = self._batches.get(self._n_settled + 1)
         return None if batch is None else batch.matched_at_s
+
+    @property
+    def _n_settled(self) -> int:
+        return min(self._last_confirmed, self._next - 1)
 
     async def wait_until_settled(self) -> None:
         """Return when every batch sealed so far is mined, checked and confirmed."""
