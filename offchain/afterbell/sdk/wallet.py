@@ -78,6 +78,8 @@ class Wallet:
 
         Raises: WalletFailed when refused or reverted.
         """
+        from eth_utils.address import to_checksum_address
+
         async with self._lock:
             transaction = {"from": self._signer.address, "to": "0x" + to.hex(), "data": "0x" + calldata.hex()}
             gas = int(await self.request("eth_estimateGas", transaction), 16)
@@ -88,7 +90,7 @@ class Wallet:
                     "type": 2,
                     "chainId": self._chain_id,
                     "nonce": nonce,
-                    "to": "0x" + to.hex(),
+                    "to": to_checksum_address(to),
                     "data": "0x" + calldata.hex(),
                     "value": 0,
                     "gas": gas * _GAS_MARGIN_PERCENT // 100,
