@@ -22,6 +22,9 @@ def serve_json_rpc(answer: Callable[[bytes], bytes]) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # One segment an answer: two would wait 40 ms for the other side's delayed acknowledgement.
+        wbufsize = -1
+        disable_nagle_algorithm = True
 
         def do_POST(self) -> None:
             body = answer(self.rfile.read(int(self.headers["content-length"])))

@@ -127,6 +127,8 @@ def show_lane(lane: Lane, word: int) -> str:
     number = lane.read(word)
     if lane.name == "open_markets":
         return " ".join(map(str, sort_open_markets(number))) or "none"
+    if lane.unit in ("hash", "address"):
+        return f"0x{number:0{64 if lane.unit == 'hash' else 40}x}"
     if lane.name.endswith("filled_lots") and number == (1 << 48) - 1:
         return "consumed"
     return str(number)
