@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from afterbell.domain.events import Event, FillMatched, OrderAccepted, OrderCancelled
+from afterbell.domain.events import Event, FillMatched, OrderAccepted, OrderCancelled, OrderRejected
 from afterbell.domain.order import TimeInForce
 from afterbell.domain.session import Session
 from tests.engine.support import RULES, USDC, Venue, account, open_venue
@@ -150,18 +150,41 @@ def test_match__taker_meets_48_makers__the_rest_is_cancelled() -> None:
     assert not any(venue.seal()[-1].codes)  # type: ignore[union-attr]
 
 
-def test_match__ask_left_below_the_band__is_cancelled_because_it_blocks_the_book() -> None:
-    """Mark and external move to 11,000; the band of 5 % starts at 10,450 and the ask of 10,000 can never fill."""
+def test_prices__leave_quotes_beyond_the_band__they_are_cancelled_at_once() -> None:
+    """External 11,000, band 5 %: [10,450, 11,550]. An ask of 10,000 can never fill and would block the book."""
     venue = open_venue()
     venue.place(1, "sell", 300, 10_000)
+    venue.place(2, "sell", 300, 10_450)
+    venue.place(3, "buy", 300, 9_900)
     venue.time_ms += 60_000
-    venue.prices(11_000)
-    venue.place(2, "sell", 300, 10_500)
 
-    events = venue.place(3, "buy", 300, 10_500)
+    events = venue.prices(11_000)
 
     assert cancels(events) == [(account(1), "PRICE_OUTSIDE_BAND", 300)]
-    assert fills(events) == [(account(2), 10_500, 300)]
+    assert resting(venue) == [(10_450, 300), (9_900, 300)]
+
+
+def test_order__could_only_rest_beyond_the_band__is_rejected() -> None:
+    """Band [9,500, 10,500]: a bid of 10,501 that meets nobody is refused, one of 10,500 rests."""
+    venue = open_venue()
+
+    (rejected,) = venue.place(1, "buy", 300, 10_501)
+    (accepted,) = venue.place(1, "buy", 300, 10_500)
+
+    assert isinstance(rejected, OrderRejected)
+    assert (rejected.reason, rejected.found) == ("PRICE_OUTSIDE_BAND", "10501 ticks")
+    assert isinstance(accepted, OrderAccepted)
+
+
+def test_order__limit_beyond_the_band__fills_inside_it_and_its_rest_is_given_up() -> None:
+    venue = open_venue()
+    venue.place(1, "sell", 300, 10_000)
+
+    events = venue.place(2, "buy", 500, 10_600)
+
+    assert fills(events) == [(account(1), 10_000, 300)]
+    assert cancels(events) == [(account(2), "PRICE_OUTSIDE_BAND", 200)]
+    assert resting(venue) == []
 
 
 def test_match__only_quotes_beyond_the_band_are_left__the_taker_stops_and_they_stay() -> None:

@@ -28,10 +28,13 @@ from typing import BinaryIO, Final
 from zlib import crc32
 
 import msgspec
+import structlog
 
 from afterbell.adapters.command_codec import decode_command, encode_command
 from afterbell.domain.commands import Command
 from afterbell.domain.errors import Faulted
+
+_log = structlog.get_logger(__name__)
 
 MAX_FRAME_BYTES: Final = 1 << 20
 """Longest frame after its length field; the largest command (evidence of 32 markets) needs a few thousand."""
@@ -210,6 +213,7 @@ class FileJournal:
         except OSError as error:
             raise JournalWriteFailed(f"journal {self.path}: cannot cut off the torn tail ({error})") from error
         self.torn_tail = TornTail(offset=self._n_bytes, n_bytes=size - self._n_bytes)
+        _log.warning("journal.tail_cut", path=str(self.path), offset=self._n_bytes, n_bytes=size - self._n_bytes)
 
     def _write(self, buffer: bytearray) -> None:
         view = memoryview(buffer)

@@ -45,7 +45,7 @@ from afterbell.domain.units import milliseconds_to_seconds
 from afterbell.engine.batching import seal_batch
 from afterbell.engine.book import Book
 from afterbell.engine.orders import cancel_all, cancel_order, place_order
-from afterbell.engine.removal import cancel_resting, purge_expired
+from afterbell.engine.removal import cancel_resting, purge_expired, purge_left_behind
 from afterbell.engine.state import EngineState, MarketInfo, OpenBatch
 from afterbell.engine.withdrawals import request_withdrawal
 
@@ -185,7 +185,10 @@ def _adopt_prices(state: EngineState, command: AdoptPrices, time_s: int) -> list
     for market in markets:
         price = execution.price(market)
         prices.append((market, price.mark_ticks, price.index_ticks, price.external_ticks, price.session))
-    return [PricesAdopted(prices=tuple(prices))]
+    events: list[Event] = [PricesAdopted(prices=tuple(prices))]
+    for market in markets:
+        events += purge_left_behind(state, market, execution.band(market))
+    return events
 
 
 def _credit_deposit(state: EngineState, command: CreditDeposit) -> list[Event]:

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from afterbell.domain.codes import TAKER_SIDE, RejectReason, StatusCode
 from afterbell.domain.events import Event
 from afterbell.domain.ids import owner_of
-from afterbell.domain.order import Side
 from afterbell.domain.settlement import Execution, TableOrder
 from afterbell.engine.batching import add_fill
 from afterbell.engine.book import BookSide, OpenOrder
-from afterbell.engine.removal import cancel_resting, forget_order
+from afterbell.engine.removal import cancel_resting, forget_order, is_left_behind
 from afterbell.engine.state import EngineState
 
 BATCH_FULL = "BATCH_FULL"
@@ -116,9 +115,5 @@ def _judge_failure(execution: Execution, maker: OpenOrder, taker: OpenOrder, cod
     if status == StatusCode.PRICE_OUTSIDE_BAND:
         # Beyond the band and worse for the taker: the taker has eaten through all the band allows, and the quote may
         # wait for the price to come. Better for the taker: a quote the market has left behind, which blocks the book.
-        band = execution.band(market)
-        is_worse_for_taker = band is None or (
-            maker.record.limit_ticks > band[1] if taker.side is Side.BID else maker.record.limit_ticks < band[0]
-        )
-        return _Verdict(is_maker_out=not is_worse_for_taker, reason=status.name)
+        return _Verdict(is_maker_out=is_left_behind(maker.record, execution.band(market)), reason=status.name)
     return _Verdict(is_maker_out=True, reason=status.name)

@@ -16,10 +16,10 @@ from afterbell.domain.execution import check_expiry
 from afterbell.domain.ids import MAX_ACCOUNT_ID, AccountId, build_account_id, lane_of, seq_of
 from afterbell.domain.order import MAX_LIFETIME_S, Order, SignedOrder, TimeInForce, TriggerKind
 from afterbell.domain.units import milliseconds_to_seconds
-from afterbell.engine.book import OpenOrder
+from afterbell.engine.book import BookSide, OpenOrder
 from afterbell.engine.matching import match_order
 from afterbell.engine.refusals import Refusal, refuse_order_code
-from afterbell.engine.removal import build_cancelled, cancel_resting, rest_order
+from afterbell.engine.removal import build_cancelled, cancel_resting, is_left_behind, rest_order
 from afterbell.engine.risk import check_order_risk
 from afterbell.engine.state import EngineState
 
@@ -53,6 +53,8 @@ def place_order(state: EngineState, command: PlaceOrder, time_ms: int) -> list[E
     give_up_reason = match_order(state, opened, time_s, events)
     if give_up_reason is None and order.time_in_force.is_immediate:
         give_up_reason = "IOC"
+    if give_up_reason is None and is_left_behind(opened.record, state.execution(time_s).band(order.market_id)):
+        give_up_reason = RejectReason.PRICE_OUTSIDE_BAND.value
     rests = opened.remaining_lots > 0 and give_up_reason is None
     if rests:
         rest_order(state, opened)
@@ -254,6 +256,9 @@ def _check_state(state: EngineState, order: OpenOrder, replaced: OpenOrder | Non
             found=f"{record.limit_ticks} ticks",
             action="move the limit away from the other side, or sign without post_only",
         )
+    refusal = _check_band(opposite, order, execution.band(record.market_id))
+    if refusal is not None:
+        return refusal
     n_open = len(state.account_orders.get(order.account, {})) - (replaced is not None)
     if not record.time_in_force.is_immediate and n_open >= state.config.max_open_orders_per_account:
         return Refusal(
@@ -263,6 +268,21 @@ def _check_state(state: EngineState, order: OpenOrder, replaced: OpenOrder | Non
             action="cancel some, or use another subaccount",
         )
     return check_order_risk(state, execution, order, replaced)
+
+
+def _check_band(opposite: BookSide, order: OpenOrder, band: tuple[int, int] | None) -> Refusal | None:
+    """Refuse what could only rest beyond the band, where it cannot fill and would block the book."""
+    record = order.record
+    if record.time_in_force.is_immediate or opposite.is_crossed_by(record.limit_ticks):
+        return None
+    if band is None or not is_left_behind(record, band):
+        return None
+    return Refusal(
+        reason=RejectReason.PRICE_OUTSIDE_BAND,
+        required=f"a limit at or {'below' if record.is_buy else 'above'} {band[1 if record.is_buy else 0]} ticks",
+        found=f"{record.limit_ticks} ticks",
+        action="move the limit inside the band around the external price",
+    )
 
 
 def _check_lane(state: EngineState, order: OpenOrder, time_s: int) -> Refusal | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
 
+from afterbell.domain.batch import OrderRecord
 from afterbell.domain.codes import RejectReason
 from afterbell.domain.events import Event, OrderCancelled
 from afterbell.engine.book import OpenOrder
@@ -49,6 +50,28 @@ def build_cancelled(order: OpenOrder, reason: str) -> OrderCancelled:
         remaining_lots=order.remaining_lots,
         reason=reason,
     )
+
+
+def is_left_behind(record: OrderRecord, band: tuple[int, int] | None) -> bool:
+    """Tell whether a quote is so generous that the band forbids its fills: a bid above it, an ask below it.
+
+    Such a quote cannot trade and would stand in the way of all that can, so it neither rests nor stays.
+    """
+    if band is None:
+        return False
+    return record.limit_ticks > band[1] if record.is_buy else record.limit_ticks < band[0]
+
+
+def purge_left_behind(state: EngineState, market: int, band: tuple[int, int] | None) -> list[Event]:
+    """Cancel the quotes of a market that new prices have left behind, best first."""
+    events: list[Event] = []
+    book = state.books[market]
+    for side in (book.bids, book.asks):
+        order = side.get_first()
+        while order is not None and is_left_behind(order.record, band):
+            events.append(cancel_resting(state, order, RejectReason.PRICE_OUTSIDE_BAND.value))
+            order = side.get_first()
+    return events
 
 
 def purge_expired(state: EngineState, time_s: int) -> list[Event]:

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
+import structlog
 
 from afterbell.domain.codes import RejectReason
 from afterbell.domain.commands import (
@@ -38,6 +39,8 @@ from afterbell.engine.apply import apply, validate_command
 from afterbell.engine.state import EngineState
 from afterbell.failpoints import reach
 from afterbell.ports import Clock, EventSink, Frame, Journal
+
+_log = structlog.get_logger(__name__)
 
 _SHEDDABLE = (PlaceOrder, RequestWithdrawal)
 """What a full queue refuses. Cancels, prices, deposits and seals lower risk or keep the venue alive: they pass."""
@@ -154,6 +157,7 @@ class Sequencer:
                 await asyncio.sleep(0)
         except BaseException as error:
             self._fault = error
+            _log.error("sequencer.stopped", sequence=self._journal.next_sequence - 1, error=repr(error))
             raise
         finally:
             self._is_stopping = True
@@ -179,6 +183,13 @@ class Sequencer:
             if answer is not None and not answer.done():
                 answer.set_result((frame, events))
         for frame, events, _ in applied:
+            _log.debug(
+                "command.applied",
+                sequence=frame.sequence,
+                time_ms=frame.time_ms,
+                command=type(frame.command).__name__,
+                n_events=len(events),
+            )
             for sink in self._sinks:
                 sink.publish(frame, events)
 
