@@ -97,22 +97,29 @@ class KeySender:
 
     def send(self, *, to: bytes | None, calldata: bytes, nonce: int) -> bytes:
         """Estimate, sign and send."""
-        transaction: TxParams = {
-            "from": self._account.address,
-            "data": HexStr("0x" + calldata.hex()),
-            "nonce": Nonce(nonce),
-            "chainId": self._web3.eth.chain_id,
-            "value": Wei(0),
-        }
-        if to is not None:
-            transaction["to"] = _checksum(to)
-        transaction["gas"] = self._web3.eth.estimate_gas(transaction)
-        priority_wei = self._web3.eth.max_priority_fee
-        base_wei = self._web3.eth.get_block("latest").get("baseFeePerGas", Wei(0))
-        transaction["maxPriorityFeePerGas"] = priority_wei
-        transaction["maxFeePerGas"] = Wei(2 * base_wei + priority_wei)
+        transaction = build_transaction(self._web3, sender=self.address, to=to, calldata=calldata, nonce=nonce)
         signed = self._account.sign_transaction(cast(dict[str, Any], transaction))
         return bytes(self._web3.eth.send_raw_transaction(signed.raw_transaction))
+
+
+def build_transaction(web3: Web3, *, sender: bytes, to: bytes | None, calldata: bytes, nonce: int) -> TxParams:
+    """Return a transaction that lacks only its signature; the base fee may double before it is too cheap."""
+    transaction: TxParams = {
+        "from": _checksum(sender),
+        "data": HexStr("0x" + calldata.hex()),
+        "nonce": Nonce(nonce),
+        "chainId": web3.eth.chain_id,
+        "value": Wei(0),
+        "type": 2,
+    }
+    if to is not None:
+        transaction["to"] = _checksum(to)
+    transaction["gas"] = web3.eth.estimate_gas(transaction)
+    priority_wei = web3.eth.max_priority_fee
+    base_wei = web3.eth.get_block("latest").get("baseFeePerGas", Wei(0))
+    transaction["maxPriorityFeePerGas"] = priority_wei
+    transaction["maxFeePerGas"] = Wei(2 * base_wei + priority_wei)
+    return transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,11 +176,11 @@ def deploy(
     artifacts: compiled already, else compiled here. report: gets a line a transaction.
     Raises: DeploymentMismatch, DeploymentFailed, CompilationFailed, BadManifest.
     """
-    artifacts = artifacts or compile_contracts()
     if manifest_path.exists():
         manifest = parse_manifest(manifest_path.read_bytes())
         _must_be_deployed(web3, manifest, plan)
         return Deployment(manifest=manifest, n_transactions=0)
+    artifacts = artifacts or compile_contracts()
     progress_path = manifest_path.with_suffix(".progress")
     progress, n_done = _resume(web3, sender, plan, artifacts, progress_path)
     addresses = _compute_addresses(sender.address, plan, progress.first_nonce)
