@@ -238,7 +238,11 @@ class Position(_Value, frozen=True, kw_only=True):
 
 
 class AccountSnapshot(_Value, frozen=True, kw_only=True):
-    """Money of one account now, the batch still open included. free_quote is what a new order may use."""
+    """Money of one account now, the batch still open included.
+
+    free_quote is what a new order may use; health_ppm equity over maintenance margin, None without positions; is_stale:
+    a price of an open position is too old to take more risk.
+    """
 
     account: str
     owner: str
@@ -250,9 +254,10 @@ class AccountSnapshot(_Value, frozen=True, kw_only=True):
     order_margin_quote: int
     free_quote: int
     withdrawable_quote: int
-    min_seq_ms: int
-    next_operation_seq_ms: int
     n_open_orders: int
+    pending_funding_quote: int = 0
+    health_ppm: int | None = None
+    is_stale: bool = False
     is_known: bool = True
     positions: tuple[Position, ...] = ()
 
