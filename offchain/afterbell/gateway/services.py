@@ -154,4 +154,4 @@ class Services:
     readiness: Callable[[], Mapping[str, bool]] = always_ready
     limits: GatewayLimits = GatewayLimits()
     node_modules: Path | None = None
-    """Folder of ethers and lightweight-charts, served under /vendor; None: no page."""
+    """Folder of ethers and lightweight-charts, served under /vendor; None: that of the checkout."""

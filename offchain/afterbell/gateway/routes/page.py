@@ -34,8 +34,14 @@ _SECURITY_HEADERS: Final = {
 }
 
 
+def find_node_modules() -> Path:
+    """Return where npm puts packages of this checkout."""
+    return PAGE_FOLDER.parents[3] / "node_modules"
+
+
 def install_page(app: FastAPI, node_modules: Path | None) -> None:
-    """Add / and /page/…, and /vendor/… if the libraries' folder is known."""
+    """Add /, /page/… and /vendor/…, the last from the checkout unless another folder is named."""
+    libraries = node_modules or find_node_modules()
     files = {path.name: path for path in sorted(PAGE_FOLDER.iterdir()) if path.suffix in _MEDIA_TYPES}
 
     @app.get("/", include_in_schema=False)
@@ -53,7 +59,7 @@ def install_page(app: FastAPI, node_modules: Path | None) -> None:
     @app.get("/vendor/{name}", include_in_schema=False)
     async def get_vendor_file(name: str) -> Response:
         relative = VENDOR_FILES.get(name)
-        path = None if relative is None or node_modules is None else node_modules / relative
+        path = None if relative is None else libraries / relative
         return _send(path, name, max_age_s=86_400)
 
 
