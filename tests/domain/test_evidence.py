@@ -137,6 +137,11 @@ REFUSED = {
     "source: length": encode_evidence(make_evidence()) + b"\0",
     "source: length, cut": encode_evidence(make_evidence())[:-1],
     "source: length, empty": b"",
+    "source: unknown": b"\x01" + encode_evidence(make_evidence())[1:],
+    "source: reports": encode_evidence(replace(make_evidence(), reports=())),
+    "source: proof, too long": replace(
+        make_evidence(), reports=(replace(make_evidence().reports[0], proof=(bytes(32),) * 17),)
+    ),
 }
 
 

@@ -26,6 +26,7 @@ from afterbell.domain.evidence import (
     OracleMarket,
     OracleState,
     PriceReport,
+    ReportVerdict,
     accept_reports,
     build_proven_reports,
     encode_evidence,
@@ -73,6 +74,7 @@ class Batch:
     reports: tuple[AcceptedReport, ...]
     block_time_s: int
     previous_head: bytes
+    verdicts: tuple[ReportVerdict, ...] = ()
 
 
 @dataclass(slots=True)
@@ -94,7 +96,10 @@ class World:
         domain_separator: bytes,
         price_domain_separator: bytes,
         forbidden_recipients: tuple[bytes, ...] = (),
+        is_huge: bool = False,
     ) -> None:
+        """Open an empty world. is_huge: numbers at the ends of their lanes ("Why the lanes suffice")."""
+        self.is_huge = is_huge
         self.random = Random(seed)
         self.domain_separator = domain_separator
         self.price_domain_separator = price_domain_separator
@@ -138,6 +143,8 @@ class World:
             min_notional_quote=1_000_000,
             max_fee_ppm=900,
         )
+        if self.is_huge:
+            return replace(rules, open_interest_cap_lots=2**40 - 1, max_fee_ppm=65_535, min_notional_quote=2**32 - 1)
         if market_id == 3:
             return replace(rules, open_interest_cap_lots=40_000)
         return rules
@@ -145,8 +152,6 @@ class World:
     def oracle_market(self, market_id: int) -> OracleMarket:
         """Return how the oracle reads a market."""
         return OracleMarket(
-            multiplier_num=3 if market_id == 4 else 1,
-            multiplier_den=2 if market_id == 4 else 1,
             ticks_per_usd=TICKS_PER_USD,
             max_confidence_ppm=REPORT_CONFIDENCE_PPM,
         )
@@ -157,7 +162,10 @@ class World:
         for market_id in range(1, N_MARKETS + 1):
             list_market(self.state, market_id)
             self.oracle.markets[market_id] = self.oracle_market(market_id)
-            self.usd_e8[market_id] = (250 if market_id == 3 else self.random.randint(20, 400)) * PRICE_SCALE
+            low, high = (10**7, 4 * 10**7) if self.is_huge else (20, 400)
+            self.usd_e8[market_id] = (
+                250 if market_id == 3 and not self.is_huge else self.random.randint(low, high)
+            ) * PRICE_SCALE
             for session in range(9):
                 rules = self.rules_for(market_id, session)
                 if rules is not None:
@@ -172,13 +180,16 @@ class World:
     def random_deposit(self) -> tuple[int, int]:
         """Choose an account and a sum: some rich, some always short of margin."""
         account = self.random.choice(self.accounts)
-        quote = self.random.choice((20_000, 5_000_000, 3_000_000_000, 60_000_000_000))
+        choices = (20_000, 5_000_000, 3_000_000_000, 60_000_000_000)
+        if self.is_huge:
+            choices = (20_000, 2**60, 2**63, 2**64 - 1_001)
+        quote = self.random.choice(choices)
         return account, quote + self.random.randrange(1_000)
 
     def random_index_word(self, market_id: int) -> int:
         """Return an index word a little away from the market's: both signs, not whole quote units."""
         index = self.state.index(market_id)
-        spread = 10**12 * 30
+        spread = 10**12 * (2**28 if self.is_huge else 30)
         return IndexWord(
             long_index_e12=index.long_index_e12 + self.random.randint(-spread, spread),
             short_index_e12=index.short_index_e12 + self.random.randint(-spread, spread),
@@ -199,13 +210,18 @@ class World:
         """Make the next batch. The state does not move."""
         self.time_s += self.random.choice((0, 1, 2, 5, 30, 200))
         matched_at_s = self.time_s
+        self._verdicts: tuple[ReportVerdict, ...] = ()
         evidence, reports = self._make_evidence(matched_at_s)
         rows = self._make_rows(matched_at_s, reports)
         preview = Execution(self.state.copy(), matched_at_s)
         preview.apply_prices(reports, rows)
         self.pool = [kept for kept in self.pool if self._is_alive(kept) or self.random.random() < 0.7]
         planned, pairs = self._plan(preview, matched_at_s, rows)
-        return self.assemble(planned, pairs, rows=rows, evidence=evidence, reports=reports, matched_at_s=matched_at_s)
+        batch = self.assemble(
+            planned, pairs, rows=rows, evidence=evidence, reports=reports, matched_at_s=matched_at_s
+        )
+        batch.verdicts = self._verdicts
+        return batch
 
     def assemble(
         self,
@@ -305,7 +321,7 @@ class World:
                 reports=proven,
             )
         )
-        accepted, _ = accept_reports(
+        accepted, self._verdicts = accept_reports(
             self.oracle, evidence, matched_at_s, domain_separator=self.price_domain_separator, recover=self.recover
         )
         return evidence, accepted
@@ -314,7 +330,8 @@ class World:
         step_ppm = self.random.choice((500, 2_000, 15_000, 120_000 if self.random.random() < 0.1 else 3_000))
         price_e8 = self.usd_e8.get(market_id, PRICE_SCALE)
         price_e8 += price_e8 * self.random.randint(-step_ppm, step_ppm) // PPM
-        self.usd_e8[market_id] = min(max(price_e8, PRICE_SCALE), 900 * PRICE_SCALE)
+        ceiling = 42_949_000 if self.is_huge else 900
+        self.usd_e8[market_id] = min(max(price_e8, PRICE_SCALE), ceiling * PRICE_SCALE)
         session = 2 if is_first else self.random.choice((2,) * 60 + (1, 3, 4, 5, 5, 6, 7, 8, 0))
         confidence_e8 = price_e8 // 1_000
         if not is_first and self.random.random() < 0.03:
@@ -357,11 +374,11 @@ class World:
         rng = self.random
         planned: list[tuple[int, OrderRecord]] = []
         pairs: list[tuple[int, int, int]] = []
-        n_groups = rng.choice((0, 1, 1, 2, 3, 4, 5, 6, 8, 12))
+        n_groups = 40 if rng.random() < 0.02 else rng.choice((0, 1, 1, 2, 3, 4, 5, 6, 8, 12))
         for _ in range(n_groups):
             market_id = rng.choice((1, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 9))
             self._plan_group(preview, market_id, matched_at_s, planned, pairs)
-            if len(planned) > 90 or len(pairs) > 180:
+            if len(planned) > 96 or len(pairs) > 180:
                 break
         if planned and rng.random() < 0.2:
             pairs += [
@@ -480,9 +497,11 @@ class World:
         limit_ticks = max(limit_ticks, 2) // 2 * 2
         step_lots = 1 + market_id % 3
         notional = rng.choice((2_000_000, 20_000_000, 100_000_000, 400_000_000, 3_000_000_000))
-        if market_id == 3:
+        if self.is_huge:
+            notional = rng.choice((2**34, 2**50, 2**62, 2**65, 2**67))
+        elif market_id == 3:
             notional = min(notional, 400_000_000)  # orders fit under its low cap, their sum does not
-        size_lots = max(notional // limit_ticks // step_lots, 1) * step_lots
+        size_lots = min(max(notional // limit_ticks // step_lots, 1), 2**44) * step_lots
         held = preview.position(account, market_id).size_lots
         reduce_only = rng.random() < 0.03
         if held and (held < 0) == is_buy and rng.random() < 0.5:
@@ -611,7 +630,7 @@ class World:
         message: Withdraw | CancelOrder | CancelAll
         kind = rng.random()
         if kind < 0.6:
-            collateral = max(self.state.account(record.account_id).collateral_quote, 0)
+            collateral = min(max(self.state.account(record.account_id).collateral_quote, 0), 2**64 - 1)
             message = Withdraw(
                 owner=owner,
                 subaccount=subaccount,

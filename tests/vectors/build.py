@@ -165,8 +165,8 @@ def word_vectors() -> dict:
              "band_ppm": 80_000, "mark_step_ppm": 10_000, "max_age_s": 120, "open_interest_cap_lots": 1_000_000,
              "is_opening_allowed": 1, "is_funding_on": 0, "size_step_lots": 100, "price_step_ticks": 1,
              "min_notional_quote": 10_000_000, "max_fee_ppm": 1_000},
-            # max fee 0x3e8 | minimum 0x989680 | price step | size step 0x64 | flags | cap 0xf4240 | age 0x78 | step 0x2710
-            # | band 0x13880 | maintenance 0xc350 | settlement 0xea60 | initial 0x186a0
+            # max fee 0x3e8 | minimum 0x989680 | price step | size step 0x64 | flags | cap 0xf4240 | age 0x78
+            # | step 0x2710 | band 0x13880 | maintenance 0xc350 | settlement 0xea60 | initial 0x186a0
             "03e8 00989680 0001 0064 01 000000000f4240 0078 2710 13880 0c350 0ea60 186a0",
         ),
         (
@@ -234,7 +234,7 @@ def margin_vectors() -> dict:
             "equity_quote": 5_000, "margin_quote": 4_750, "pending_quote": 0,
         },
         {
-            "why": "3 lots, index grew by half a quote unit a lot: 1.5 owed, rounded up to 2; 1 ppm of 21 rounds up to 1",
+            "why": "3 lots, index grew by half a quote unit a lot: 1.5 owed, rounded up to 2; 1 ppm of 21 is 1",
             "size_lots": 3, "entry_quote": 21, "mark_ticks": 7, "external_ticks": 7,
             "index_e12": 500_000_000_000, "snapshot_e12": 0, "margin_ppm": 1,
             "equity_quote": -2, "margin_quote": 1, "pending_quote": 2,

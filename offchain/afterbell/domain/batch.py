@@ -15,7 +15,7 @@ from itertools import pairwise
 from struct import Struct
 from typing import Final
 
-from afterbell.domain.errors import FieldOutOfRange, MalformedBatch
+from afterbell.domain.errors import MalformedBatch, RecordOutOfRange
 from afterbell.domain.hashing import EMPTY_HASH, keccak
 from afterbell.domain.ids import MAX_MARKETS, AccountId, build_nonce, owner_of, subaccount_of
 from afterbell.domain.order import (
@@ -326,7 +326,7 @@ def _encode_order(order: OrderRecord) -> bytes:
 def encode(payload: Payload) -> bytes:
     """Return the bytes of a batch. Checks ranges of fields, not the sense of the tables.
 
-    Raises: FieldOutOfRange.
+    Raises: RecordOutOfRange.
     """
     header = payload.header
     try:
@@ -381,7 +381,7 @@ def encode(payload: Payload) -> bytes:
             parts.append(_ACCOUNT.pack(account.account_id.to_bytes(30, "big"), len(account.orders)))
             parts += map(_encode_order, account.orders)
     except (struct.error, OverflowError) as error:
-        raise FieldOutOfRange(f"batch field ({error})", -1, 0, 0) from error
+        raise RecordOutOfRange("batch", error) from error
     return b"".join(parts)
 
 

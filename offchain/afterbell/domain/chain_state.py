@@ -22,6 +22,7 @@ from afterbell.domain.words import (
     PriceWord,
     RulesWord,
     TotalsWord,
+    validate_collateral,
 )
 
 FIRST_EPOCH: Final = 1
@@ -172,6 +173,7 @@ class ChainState:
 def apply_deposit(state: ChainState, account_id: int, quote: int) -> int:
     """Credit a deposit; return its direct operation number. Raises: FieldOutOfRange, state unchanged."""
     account, batch = state.account(account_id), state.batch
+    validate_collateral(account.collateral_quote + quote)
     account_word = replace(account, collateral_quote=account.collateral_quote + quote).pack()
     batch_word = replace(batch, collateral_quote=batch.collateral_quote + quote).pack()
     store_word(state.accounts, account_key(account_id), account_word)

@@ -4,6 +4,7 @@
     ├── Rejected            expected; carries a RejectReason, becomes an event and an answer to the client
     ├── Faulted             a bug or a broken invariant: stop the process
     │   ├── FieldOutOfRange     a number does not fit the lane of its word or field
+    │   │   └── RecordOutOfRange    … found while a whole record is encoded
     │   └── InvariantBroken     an identity that must hold does not
     ├── Unavailable         the outside failed; the caller that owns the retry policy retries
     ├── BatchReverted       the contract would revert; `reason` is its revert string
@@ -41,7 +42,14 @@ class FieldOutOfRange(Faulted):
     def __init__(self, name: str, number: int, low: int, high: int) -> None:
         super().__init__(f"{name} must lie in [{low}, {high}], found {number}")
         self.name = name
-        self.number = number
+
+
+class RecordOutOfRange(FieldOutOfRange):
+    """Some number of a record does not fit when it is encoded whole; `cause` is struct's sentence about it."""
+
+    def __init__(self, record: str, cause: Exception) -> None:
+        Faulted.__init__(self, f"every number of a {record} must fit its field: {cause}")
+        self.name = record
 
 
 class InvariantBroken(Faulted):

@@ -15,7 +15,7 @@ from typing import Final
 
 from afterbell.domain.codes import ReportCode
 from afterbell.domain.digests import build_digest, hash_price_root
-from afterbell.domain.errors import EvidenceRefused, FieldOutOfRange
+from afterbell.domain.errors import EvidenceRefused, RecordOutOfRange
 from afterbell.domain.hashing import keccak
 from afterbell.domain.prices import AcceptedReport
 from afterbell.domain.session import MAX_SESSION
@@ -23,7 +23,13 @@ from afterbell.domain.units import PPM, PRICE_SCALE, Ticks, div_down
 
 MAX_REPORT_AGE_S: Final = 60
 """A report is refused when it was published longer than this before the match."""
-MAX_EXTERNAL_TICKS: Final = (1 << 40) - 1
+MAX_EXTERNAL_TICKS: Final = (1 << 32) - 1
+"""Part of the proof that the lanes suffice (contracts/README.md)."""
+SIGNED_SOURCE_ID: Final = 0
+"""First byte of the evidence: the signed source's publish time begins with a zero byte until 2106."""
+MAX_SIGNATURES: Final = 16
+MAX_REPORTS: Final = 32
+MAX_PROOF: Final = 16
 
 _HEAD: Final = Struct(">BIBB32s")
 _LEAF: Final = Struct(">BBQQ14x")
@@ -45,7 +51,7 @@ class PriceReport:
         try:
             return _LEAF.pack(self.market_id, self.session, self.price_e8, self.confidence_e8)
         except struct.error as error:
-            raise FieldOutOfRange(f"report field ({error})", -1, 0, 0) from error
+            raise RecordOutOfRange("report", error) from error
 
     @classmethod
     def unpack(cls, leaf_word: bytes) -> PriceReport:
@@ -155,6 +161,8 @@ def decode_evidence(evidence: bytes) -> Evidence:
         high, low, n_signatures, n_reports, root = _HEAD.unpack_from(evidence)
     except struct.error as error:
         raise EvidenceRefused("source: length") from error
+    if not 0 < n_reports <= MAX_REPORTS:
+        raise EvidenceRefused("source: reports")
     at = _HEAD.size
 
     def take(n_bytes: int) -> bytes:
@@ -166,11 +174,11 @@ def decode_evidence(evidence: bytes) -> Evidence:
 
     signatures = tuple((take(_N_HASH_BYTES), take(_N_HASH_BYTES)) for _ in range(n_signatures))
     reports = tuple(
-        ProvenReport(
-            leaf_word=take(_N_HASH_BYTES), proof=tuple(take(_N_HASH_BYTES) for _ in range(take(1)[0]))
-        )
+        ProvenReport(leaf_word=take(_N_HASH_BYTES), proof=tuple(take(_N_HASH_BYTES) for _ in range(take(1)[0])))
         for _ in range(n_reports)
     )
+    if any(len(proven.proof) > MAX_PROOF for proven in reports):
+        raise EvidenceRefused("source: proof")
     if at != len(evidence):
         raise EvidenceRefused("source: length")
     return Evidence(publish_time_s=high << 32 | low, root=root, signatures=signatures, reports=reports)
@@ -190,6 +198,8 @@ def verify_evidence(
     """
     if len(evidence.signatures) < threshold:
         raise EvidenceRefused("source: below threshold")
+    if len(evidence.signatures) > MAX_SIGNATURES:
+        raise EvidenceRefused("source: not a publisher")
     digest = build_digest(domain_separator, hash_price_root(evidence.root, evidence.publish_time_s))
     previous = b""
     for r, vs in evidence.signatures:
@@ -282,6 +292,8 @@ def accept_reports(
 
     Raises: EvidenceRefused, state unchanged.
     """
+    if evidence and evidence[0] != SIGNED_SOURCE_ID:
+        raise EvidenceRefused("source: unknown")
     decoded = decode_evidence(evidence)
     verify_evidence(
         decoded,

@@ -65,6 +65,8 @@ from afterbell.domain.words import (
     RulesWord,
     TotalsWord,
     pack_change,
+    validate_collateral,
+    validate_entry,
 )
 
 Recover: TypeAlias = Callable[[bytes, bytes, bytes], bytes | None]
@@ -416,6 +418,7 @@ class Execution:
             account.positions[market_id] = plan.effect.position
             account.healths[market_id] = plan.health
             account.collateral_quote += plan.effect.realised_quote
+            validate_collateral(account.collateral_quote)
             account.lanes[order.record.lane] = (order.record.seq, plan.filled_lots)
             change = account.changes.setdefault(market_id, _Change())
             change.size_change_lots += buys * size_lots
@@ -608,6 +611,7 @@ class Execution:
         if not is_withdrawal_covered(health, message.quote):
             return StatusCode.MARGIN
         account.collateral_quote -= message.quote
+        validate_collateral(account.collateral_quote)
         self._operations.append(
             Withdrawn(account_id=account_id, recipient=message.recipient, quote=message.quote)
         )
@@ -645,6 +649,7 @@ class Execution:
             accounts[account_key(account_id)] = self._pack_account(account)
             lanes.update(self._pack_lanes(account_id, account))
             for market_id, change in account.changes.items():
+                validate_entry(account.positions[market_id].entry_quote)
                 word = account.positions[market_id].pack()
                 positions[position_key(account_id, market_id)] = word
                 changes.append(

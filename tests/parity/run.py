@@ -1,0 +1,115 @@
+"""Run random batches through the model and the contracts, counting what they reach.
+
+    python -m tests.parity.run --seed 1 --batches 600
+
+prints one count per status code and exits 1 at the first difference. tests/parity/test_parity.py asserts the same;
+tests/parity/plant.py runs it over copies with planted bugs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from afterbell.domain.codes import SIDED_CODES, TAKER_SIDE, ReportCode, StatusCode, describe_code
+from tests.parity.pair import Different, Pair
+from tests.support.world import N_MARKETS
+
+ORDER_CODES = tuple(code for code in StatusCode if 0 < code < StatusCode.UNKNOWN_OPERATION)
+OPERATION_CODES = (
+    StatusCode.BAD_SIGNATURE, StatusCode.EXPIRED, StatusCode.EXPIRY_TOO_FAR, StatusCode.UNKNOWN_OPERATION,
+    StatusCode.NONCE_CONSUMED, StatusCode.ZERO_WITHDRAWAL, StatusCode.BAD_RECIPIENT, StatusCode.BAD_CANCEL,
+    StatusCode.STALE_PRICE, StatusCode.MARGIN,
+)  # fmt: skip
+_FILL_CODES = (StatusCode.SEQ_BELOW_MINIMUM, *(code for code in StatusCode if code >= StatusCode.ORDER_INVALID))
+FILL_CODES = tuple(
+    side + code for code in _FILL_CODES for side in ((0, TAKER_SIDE) if code in SIDED_CODES else (0,))
+)
+REPORT_CODES = tuple(ReportCode)[1:]
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a run reached."""
+
+    n_batches: int = 0
+    n_settled_fills: int = 0
+    operations: Counter[int] = field(default_factory=Counter)
+    orders: Counter[int] = field(default_factory=Counter)
+    fills: Counter[int] = field(default_factory=Counter)
+    reports: Counter[int] = field(default_factory=Counter)
+
+    def missing(self) -> list[str]:
+        """Name every code the run did not reach."""
+        tables = (
+            ("order", ORDER_CODES, self.orders),
+            ("operation", OPERATION_CODES, self.operations),
+            ("fill", FILL_CODES, self.fills),
+            ("report", REPORT_CODES, self.reports),
+        )
+        return [f"{name} {code}" for name, codes, counts in tables for code in codes if not counts[code]]
+
+    def table(self) -> str:
+        """Return one line per code."""
+        lines = [f"{self.n_batches} batches, {self.n_settled_fills} settled fills"]
+        for name, counts in (("order", self.orders), ("operation", self.operations), ("fill", self.fills)):
+            lines += [f"  {name:<10} {describe_code(code):<26} {n:>6}" for code, n in sorted(counts.items())]
+        lines += [f"  {'report':<10} {ReportCode(code).name:<26} {n:>6}" for code, n in sorted(self.reports.items())]
+        return "\n".join(lines)
+
+
+def run(seed: int, n_batches: int, *, is_huge: bool = False) -> Counts:
+    """Settle batches in both until one differs. Raises: Different."""
+    pair = Pair(seed, is_huge=is_huge)
+    world, rng, counts = pair.world, pair.world.random, Counts()
+    for _ in range(25):
+        pair.deposit(*world.random_deposit())
+    for number in range(n_batches):
+        if number % 3 == 0:
+            pair.deposit(*world.random_deposit())
+        if number % 20 == 7:
+            for market_id in range(1, N_MARKETS + 1):
+                pair.inject_index(market_id, world.random_index_word(market_id))
+        if number % 40 == 30:
+            pair.bump_epoch(rng.randint(1, N_MARKETS))
+        batch = world.next_batch()
+        try:
+            result = pair.settle(batch)
+        except Exception as error:
+            raise Different(f"seed {seed}, batch {number}: {type(error).__name__}: {error}") from error
+        counts.n_batches += 1
+        counts.n_settled_fills += result.fill_codes.count(0)
+        counts.operations.update(result.operation_codes)
+        counts.orders.update(result.order_codes)
+        counts.fills.update(result.fill_codes)
+        counts.reports.update(verdict.code for verdict in batch.verdicts)
+        if number % 100 == 99:
+            world.state.validate_invariants()
+    world.state.validate_invariants()
+    pair.compare_everything()
+    return counts
+
+
+def main() -> int:
+    """Run one seed from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--batches", type=int, default=600)
+    parser.add_argument("--huge", action="store_true", help="numbers at the ends of their lanes")
+    arguments = parser.parse_args()
+    started = time.monotonic()
+    try:
+        counts = run(arguments.seed, arguments.batches, is_huge=arguments.huge)
+    except Different as difference:
+        sys.stdout.write(f"DIFFERENT: {difference}\n")
+        return 1
+    elapsed_s = time.monotonic() - started
+    sys.stdout.write(f"{counts.table()}\nequal in {elapsed_s:.1f} s; not reached: {counts.missing()}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

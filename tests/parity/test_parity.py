@@ -1,0 +1,33 @@
+"""Model = chain, unit for unit: codes, head, every word, every event, after each of thousands of random batches.
+
+Each seed must by itself reach every status code of orders, operations and fills (both sides where a code names one) and
+every code of reports, so the suite needs no luck spread over workers. Counts are printed.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.parity.run import run
+
+N_BATCHES = 600
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, 4, 5])
+def test_parity__six_hundred_random_batches__model_equals_chain(
+    seed: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counts = run(seed, N_BATCHES)
+
+    with capsys.disabled():
+        print(f"\nparity, seed {seed}: {counts.table()}")  # noqa: T201  (the counts are part of what the suite shows)
+    assert counts.n_batches == N_BATCHES
+    assert counts.n_settled_fills >= 2_000
+    assert counts.missing() == []
+
+
+def test_parity__numbers_at_the_ends_of_their_lanes__model_equals_chain() -> None:
+    """Prices near 2^32 ticks, orders near 2^40 lots, deposits of 2^64 - 1: "Why the lanes suffice", tried."""
+    counts = run(9, 300, is_huge=True)
+
+    assert counts.n_settled_fills >= 800
