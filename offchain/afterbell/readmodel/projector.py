@@ -214,7 +214,7 @@ class _Changes:
             "counterparty": bytes(20),
             "sequence": None,
             "code": None,
-            "transaction": None,
+            "transaction_hash": None,
             "block": None,
             "placed_sequence": frame.sequence,
             "time_ms": frame.time_ms,
@@ -223,7 +223,7 @@ class _Changes:
             case DepositCredited():
                 sender = getattr(frame.command, "sender", bytes(20))
                 row |= {"transfer_id": f"d{event.direct_op}", "kind": TransferKind.DEPOSIT.value}
-                row |= {"counterparty": sender, "transaction": event.transaction, "block": event.block}
+                row |= {"counterparty": sender, "transaction_hash": event.transaction, "block": event.block}
             case WithdrawalAccepted():
                 row |= {"transfer_id": "0x" + event.withdrawal_id.hex(), "kind": TransferKind.WITHDRAWAL.value}
                 row |= {"counterparty": event.recipient, "sequence": event.sequence}
@@ -507,8 +507,8 @@ def _upsert(connection: Connection, table: type[Base], rows: Sequence[_Row]) -> 
         return
     statement = _dialect_insert(connection, table)
     keys = [column.name for column in table.__table__.primary_key]
-    names = {attribute.columns[0].name for attribute in table.__mapper__.column_attrs if attribute.key in rows[0]}
-    updates = {name: statement.excluded[name] for name in names if name not in keys}
+    # Rows are keyed by column, not by attribute: TransferRow.transaction is the column transaction_hash.
+    updates = {name: statement.excluded[name] for name in rows[0] if name not in keys}
     connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=updates), rows)
 
 
