@@ -246,6 +246,13 @@ DROPPED = [
     ("price_oracle", "ReportAccepted", 0, {"what": "event ReportAccepted", "market": AAPL}),
     ("price_oracle", "ReportIgnored", 0, {"what": "event ReportIgnored", "market": AAPL}),
     ("price_oracle", "MarketPriced", 1, {"what": "event MarketPriced", "market": MSFT}),
+    ("price_oracle", "SourceSet", 0, {"what": "oracle", "field": "source", "note": "source 0"}),
+    ("price_oracle", "GovernorChanged", 0, {"what": "governance", "field": "governor", "note": "price_oracle"}),
+    ("price_source", "PublishersSet", 0, {"what": "publishers", "field": "threshold", "found": "2 (storage)"}),
+    ("market_registry", "MarketListed", 1, {"what": "registry", "field": "symbol", "found": "'MSFT' (storage)"}),
+    # Transfers are mints and deposits in turn, then the claim.
+    ("token", "Transfer", 1, {"what": "event Transfer", "field": "event"}),
+    ("token", "Transfer", 6, {"what": "event Transfer", "field": "event"}),
     ("market_registry", "MarketListed", 0, {"what": "event MarketListed", "market": AAPL}),
 ]
 

@@ -49,6 +49,11 @@ PRICING: Final = tuple(
         ("multiplier_den", "units"),
     )
 )
+GOVERNANCE: Final = (
+    Lane(name="governor", unit="address", offset=0, n_bits=256),
+    Lane(name="pending_governor", unit="address", offset=0, n_bits=256),
+)
+LOT_EXPONENT: Final = (Lane(name="lot_exponent", unit="decimals", offset=0, n_bits=256),)
 QUOTE_WORD: Final = (Lane(name="quote", unit="quote", offset=0, n_bits=256),)
 
 
@@ -110,6 +115,7 @@ class Comparison:
         self._compare_batch()
         self._compare_vault()
         self._compare_oracle()
+        self._compare_governance()
         self._compare_sums()
 
     def _compare(
@@ -292,26 +298,57 @@ class Comparison:
                 self._compare(
                     Subject(what="oracle", market=market), (lane,), expected, {lane.name: str(expected)}, word
                 )
-        sources = sorted(self._replay.sources)
+        sources = sorted({*self._replay.sources, *self._replay.source_ids.values()})
         words = self._reader.read_words("sources", contract, "sources(uint256)", [(one,) for one in sources])
         for source_id, word in zip(sources, words, strict=True):
-            expected = int.from_bytes(self._replay.sources[source_id], "big")
+            expected = int.from_bytes(self._replay.sources.get(source_id, b""), "big")
             subject = Subject(what="oracle", note=f"source {source_id}")
-            self._compare(subject, SOURCE, expected, {}, word)
+            self._compare(subject, SOURCE, expected, {"source": show_lane(SOURCE[0], expected)}, word)
         self._compare_publishers()
+
+    def _compare_governance(self) -> None:
+        """Compare who governs, and what the registry says of its markets; only events tell."""
+        for contract, address in self._instance.governed().items():
+            told = self._ledger.governors.get(contract, (bytes(20), bytes(20)))
+            for lane, view, expected in zip(GOVERNANCE, ("governor()", "pending_governor()"), told, strict=True):
+                number = int.from_bytes(expected, "big")
+                subject = Subject(what="governance", note=contract)
+                word = self._reader.read_word(address, view)
+                self._compare(subject, (lane,), number, {lane.name: show_lane(lane, number)}, word)
+        registry = self._instance.market_registry
+        for market in self._markets:
+            exponent = self._ledger.lot_exponents.get(market, 0)
+            word = self._reader.read_word(registry, "lot_exponents(uint256)", market)
+            told_exponent = {"lot_exponent": str(exponent)}
+            self._compare(Subject(what="registry", market=market), LOT_EXPONENT, exponent, told_exponent, word)
+            symbol = self._reader.read_string(registry, "symbols(uint256)", market)
+            self._findings.count("symbols")
+            expected_symbol = self._ledger.symbols.get(market, "")
+            if symbol != expected_symbol:
+                self._findings.add(
+                    Finding(
+                        what="registry",
+                        market=market,
+                        field="symbol",
+                        unit="text",
+                        expected=f"{expected_symbol!r} (events)",
+                        found=f"{symbol!r} (storage)",
+                    )
+                )
 
     def _compare_publishers(self) -> None:
         contract, oracle = self._instance.price_source, self._replay.oracle
         threshold = self._reader.read_word(contract, "threshold()")
         told = {"threshold": str(oracle.threshold)}
         self._compare(Subject(what="publishers"), THRESHOLD, oracle.threshold, told, threshold)
-        publishers = sorted(oracle.publishers)
+        publishers = sorted(self._replay.known_publishers)
         words = self._reader.read_words(
             "publishers", contract, "is_publisher(address)", [(int.from_bytes(one, "big"),) for one in publishers]
         )
         for publisher, word in zip(publishers, words, strict=True):
             subject = Subject(what="publishers", note="0x" + publisher.hex())
-            self._compare(subject, IS_PUBLISHER, 1, {"is_publisher": "1"}, word)
+            expected = int(publisher in oracle.publishers)
+            self._compare(subject, IS_PUBLISHER, expected, {"is_publisher": str(expected)}, word)
 
     def _compute_owed_quote(self) -> int:
         """Return what the words of storage say the Vault must hold for accounts, pots and fees."""

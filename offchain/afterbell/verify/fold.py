@@ -31,6 +31,10 @@ class EventLedger:
     prices: dict[int, int] = field(default_factory=dict)
     rules: dict[tuple[int, int], int] = field(default_factory=dict)
     claims_quote: dict[bytes, int] = field(default_factory=lambda: defaultdict(int))
+    governors: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)
+    """Contract -> (governor, proposed successor)."""
+    symbols: dict[int, str] = field(default_factory=dict)
+    lot_exponents: dict[int, int] = field(default_factory=dict)
     publish_times_s: dict[int, int] = field(default_factory=dict)
     sequence: int = 0
     matched_at_s: int = 0
@@ -87,7 +91,15 @@ def fold_events(events: Sequence[ChainEvent], findings: Findings) -> EventLedger
         elif name == "SequencerSet":
             ledger.sequencer = event.content("sequencer")
         elif name == "MarketListed":
-            ledger.prices.setdefault(event.number("market"), FIRST_PRICE_WORD)
+            market = event.number("market")
+            ledger.prices.setdefault(market, FIRST_PRICE_WORD)
+            ledger.symbols[market] = str(event.values["symbol"])
+            ledger.lot_exponents[market] = event.number("lot_exponent")
+        elif name == "GovernorChanged":
+            ledger.governors[event.contract] = (event.content("governor"), bytes(20))
+        elif name == "GovernorProposed":
+            governor, _ = ledger.governors.get(event.contract, (bytes(20), bytes(20)))
+            ledger.governors[event.contract] = (governor, event.content("pending_governor"))
         elif name == "MarketRulesSet":
             ledger.rules[event.number("market"), event.number("session")] = event.number("rules")
         elif name == "ReportAccepted":

@@ -47,6 +47,14 @@ class Instance:
             "market_registry": self.market_registry,
         }
 
+    def governed(self) -> dict[str, bytes]:
+        """Return the contracts that have a governor."""
+        return {
+            "price_oracle": self.price_oracle,
+            "price_source": self.price_source,
+            "market_registry": self.market_registry,
+        }
+
 
 def read_instance(path: Path) -> Instance:
     """Read the manifest. Raises: UnusableInput."""

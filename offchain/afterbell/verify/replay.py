@@ -48,6 +48,7 @@ class Replay:
     sequencer: bytes = b""
     sources: dict[int, bytes] = field(default_factory=dict)
     source_ids: dict[int, int] = field(default_factory=dict)
+    known_publishers: set[bytes] = field(default_factory=set)
     n_batches: int = 0
     stopped_at: str = ""
 
@@ -107,6 +108,9 @@ class _Runner:
     def _apply_deposits(self, events: Sequence[ChainEvent]) -> None:
         credited = [event for event in events if event.name == "CollateralDeposited"]
         received = [event for event in events if event.contract == "vault" and event.name == "Deposited"]
+        arrived = [
+            event for event in events if event.contract == "token" and event.content("receiver") == self._instance.vault
+        ]
         for credit, receipt in _pair(credited, received, _deposit):
             witness = receipt or credit
             if witness is None:
@@ -122,6 +126,12 @@ class _Runner:
             compare_events([wanted], _listed(credit), None, self._findings)
             wanted = _expect("Deposited", contract="vault", account=account, sender=sender, quote=quote)
             compare_events([wanted], _listed(receipt), None, self._findings)
+            moved = [event for event in arrived if (event.content("sender"), event.number("quote")) == (sender, quote)]
+            if moved:
+                arrived.remove(moved[0])
+                continue
+            wanted = _expect("Transfer", contract="token", sender=sender, receiver=self._instance.vault, quote=quote)
+            compare_events([wanted], [], None, self._findings)
 
     def _refuse_deposit(self, account: int, quote: int, error: FieldOutOfRange) -> None:
         self._findings.add(
@@ -184,6 +194,7 @@ class _Runner:
                 case "PublishersSet":
                     oracle.publishers = frozenset(split_addresses(event.content("publishers")))
                     oracle.threshold = event.number("threshold")
+                    self._replay.known_publishers |= oracle.publishers
                 case "MarketPriced":
                     self._price_market(
                         event,

@@ -46,6 +46,13 @@ class StorageReader:
             self._steps.advance(len(some))
         return answers
 
+    def read_string(self, contract: bytes, view: str, *arguments: int) -> str:
+        """Return the text of one view."""
+        call = keccak(view.encode())[:4] + b"".join(argument.to_bytes(32, "big") for argument in arguments)
+        [answer] = self._client.call_words([(contract, call)], self._block)
+        length = int.from_bytes(answer[32:64], "big")
+        return answer[64 : 64 + length].decode("utf-8", "replace")
+
     def read_word(self, contract: bytes, view: str, *arguments: int) -> int:
         """Return the word of one view."""
         return self.read_words(view, contract, view, [arguments])[0]
