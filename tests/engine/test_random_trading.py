@@ -182,7 +182,7 @@ class Trading:
         assert len(state.lane_orders) == len(state.orders)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 1 << 32))
 def test_engine__random_trading__keeps_every_promise(seed: int) -> None:
     """No fill the chain would refuse; no crossed book; price, then time; nothing minted; replay gives the same."""

@@ -157,7 +157,8 @@ class Sequencer:
                 await asyncio.sleep(0)
         except BaseException as error:
             self._fault = error
-            _log.error("sequencer.stopped", sequence=self._journal.next_sequence - 1, error=repr(error))
+            if not isinstance(error, asyncio.CancelledError):
+                _log.error("sequencer.faulted", sequence=self._journal.next_sequence - 1, error=repr(error))
             raise
         finally:
             self._is_stopping = True
