@@ -7,7 +7,7 @@ with the contract's reason; the logs of the last call are decoded by the ABIs. N
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -132,8 +132,7 @@ class Chain:
 
         `registry` replaces the MarketRegistry by an account of the test, which may then write rules no registry would.
         """
-        env = Env(cfg=CfgEnv(chain_id=chain_id, limit_contract_code_size=40_000), block=BlockEnv(number=1, timestamp=START_S))
-        chain = cls(evm=EVM(env=env, gas_limit=10 * GAS, spec_id="PRAGUE"))
+        chain = cls(evm=cls._new_machine(START_S, chain_id))
         chain.create(token)
         chain.addresses["token"] = chain.addresses[token]
         chain.contracts["token"] = token
@@ -156,6 +155,14 @@ class Chain:
         chain.create("Lens", at["Clearinghouse"], at["Vault"])
         assert {name: chain.addresses[name] for name in order} == at
         return chain
+
+    @staticmethod
+    def _new_machine(time_s: int, chain_id: int = CHAIN_ID) -> EVM:
+        env = Env(
+            cfg=CfgEnv(chain_id=chain_id, limit_contract_code_size=40_000),
+            block=BlockEnv(number=1, timestamp=time_s),
+        )
+        return EVM(env=env, gas_limit=10 * GAS, spec_id="PRAGUE")
 
     def create(self, contract: str, *args: Any) -> str:
         """Create a contract from the deployer and return its address."""
@@ -212,11 +219,26 @@ class Chain:
         head = self.head if previous_head is None else previous_head
         self.call("Clearinghouse", "settle", head, payload, sender=sender)
 
-    def measure_settle(self, payload: bytes, *, sender: str = SEQUENCER) -> int:
-        """Settle and return the transaction's whole gas: intrinsic plus execution, all storage cold at its start."""
+    def measure_settle(self, payload: bytes, words: Iterable[tuple[str, int]], *, sender: str = SEQUENCER) -> int:
+        """Return the whole gas of settling a batch without evidence: intrinsic plus execution from cold storage.
+
+        pyrevm keeps a slot warm, and its first value as the original one, for its whole life. So the Clearinghouse
+        moves to a fresh machine with `words`, every (variable, key) the batch may touch; a word forgotten here reads
+        as zero there, and the batch reverts or fails. This chain does not move. Raises: Reverted.
+        """
+        address = self.addresses["Clearinghouse"]
+        evm = self._new_machine(self.time_s)
+        evm.insert_account_info(address, self.evm.basic(address))
+        for slot in [self._slot(name) for name in ("batch", "operator", "head")] + [
+            self._word_slot(variable, key) for variable, key in words
+        ]:
+            evm.insert_account_storage(address, slot, self.evm.storage(address, slot))
         calldata = encode_call("Clearinghouse", "settle", self.head, payload)
-        self.transact(sender, self.addresses["Clearinghouse"], calldata)
-        return int(self.evm.result.gas_used)
+        try:
+            evm.message_call(caller=sender, to=address, calldata=calldata, gas=GAS)
+        except RuntimeError as error:
+            raise self._reverted(error) from error
+        return int(evm.result.gas_used)
 
     def events(self) -> list[Event]:
         """Decode the logs of the last call."""
@@ -312,15 +334,16 @@ class Chain:
         entry = artifacts()["Clearinghouse"].layout["storage_layout"][variable]
         return int(entry["slot"])
 
+    def _word_slot(self, variable: str, key: int) -> int:
+        return int.from_bytes(keccak(self._slot(variable).to_bytes(32, "big") + key.to_bytes(32, "big")), "big")
+
     def write_word(self, variable: str, key: int, word: int) -> None:
         """Set `variable[key]` of the Clearinghouse: accounts, positions, lanes, prices, rules, indices, totals."""
-        slot = keccak(self._slot(variable).to_bytes(32, "big") + key.to_bytes(32, "big"))
-        self.evm.insert_account_storage(self.addresses["Clearinghouse"], int.from_bytes(slot, "big"), word)
+        self.evm.insert_account_storage(self.addresses["Clearinghouse"], self._word_slot(variable, key), word)
 
     def read_word(self, variable: str, key: int) -> int:
         """Read `variable[key]` of the Clearinghouse from storage."""
-        slot = keccak(self._slot(variable).to_bytes(32, "big") + key.to_bytes(32, "big"))
-        return int(self.evm.storage(self.addresses["Clearinghouse"], int.from_bytes(slot, "big")))
+        return int(self.evm.storage(self.addresses["Clearinghouse"], self._word_slot(variable, key)))
 
     def write_value(self, variable: str, word: int) -> None:
         """Set a plain storage variable of the Clearinghouse: batch, operator, head."""
