@@ -37,6 +37,8 @@ def match_order(state: EngineState, taker: OpenOrder, time_s: int, events: list[
     or a reason is returned.
     """
     opposite = state.books[taker.record.market_id].side(taker.side.opposite)
+    if not opposite.is_crossed_by(taker.record.limit_ticks):
+        return None
     execution = state.execution(time_s)
     taker_entry = _build_entry(execution, taker)
     n_makers = 0

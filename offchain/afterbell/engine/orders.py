@@ -238,7 +238,7 @@ def _check_state(state: EngineState, order: OpenOrder, replaced: OpenOrder | Non
     record = order.record
     execution = state.execution(time_s)
     price = execution.price(record.market_id)
-    rules = state.chain.rules_of(record.market_id, price.session)
+    rules = state.rules_of(record.market_id, price.session)
     code = execution.check_order(order.account, record, domain_separator=None, recover=None)
     if code == StatusCode.OK:
         # A batch may have begun a moment ago; the clock has moved on.

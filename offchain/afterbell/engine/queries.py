@@ -231,7 +231,7 @@ def _view_position(
     state: EngineState, execution: Execution, market: int, position: PositionWord, account: AccountHealth
 ) -> PositionView:
     price = execution.price(market)
-    rules = state.chain.rules_of(market, price.session)
+    rules = state.rules_of(market, price.session)
     index = state.chain.index(market)
     health = compute_position_health(position, price, rules, index, execution.matched_at_s)
     pending_quote = compute_pending_quote(position, index)
@@ -282,7 +282,7 @@ def estimate_liquidation_ticks(
 def _view_market(state: EngineState, execution: Execution, info: MarketInfo) -> MarketView:
     market = info.market
     price = execution.price(market)
-    rules = state.chain.rules_of(market, price.session)
+    rules = state.rules_of(market, price.session)
     book = state.books[market]
     return MarketView(
         market=market,

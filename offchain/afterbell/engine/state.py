@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import sha256
 
 from afterbell.domain.batch import MAX_ACCOUNTS, MAX_FILLS, MAX_OPERATIONS, MAX_ORDERS, OperationRow, PriceRow
 from afterbell.domain.digests import DOMAIN_NAME, build_domain_separator
-from afterbell.domain.ids import AccountId
+from afterbell.domain.ids import MAX_MARKETS, AccountId, rules_key
+from afterbell.domain.session import MAX_SESSION
 from afterbell.domain.settlement import AcceptedReport, ChainState, Execution, TableOrder
+from afterbell.domain.words import RulesWord
 from afterbell.engine.book import Book, OpenOrder
 
 
@@ -97,6 +100,12 @@ class SealedBatch:
     codes: bytes
 
 
+@lru_cache(maxsize=MAX_MARKETS * (MAX_SESSION + 1))
+def _unpack_rules(word: int) -> RulesWord:
+    # A pure function of the word; every order asks for it more than once.
+    return RulesWord.unpack(word)
+
+
 class EngineState:
     """All state. Changed only by apply.apply; read through queries."""
 
@@ -124,6 +133,11 @@ class EngineState:
         self.next_fill_id = 1
         self.last_time_ms = 0
         self._draft: Execution | None = None
+
+    def rules_of(self, market: int, session: int) -> RulesWord | None:
+        """Return the rules of a market in a session, or None if they were never set."""
+        word = self.chain.rules.get(rules_key(market, session), 0)
+        return _unpack_rules(word) if word else None
 
     @property
     def has_open_batch(self) -> bool:
