@@ -30,7 +30,7 @@ BENCHMARKS: Final[dict[str, tuple[str, str]]] = {
     ),
     "settle": (
         "afterbell.bench.settle:measure_settle",
-        "fills a second of the model, beside its bare signature checks",
+        "fills a second of the model and of anvil, beside bare signature checks and the floor",
     ),
 }
 ALL: Final = "all"

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import random
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from afterbell.bench.floor import build_creation_code, build_floor_runtime
-from afterbell.bench.local_venue import LocalVenue, build_settle_calldata
+from afterbell.bench.local_venue import LocalVenue, Mined, build_settle_calldata
 from afterbell.bench.measurement import Measurement, compare
 from afterbell.bench.scenarios import (
     Scenario,
@@ -26,7 +28,7 @@ from afterbell.bench.scenarios import (
     build_scenarios,
     compute_signature_offsets,
 )
-from afterbell.domain.batch import encode
+from afterbell.domain.batch import Payload, encode
 from afterbell.domain.errors import InvariantBroken
 from afterbell.signing.keys import SigningKey
 
@@ -34,6 +36,20 @@ PRICE_TICKS: Final = 10_000
 DEPOSIT_QUOTE: Final = 10**10
 N_ROUNDS: Final = 2
 _N_CALL_HEAD_BYTES: Final = 4 + 3 * 32
+
+
+def settle_whole(venue: LocalVenue, scenario: Scenario, payload: Payload) -> Mined:
+    """Settle a batch in which nothing may fail. Raises: InvariantBroken."""
+    settled = venue.settle(encode(payload))
+    if settled.codes:
+        raise InvariantBroken(f"{scenario.name}: required fills without failure, found {settled.codes.hex()}")
+    return settled
+
+
+def create_floor(venue: LocalVenue, scenario: Scenario, payload: Payload) -> bytes:
+    """Deploy the floor of a scenario; return its address."""
+    offsets = [_N_CALL_HEAD_BYTES + offset for offset in compute_signature_offsets(payload)]
+    return venue.create(build_creation_code(build_floor_runtime(offsets, scenario.n_words)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +98,13 @@ def _count_irreducible_bytes(scenario: Scenario) -> int:
 
 def measure_scenarios(seed: int) -> list[GasOfScenario]:
     """Return what every scenario cost on one fresh venue."""
+    with open_venue(seed) as (venue, ready):
+        return [_measure(venue, scenario, keys, signing) for scenario, keys, signing in ready]
+
+
+@contextmanager
+def open_venue(seed: int) -> Iterator[tuple[LocalVenue, list[tuple[Scenario, list[SigningKey], Venue]]]]:
+    """Yield a fresh venue with prices; and every scenario with keys of funded accounts and what signing needs."""
     source = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="afterbell-bench-") as folder, LocalVenue.start(Path(folder)) as venue:
         scenarios = build_scenarios(venue.market_ids)
@@ -95,22 +118,18 @@ def measure_scenarios(seed: int) -> list[GasOfScenario]:
             epochs=dict.fromkeys(venue.market_ids, 1),
             limit_ticks=dict.fromkeys(venue.market_ids, PRICE_TICKS),
         )
-        return [_measure(venue, scenario, keys_of[scenario.name], signing) for scenario in scenarios]
+        yield venue, [(scenario, keys_of[scenario.name], signing) for scenario in scenarios]
 
 
 def _measure(venue: LocalVenue, scenario: Scenario, keys: list[SigningKey], signing: Venue) -> GasOfScenario:
     gas = 0
     calldata = b""
-    offsets: list[int] = []
+    floor = b""
     for number in range(N_ROUNDS):
         payload = build_payload(scenario, keys, signing, venue.next_header(), first_seq=1_000 * (number + 1))
         calldata = build_settle_calldata(venue.head, encode(payload))
-        settled = venue.settle(encode(payload))
-        if settled.codes:
-            raise InvariantBroken(f"{scenario.name}: required fills without failure, found {settled.codes.hex()}")
-        gas = settled.gas_used
-        offsets = [_N_CALL_HEAD_BYTES + offset for offset in compute_signature_offsets(payload)]
-    floor = venue.create(build_creation_code(build_floor_runtime(offsets, scenario.n_words)))
+        gas = settle_whole(venue, scenario, payload).gas_used
+        floor = floor or create_floor(venue, scenario, payload)
     venue.transact(venue.sequencer, floor, calldata)
     return GasOfScenario(
         scenario=scenario,

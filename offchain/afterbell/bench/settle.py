@@ -1,7 +1,9 @@
-"""Measure the model: fills a second through apply_batch, signatures and all, beside the bare signature checks.
+"""Measure settlement: fills a second through the model, and through anvil with the real contracts.
 
-The bare loop recovers the signers of the same orders with the same libsecp256k1 and does nothing else: what no model of
-these rules can be faster than. Both run turn by turn in one process. Must not: reach a chain.
+The model runs beside a loop that only recovers the signers of the same orders with the same libsecp256k1: no model of
+these rules can be faster. anvil's batches run beside the floor (floor.py) with the same calldata on the same node:
+request, block and receipt are in both. Everything turn by turn in one process. Must not: count what builds and signs
+the batches.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ import random
 from time import perf_counter_ns
 from typing import Final
 
+from afterbell.bench.gas import create_floor, open_venue
+from afterbell.bench.local_venue import LocalVenue, build_settle_calldata
 from afterbell.bench.measurement import Measurement, compare
 from afterbell.bench.scenarios import (
     Scenario,
@@ -26,7 +30,7 @@ from afterbell.domain.prices import AcceptedReport
 from afterbell.domain.session import Session
 from afterbell.domain.settlement import ChainState, apply_batch, apply_deposit, list_market, set_rules
 from afterbell.domain.words import RulesWord
-from afterbell.signing.keys import recover
+from afterbell.signing.keys import SigningKey, recover
 from afterbell.signing.typed_data import digest
 
 N_ROUNDS: Final = 5
@@ -53,8 +57,37 @@ RULES: Final = RulesWord(
 
 
 def measure_settle(seed: int) -> list[Measurement]:
-    """Return fills a second of the model, per scenario."""
-    return [_measure(scenario, random.Random(seed)) for scenario in build_scenarios(MARKET_IDS)]
+    """Return fills a second of model and anvil, per scenario."""
+    model = [_measure(scenario, random.Random(seed)) for scenario in build_scenarios(MARKET_IDS)]
+    with open_venue(seed) as (venue, ready):
+        return model + [_measure_on_anvil(venue, scenario, keys, signing) for scenario, keys, signing in ready]
+
+
+def _measure_on_anvil(venue: LocalVenue, scenario: Scenario, keys: list[SigningKey], signing: Venue) -> Measurement:
+    settle_ns = floor_ns = 0
+    floor = b""
+    for number in range(N_ROUNDS + 1):
+        payload = build_payload(scenario, keys, signing, venue.next_header(), first_seq=1_000 * (number + 1))
+        calldata = build_settle_calldata(venue.head, encode(payload))
+        floor = floor or create_floor(venue, scenario, payload)
+        started_ns = perf_counter_ns()
+        settled = venue.transact(venue.sequencer, venue.clearinghouse, calldata)
+        settled_ns = perf_counter_ns()
+        venue.transact(venue.sequencer, floor, calldata)
+        if settled.codes:
+            raise InvariantBroken(f"{scenario.name}: required fills without failure, found {settled.codes.hex()}")
+        # The first round opens positions and writes the floor's words for the first time.
+        if number > 0:
+            settle_ns += settled_ns - started_ns
+            floor_ns += perf_counter_ns() - settled_ns
+    n_fills = N_ROUNDS * len(scenario.fills)
+    return compare(
+        f"settle.anvil_{scenario.name}",
+        round(n_fills * _NS_PER_S / settle_ns),
+        "fills/s",
+        reference=round(n_fills * _NS_PER_S / floor_ns),
+        beside="the floor with the same calldata on the same anvil",
+    )
 
 
 def _measure(scenario: Scenario, source: random.Random) -> Measurement:
