@@ -1,12 +1,10 @@
-"""A venue in memory for engine tests: markets, prices, accounts, orders with true digests.
-
-The engine never sees a private key: the gateway has checked the signature, so r and vs are just bytes here.
-"""
+"""A venue in memory for engine tests: markets, prices, accounts, orders with true digests and signatures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from hashlib import sha256
 
 from afterbell.domain.commands import (
@@ -29,6 +27,7 @@ from afterbell.domain.session import Session
 from afterbell.domain.words import RulesWord
 from afterbell.engine.apply import apply
 from afterbell.engine.state import EngineConfig, EngineState
+from afterbell.signing.keys import SigningKey
 
 GENESIS_S = 1_700_000_000
 START_MS = (GENESIS_S + 1_000) * 1_000
@@ -55,9 +54,15 @@ RULES = RulesWord(
 )
 
 
+@cache
+def signing_key(number: int) -> SigningKey:
+    """Return the key of a participant."""
+    return SigningKey(number.to_bytes(32, "big"))
+
+
 def owner(number: int) -> bytes:
     """Return the address of a participant."""
-    return number.to_bytes(20, "big")
+    return signing_key(number).address
 
 
 def account(number: int, subaccount: int = 0) -> int:
@@ -174,8 +179,10 @@ class Venue:
             trigger_kind=trigger_kind,
             trigger_ticks=trigger_ticks,
         )
+        order_id = build_digest(self.state.domain_separator, hash_order(order))
+        r, vs = signing_key(number).sign(order_id)
         return PlaceOrder(
-            order_id=build_digest(self.state.domain_separator, hash_order(order)),
+            order_id=order_id,
             owner=order.owner,
             subaccount=subaccount,
             market=market,
@@ -191,8 +198,8 @@ class Venue:
             time_in_force=int(time_in_force),
             trigger_ticks=trigger_ticks,
             trigger_kind=int(trigger_kind),
-            r=b"\x01" * 32,
-            vs=b"\x02" * 32,
+            r=r,
+            vs=vs,
             client_id=client_id,
         )
 
@@ -248,16 +255,18 @@ class Venue:
             seq=seq_of(nonce),
         )
         assert lane_of(nonce) == 65535
+        withdrawal_id = build_digest(self.state.domain_separator, hash_withdraw(message))
+        r, vs = signing_key(number).sign(withdrawal_id)
         return self.send(
             RequestWithdrawal(
-                withdrawal_id=build_digest(self.state.domain_separator, hash_withdraw(message)),
+                withdrawal_id=withdrawal_id,
                 account=account(number),
                 quote=quote,
                 recipient=recipient,
                 expiry_s=message.expiry_s,
                 nonce=nonce,
-                r=b"\x01" * 32,
-                vs=b"\x02" * 32,
+                r=r,
+                vs=vs,
             )
         )
 

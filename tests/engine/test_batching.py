@@ -77,7 +77,7 @@ def test_seal__batch_opened_by_a_fill__is_matched_at_that_second() -> None:
 
 
 def test_seal__payload__decodes_to_what_happened_and_chains_heads() -> None:
-    """Accounts ascend; order 0 is participant 1's ask, order 1 participant 2's bid."""
+    """Accounts ascend by id, whoever made: the maker's order has the index of its account."""
     venue = open_venue()
     fill = trade(venue)
     journal_hash = venue.head_hash
@@ -87,8 +87,10 @@ def test_seal__payload__decodes_to_what_happened_and_chains_heads() -> None:
 
     assert (payload.header.sequence, payload.header.matched_at_s, payload.header.direct_op) == (1, venue.time_s, 4)
     assert payload.header.journal_hash == journal_hash
-    assert [record.account_id for record in payload.accounts] == [account(1), account(2)]
-    assert [(row.maker_order, row.taker_order, row.size_lots) for row in payload.fills] == [(0, 1, 300)]
+    by_account = sorted([account(1), account(2)])
+    assert [record.account_id for record in payload.accounts] == by_account
+    maker, taker = by_account.index(account(1)), by_account.index(account(2))
+    assert [(row.maker_order, row.taker_order, row.size_lots) for row in payload.fills] == [(maker, taker, 300)]
     assert payload.evidence == b"evidence"
     assert [(row.market_id, row.mark_ticks) for row in payload.rows] == [(1, 10_000)]
     assert sealed.fill_ids == (fill.fill_id,) == (1,)
