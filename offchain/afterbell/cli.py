@@ -20,7 +20,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "programs": ("afterbell.programs:programs", "Run trading programs on the public SDK."),
     "publisher": ("afterbell.supervisor.publisher_process:publisher", "Serve signed price reports of one publisher."),
     "up": ("afterbell.supervisor.command:up", "Start everything on this machine."),
-    "verify": ("afterbell.verify:verify", "Recompute balances from chain events and replay the journal."),
+    "verify": ("afterbell.verify:verify", "Recompute balances, positions and totals from chain data and compare."),
 }
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
