@@ -4,7 +4,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 mkdir -p .build
 folder="$(mktemp -d .build/up-check.XXXXXX)"
-if afterbell up --check --data-dir "$folder" "$@"; then
+# Any free port: a venue of the user may run beside it.
+if afterbell up --check --port 0 --data-dir "$folder" "$@"; then
     rm -rf "$folder"
 else
     status=$?
