@@ -324,7 +324,11 @@ class AsyncClient:
                 if not is_curable:
                     self._lanes.release(lane)
                     raise
-                await (self.clock() if refusal.code == "SEQ_TOO_FAR_AHEAD" else self.markets())
+                if refusal.code == "SEQ_TOO_FAR_AHEAD":
+                    self._lanes.forget_seq(lane)
+                    await self.clock()
+                else:
+                    await self.markets()
                 continue
             except ApiUnavailable as error:
                 # It may rest: the lane stays held under its id until the venue says what became of it.
@@ -342,10 +346,14 @@ class AsyncClient:
         try:
             placed = await self._transport.post("/v1/orders", body, PlacedOrder, is_repeatable=True)
         except ApiRejected as refusal:
-            if refusal.code != "DUPLICATE_ORDER":
+            if not refusal.is_repeat and refusal.code != "DUPLICATE_ORDER":
                 raise
-            # An earlier copy of these bytes arrived and its answer was lost: the order itself says what became of it.
-            placed = await self._read_order(order_id)
+            # An earlier copy of these bytes may have arrived, and then the venue refuses this one (its lane is taken,
+            # its seq is old): the order itself says what became of it.
+            try:
+                placed = await self._read_order(order_id)
+            except UnknownOrder:
+                raise refusal from None
         if placed.status == "REJECTED":
             raise ApiRejected(placed.reason or "REJECTED", f"order {order_id} was refused")
         return placed
@@ -381,7 +389,12 @@ class AsyncClient:
             "nonce": str(cancel.nonce),
         }
         body = {"cancel": fields, "signature": self._sign(cancel)[1]}
-        answer = await self._transport.post("/v1/orders/cancel", body, _Cancelled, is_repeatable=True)
+        try:
+            answer = await self._transport.post("/v1/orders/cancel", body, _Cancelled, is_repeatable=True)
+        except ApiRejected as refusal:
+            if not refusal.is_repeat or (await self.order(placed.order_id)).is_open:
+                raise
+            answer = _Cancelled((placed.order_id,))
         self._lanes.release(lane_of(placed.nonce), placed.order_id)
         return answer.order_ids
 
@@ -402,7 +415,12 @@ class AsyncClient:
             "nonce": str(cancel.nonce),
         }
         body = {"cancel_all": fields, "signature": self._sign(cancel)[1]}
-        answer = await self._transport.post("/v1/orders/cancel-all", body, _Cancelled, is_repeatable=True)
+        try:
+            answer = await self._transport.post("/v1/orders/cancel-all", body, _Cancelled, is_repeatable=True)
+        except ApiRejected as refusal:
+            if not refusal.is_repeat:
+                raise
+            return await self.cancel_all()  # Signed anew: cancelling twice harms nobody.
         for lane, order_id in self._lanes.held_orders().items():
             if order_id in answer.order_ids:
                 self._lanes.release(lane, order_id)
@@ -510,8 +528,15 @@ class AsyncClient:
             "expiry_s": withdraw.expiry_s,
             "nonce": str(withdraw.nonce),
         }
-        body = {"withdrawal": fields, "signature": self._sign(withdraw)[1]}
-        return await self._transport.post("/v1/withdrawals", body, Transfer, is_repeatable=True)
+        message_digest, signature = self._sign(withdraw)
+        withdrawal_id = "0x" + message_digest.hex()
+        body = {"withdrawal": fields, "signature": signature}
+        try:
+            return await self._transport.post("/v1/withdrawals", body, Transfer, is_repeatable=True)
+        except ApiRejected as refusal:
+            if not refusal.is_repeat:
+                raise
+            return await self.withdrawal(withdrawal_id)
 
     async def withdrawal(self, withdrawal_id: str) -> Transfer:
         """Return where a withdrawal stands: accepted, sealed, submitted, mined, claimable, paid or rejected."""

@@ -28,7 +28,7 @@ class SdkError(AfterbellError):
 
 
 class ApiRejected(SdkError):
-    """The venue refused the request; nothing was carried out."""
+    """The venue refused the request; nothing was carried out, unless `is_repeat`."""
 
     def __init__(
         self,
@@ -51,6 +51,8 @@ class ApiRejected(SdkError):
         self.action = action
         self.details: Mapping[str, Any] = details or {}
         self.http_status = http_status
+        self.is_repeat = False
+        """An earlier copy of the same bytes was sent and its answer lost: that copy may have been carried out."""
 
 
 class InsufficientMargin(ApiRejected):

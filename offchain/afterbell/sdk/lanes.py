@@ -74,3 +74,7 @@ class LaneBook:
         seq = max(now_seq, self._last_seq.get(lane, -1) + 1)
         self._last_seq[lane] = seq
         return seq
+
+    def forget_seq(self, lane: int) -> None:
+        """Take back the last seq of a lane: the venue refused it as too far ahead, so it was never used."""
+        self._last_seq.pop(lane, None)

@@ -76,6 +76,9 @@ class Transport:
         for attempt in range(n_retries + 1):
             try:
                 return await self._once(method, path, answer, params=params, content=content)
+            except ApiRejected as refusal:
+                refusal.is_repeat = attempt > 0
+                raise
             except ApiUnavailable:
                 if attempt == n_retries:
                     raise

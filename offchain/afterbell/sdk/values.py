@@ -285,12 +285,15 @@ class Transfer(_Value, frozen=True, kw_only=True):
 
 
 class StreamMessage(_Value, frozen=True, kw_only=True):
-    """One message of a channel. kind: snapshot or delta; a delta follows the message numbered `previous_sequence`."""
+    """One message of a channel. kind: snapshot or delta; a delta follows the message numbered `previous_sequence`.
+
+    A snapshot follows nothing: its previous_sequence is None.
+    """
 
     channel: str
     kind: str
     sequence: int = 0
-    previous_sequence: int = 0
+    previous_sequence: int | None = None
     data: Any = None
 
 

@@ -1,0 +1,58 @@
+"""Lanes of one account: never two live orders in one, seqs that only rise."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from afterbell.sdk.lanes import LaneBook
+
+
+def test_acquire__free_lanes__lowest_first() -> None:
+    lanes = LaneBook()
+    assert [lanes.acquire() for _ in range(3)] == [0, 1, 2]
+
+    lanes.release(1)
+
+    assert [lanes.acquire(), lanes.acquire()] == [1, 3]
+
+
+def test_release__order_that_no_longer_holds_the_lane__changes_nothing() -> None:
+    lanes = LaneBook()
+    lane = lanes.acquire()
+    lanes.hold(lane, "0xaa")
+
+    lanes.release(lane, "0xbb")
+
+    assert lanes.held_by(lane) == "0xaa"
+
+
+def test_reserve__lane_of_the_caller__is_never_handed_out() -> None:
+    lanes = LaneBook()
+    lanes.reserve(0)
+
+    assert lanes.acquire() == 1
+
+
+@given(st.lists(st.integers(0, 1000), max_size=50))
+def test_next_seq__whatever_the_clock_says__rises_strictly(clock: list[int]) -> None:
+    lanes = LaneBook()
+
+    seqs = [lanes.next_seq(5, now_seq) for now_seq in clock]
+
+    assert all(later > earlier for earlier, later in zip(seqs, seqs[1:], strict=False))
+    assert all(seq >= now_seq for seq, now_seq in zip(seqs, clock, strict=True))
+
+
+@given(st.lists(st.one_of(st.just("acquire"), st.integers(0, 20)), max_size=100))
+def test_acquire_and_release__any_order__no_lane_twice(steps: list[str | int]) -> None:
+    lanes, held = LaneBook(), set[int]()
+    for step in steps:
+        if isinstance(step, int):
+            lanes.release(step)
+            held.discard(step)
+        else:
+            lane = lanes.acquire()
+            assert lane not in held
+            held.add(lane)
+    assert len(lanes) == len(held)
