@@ -61,13 +61,17 @@ class Finding:
 class Findings:
     """Everything that does not agree, in the order in which it was found, and how much was compared."""
 
-    entries: list[Finding] = field(default_factory=list)
+    _entries: dict[Finding, None] = field(default_factory=dict)
     n_compared: dict[str, int] = field(default_factory=dict)
 
     def add(self, finding: Finding) -> None:
         """Keep a finding unless the very same one stands there already."""
-        if finding not in self.entries:
-            self.entries.append(finding)
+        self._entries[finding] = None
+
+    @property
+    def entries(self) -> list[Finding]:
+        """Return every finding once."""
+        return list(self._entries)
 
     def count(self, what: str, n_values: int = 1) -> None:
         """Count values compared, whether they agreed or not."""
