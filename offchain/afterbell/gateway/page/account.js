@@ -1,12 +1,13 @@
 // What an account has and did: money, positions, orders, fills with their life, transfers; and the batches of everybody.
 
-import { get, inWords, post } from "/page/api.js";
+import { get, inWords, postSigned } from "/page/api.js";
 import { activate, byId, el, setText, showMessage, toast } from "/page/dom.js";
 import {
   BadNumber,
   formatMoment,
   formatPrice,
   formatQuote,
+  formatScaled,
   formatSignedQuote,
   formatSize,
   formatTime,
@@ -119,7 +120,10 @@ export class Account {
 
   adoptTransfers(changes) {
     for (const change of changes) {
-      if (change.status === "credited") toast("Deposit credited", `${formatQuote(BigInt(change.quote))} USDC`, "good");
+      if (change.status === "credited") {
+        toast("Deposit credited", `${formatQuote(BigInt(change.quote))} USDC`, "good");
+        if (this.transferKind === "deposit" && !this.isBusy) showMessage(byId("transfer-progress"), "");
+      }
       if (change.status === "paid") toast("Claim paid", "The vault has sent your USDC.", "good");
     }
     // Rows have more than the news says: read them again.
@@ -181,8 +185,9 @@ export class Account {
     const used = BigInt(money.initial_margin_quote) + BigInt(money.order_margin_quote);
     const percent = equity > 0n ? Number((used * 100n) / equity) : 0;
     byId("margin-meter").style.width = `${Math.min(percent, 100)}%`;
-    const health = money.health_ppm === null ? "" : `, equity is ${formatPrice(Math.floor(money.health_ppm / 10_000), { ticks_per_usd: 100 })} x maintenance`;
-    setText(byId("margin-text"), `${percent}% of equity is margin${health}`);
+    const health = money.health_ppm === null ? "" : ` · health ${formatScaled(BigInt(money.health_ppm) / 10_000n, 2)}x`;
+    setText(byId("margin-text"), `${percent}% of equity in margin${health}`);
+    byId("margin-text").title = "Health is equity over maintenance margin; below 1x a position may be liquidated.";
     this.showTransferText();
     this.context.onMoney();
   }
@@ -199,10 +204,10 @@ export class Account {
   showTransferText() {
     const button = byId("transfer-submit");
     const texts = {
-      deposit: "Two transactions of your wallet: approve, deposit. Credited when the chain has them.",
+      deposit: "Two transactions of your wallet: approve, deposit.",
       withdraw: this.money
-        ? `Up to ${formatQuote(BigInt(this.money.withdrawable_quote))} USDC. You sign; a batch moves it to a claim.`
-        : "You sign; a batch moves it to a claim.",
+        ? `Up to ${formatQuote(BigInt(this.money.withdrawable_quote))} USDC, claimed after the batch.`
+        : "Claimed from the vault after the batch.",
       claim: `${formatQuote(this.claimQuote)} USDC wait in the vault for you.`,
     };
     setText(byId("transfer-text"), texts[this.transferKind]);
@@ -250,7 +255,7 @@ export class Account {
     const body = await this.context
       .wallet()
       .signer.buildWithdrawal(quote, clock.nowS() + OPERATION_LIFETIME_S, clock.nowMs());
-    const taken = await post("/v1/withdrawals", body);
+    const taken = await postSigned("/v1/withdrawals", body);
     tell(`Accepted into batch ${taken.sequence}. When it is mined, claim it from the vault.`);
     byId("transfer-quote").value = "";
   }
@@ -274,7 +279,7 @@ export class Account {
       const body = await this.context
         .wallet()
         .signer.buildCancel(order.nonce, clock.nowS() + OPERATION_LIFETIME_S, clock.nowMs());
-      await post("/v1/orders/cancel", body);
+      await postSigned("/v1/orders/cancel", body);
       toast("Order cancelled");
     } catch (error) {
       toast("Not cancelled", inWords(error), "bad");
@@ -287,7 +292,7 @@ export class Account {
       const body = await this.context
         .wallet()
         .signer.buildCancelAll(clock.nowS() + OPERATION_LIFETIME_S, clock.nowMs());
-      const answer = await post("/v1/orders/cancel-all", body);
+      const answer = await postSigned("/v1/orders/cancel-all", body);
       toast(`${answer.order_ids.length} orders cancelled`);
     } catch (error) {
       toast("Not cancelled", inWords(error), "bad");
@@ -374,10 +379,10 @@ export class Account {
     return this.build("orders", heads, rows, "No open order");
   }
 
-  lifeOf(fill) {
-    const reached = fill.status === "rejected" ? 4 : LIFE.indexOf(fill.status) + 1;
+  buildLife(status) {
+    const reached = { rejected: 4, sealed: 1 }[status] ?? LIFE.indexOf(status) + 1;
     const bars = LIFE.map((_, step) => el("i", { class: step < reached ? "done" : "" }));
-    return el("span", { class: `steps ${fill.status}` }, ...bars, el("b", {}, fill.status));
+    return el("span", { class: `steps ${status}` }, ...bars, el("b", {}, status));
   }
 
   buildFills() {
@@ -395,7 +400,7 @@ export class Account {
         cell(formatSize(fill.size_lots, market), "num"),
         cell(formatQuote(BigInt(fill.notional_quote)), "num"),
         cell(formatQuote(BigInt(fill.fee_quote), 4), "num"),
-        el("td", {}, this.lifeOf(fill)),
+        el("td", {}, this.buildLife(fill.status)),
         cell(shorten(fill.transaction, 8, 6), "mono", fill.transaction),
       );
     });
@@ -436,7 +441,7 @@ export class Account {
         cell(String(batch.n_failures), batch.n_failures ? "num down" : "num muted"),
         cell(batch.gas_used === null ? "" : batch.gas_used.toLocaleString("en-US"), "num"),
         cell(batch.block === null ? "" : String(batch.block), "num"),
-        el("td", {}, this.lifeOf({ status: batch.status === "sealed" ? "matched" : batch.status })),
+        el("td", {}, this.buildLife(batch.status)),
         cell(shorten(batch.transaction, 10, 8), "mono", batch.transaction),
       ),
     );
@@ -467,7 +472,7 @@ export class Account {
     const steps = [
       step(0, "Matched", `fill ${fill.fill_id} at ${formatTime(fill.time_ms)} venue time, durable in the journal, in batch ${fill.sequence}`),
       step(1, "Submitted", fill.transaction ? `transaction ${fill.transaction}` : "the batch is not sent to the chain yet"),
-      step(2, "Mined", fill.block === null ? "not in a block yet" : `block ${fill.block}${batch && batch.gas_used ? `, the whole batch took ${batch.gas_used.toLocaleString("en-US")} gas for ${batch.n_fills} fills` : ""}`),
+      step(2, "Mined", fill.block === null ? "not in a block yet" : `block ${fill.block}${batch && batch.gas_used ? `, the whole batch took ${batch.gas_used.toLocaleString("en-US")} gas for ${batch.n_fills === 1 ? "one fill" : `${batch.n_fills} fills`}` : ""}`),
       step(3, "Final", `${confirmations} block${confirmations === 1 ? "" : "s"} hold it; nobody can take it back`),
     ];
     if (fill.status === "rejected") {

@@ -48,6 +48,23 @@ export const get = (path) => request(path, { headers: { accept: "application/jso
 export const post = (path, body) =>
   request(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
 
+const BUSY_CODES = ["NOT_READY", "OVERLOADED"];
+const BUSY_TRIES = 6;
+const BUSY_DELAY_MS = 500;
+
+/** Posts a signed message; a venue that is busy for a moment (a step of the replay, say) is asked again. Sending the
+ * same message twice is safe: it has one digest, and the second is refused as a duplicate. */
+export async function postSigned(path, body) {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await post(path, body);
+    } catch (error) {
+      if (!BUSY_CODES.includes(error.code) || attempt === BUSY_TRIES) throw error;
+      await new Promise((resolve) => setTimeout(resolve, BUSY_DELAY_MS));
+    }
+  }
+}
+
 let nextRpcId = 1;
 
 /** Calls the local chain's node. */

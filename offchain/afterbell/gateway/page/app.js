@@ -70,6 +70,7 @@ class Page {
       if (event.key === "Escape") this.toggleSelector(false);
     });
     byId("create-wallet").addEventListener("click", () => this.createWallet());
+    byId("fund-wallet").addEventListener("click", () => this.fundWallet());
     byId("address").addEventListener("click", () => this.copyAddress());
     window.addEventListener("hashchange", () => {
       const wanted = this.chooseFirst();
@@ -253,36 +254,57 @@ class Page {
     const status = this.clock.status;
     if (!status) return;
     setText(byId("venue-time"), formatVenueTime(this.clock.nowMs()));
-    const replay = status.step === null ? "Venue time" : `Venue time · replay step ${status.step} at ${status.speed}x`;
-    setText(byId("clock-label"), replay);
+    const isLost = byId("connection").classList.contains("lost");
+    const replay = status.step === null ? "Venue time" : `Venue time · replay step ${status.step}`;
+    setText(byId("clock-label"), isLost ? "Connection lost, trying again" : replay);
+    byId("clock-label").title = status.mode === "replay" ? `History is replayed, ${status.speed} trading days a minute.` : "";
   }
 
   showConnection(state) {
     const dot = byId("connection");
     dot.className = `dot ${state}`;
     dot.title = state === "live" ? "connected" : "connection lost, trying again";
+    this.showClock();
+    if (state === "live") this.mustBeSameVenue();
+  }
+
+  /** Another instance may have started under the same address: nothing shown here would be true. */
+  async mustBeSameVenue() {
+    try {
+      const found = await get("/v1/venue");
+      const isSame =
+        found.genesis_s === this.venue.genesis_s &&
+        found.domain.verifying_contract === this.venue.domain.verifying_contract;
+      if (!isSame) location.reload();
+    } catch {
+      return; // The next connection asks again.
+    }
   }
 
   // ------------------------------------------------------------------ wallet
 
   async createWallet() {
-    byId("create-wallet").disabled = true;
+    this.wallet = TestWallet.create(this.venue);
+    await Promise.all([this.fundWallet(), this.showWallet()]);
+  }
+
+  async fundWallet() {
+    byId("fund-wallet").disabled = true;
     try {
-      this.wallet = TestWallet.create(this.venue);
-      await this.showWallet();
-      await this.wallet.fund();
+      const grant = await this.wallet.fund();
       await this.account.refreshWallet();
-      toast("Test wallet funded", "Deposit to trade.", "good");
+      toast(`${formatQuote(BigInt(grant.usdc_quote), 0)} test USDC in the wallet`, "Deposit some of it to trade.", "good");
     } catch (error) {
-      toast("The faucet did not answer", inWords(error), "bad");
+      toast("The faucet gave nothing", inWords(error), "bad");
     } finally {
-      byId("create-wallet").disabled = false;
+      byId("fund-wallet").disabled = false;
     }
   }
 
   async showWallet() {
     byId("wallet-empty").hidden = this.wallet !== null;
     byId("wallet-full").hidden = this.wallet === null;
+    byId("fund-wallet").hidden = this.wallet === null;
     this.ticket.refresh();
     if (!this.wallet) return;
     setText(byId("address"), shorten(this.wallet.address));

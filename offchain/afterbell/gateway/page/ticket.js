@@ -1,6 +1,6 @@
 // The order form: exact numbers in, words of what is signed, and the order out.
 
-import { inWords, post } from "/page/api.js";
+import { inWords, postSigned } from "/page/api.js";
 import { activate, byId, setText, showMessage, toast } from "/page/dom.js";
 import {
   BadNumber,
@@ -226,7 +226,7 @@ export class Ticket {
         },
         clock.nowMs(),
       );
-      const placed = await post("/v1/orders", body);
+      const placed = await postSigned("/v1/orders", body);
       this.announce(placed, order.market);
     } catch (error) {
       showMessage(byId("ticket-error"), inWords(error));
