@@ -142,6 +142,7 @@ class Exchange:
             submitter=self.core.sequencer,
             read_markets=self._read_market_prices,
             wait_until_settled=self.core.settler.wait_until_settled,
+            has_open_batch=lambda: self.core.state.has_open_batch,
             speed_ppm=self.settings.speed_ppm,
         )
 
@@ -223,6 +224,8 @@ class Exchange:
                 )
                 serving = tasks.create_task(server.serve(sockets=[listener]), name="gateway")
                 self._has_started = True
+                # Connections are taken from here on, by the backlog at first: whoever reads the line below may ask.
+                listener.listen()
                 host, port = listener.getsockname()[:2]
                 _log.info("exchange.started", host=host, port=port)
                 click.echo(f"exchange: listening on http://{host}:{port}")
