@@ -66,22 +66,26 @@ PREVIOUS_EPOCH: constant(uint256) = 1 << 237
 HAS_TRIGGER: constant(uint256) = 1 << 238
 RESERVED_FLAGS: constant(uint256) = 511 << 239
 MARKET_BITS: constant(uint256) = 255 << 248
-# order table only: the code stands where max_fee_ppm stood, the places where expiry stood
-CODE_BITS: constant(uint256) = (2**16 - 1) << 72
+# order table only: code and owner number stand where max_fee_ppm stood, the places where expiry stood
+CODE_BITS: constant(uint256) = 255 << 72
+OWNER_BITS: constant(uint256) = 255 << 80
 ORDER_KEPT: constant(uint256) = (max_value(uint256) - (2**88 - 1)) | ((2**32 - 1) << 40)
 
 # market table: flags of the bounds word
 FRESH: constant(uint256) = 1 << 200
 NO_OPENINGS: constant(uint256) = 1 << 201
-TOUCHED: constant(uint256) = 1 << 202
-LOADED: constant(uint256) = 1 << 203
+LOADED: constant(uint256) = 1 << 202
 
-# position table: low bits of the change word until it is logged
-POSITION_TOUCHED: constant(uint256) = 1
-POSITION_WAS_SHORT: constant(uint256) = 2
+# position table: what one fill adds to the count above size and entry
+ONE_FILL: constant(uint256) = 1 << 160
+# outcome of a fill for one side
+REDUCING: constant(uint256) = 1
+OPENED: constant(uint256) = 2
+CLOSED: constant(uint256) = 4
+FLIPPED: constant(uint256) = 8
 
-# lane table: bit above state and lane number
-LANE_DIRTY: constant(uint256) = 1 << 104
+# lane table: this record is in storage already
+WRITTEN: constant(uint256) = max_value(uint256)
 # account table: places in the low 16 bits of the key
 STALE_BITS: constant(uint256) = 15
 
@@ -258,6 +262,8 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
 
     # ---- 2. accounts and orders
     previous_key: uint256 = 0
+    owner_number: uint256 = 0
+    n_stale_positions: uint256 = 0
     for account_index: uint256 in range(n_accounts, bound=MAX_ACCOUNTS):
         if unsafe_add(offset, 32) > length:
             self._refuse(errors.WRONG_LENGTH)
@@ -266,6 +272,9 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
         account_key = unsafe_sub(account_key, n_account_orders)
         if account_key <= previous_key:
             self._refuse(errors.ACCOUNT_ORDER)
+        # accounts of one owner are neighbours, so a running number tells owners apart; 112 at most
+        if account_key >> 96 != previous_key >> 96:
+            owner_number = unsafe_add(owner_number, 1)
         previous_key = account_key
         offset = unsafe_add(offset, 32)
         first_order: uint256 = len(order_table)
@@ -335,8 +344,8 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
                         n_stale = unsafe_add(n_stale, 1)
                     risk = unsafe_add(risk, share)
                     position_table.append(sum_word)
-                    position_table.append(0)
                     position_table.append(share)
+                    position_table.append(0)
                 # orders come sorted by lane, so valid orders of one lane share the newest record
                 if lane != recorded_lane:
                     lane_table.append(self._load_lane(account_key, account_word, lane))
@@ -344,6 +353,7 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
                 order_table.append(
                     (order & ORDER_KEPT)
                     | account_place
+                    | (owner_number << 80)
                     | (unsafe_mul(unsafe_sub(place, 1), 3) << 13)
                     | (unsafe_sub(len(lane_table), 1) << 26)
                 )
@@ -376,6 +386,7 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
                 if market_table[market][0] & FRESH == 0:
                     n_stale = unsafe_add(n_stale, 1)
                 risk = unsafe_add(risk, share)
+        n_stale_positions = unsafe_add(n_stale_positions, n_stale)
         account_table.append(account_key | (first_order << 4) | n_stale)
         account_table.append(account_word)
         account_table.append(risk)
@@ -419,7 +430,7 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
             if code == 0:
                 if kind == typed_data.KIND_WITHDRAW:
                     account_word: uint256 = account_table[unsafe_add(account_place, 1)]
-                    equity: int256 = fixed_point._as_signed(account_table[unsafe_add(account_place, 2)]) >> 160
+                    equity: int256 = convert(convert(account_table[unsafe_add(account_place, 2)], bytes32), int256) >> 160
                     if subject == 0:
                         code = codes.ZERO_WITHDRAWAL
                     elif self._is_bad_recipient(recipient):
@@ -472,22 +483,20 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
                             if order & CODE_BITS == 0:
                                 if order & 8191 != account_place:
                                     break
-                                lane_place: uint256 = (order >> 26) & 8191
-                                if (lane_table[lane_place] >> 88) & M16 == cancelled_lane:
+                                if (order >> 216) & M16 == cancelled_lane:
+                                    lane_place: uint256 = (order >> 26) & 8191
                                     lane_table[lane_place] = self._consume_lane(lane_table[lane_place], subject & M40)
                                     is_in_table = True
                                     break
                         if not is_in_table:
+                            word_at: uint256 = unsafe_add(account_place, 1)
                             record: uint256 = self._consume_lane(
-                                self._load_lane(account_key, account_table[unsafe_add(account_place, 1)], cancelled_lane),
-                                subject & M40,
+                                self._load_lane(account_key, account_table[word_at], cancelled_lane), subject & M40
                             )
                             if cancelled_lane == 0:
-                                account_table[unsafe_add(account_place, 1)] = self._with_lane0(
-                                    account_table[unsafe_add(account_place, 1)], record
-                                )
+                                account_table[word_at] = self._with_lane0(account_table[word_at], record)
                             else:
-                                self._store_lane(account_key, record)
+                                self._store_lane(account_key, cancelled_lane, record)
                         log IClearinghouse.OrderCancelled(account=account_key >> 16, nonce=convert(subject, uint64))
                 else:
                     account_word: uint256 = account_table[unsafe_add(account_place, 1)]
@@ -504,36 +513,32 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
 
         fill: uint256 = extract32(payload, unsafe_add(64, i << 3), output_type=uint256)
         lots: uint256 = (fill >> 192) & M48
-        if not (fill >> 248 < n_orders and (fill >> 240) & 255 < n_orders):
+        if fill >> 248 >= n_orders or (fill >> 240) & 255 >= n_orders:
             self._refuse(errors.FILL_INDEX)
         maker: uint256 = order_table[fill >> 248]
         taker: uint256 = order_table[(fill >> 240) & 255]
-        maker_account: uint256 = maker & 8191
-        taker_account: uint256 = taker & 8191
+        difference: uint256 = maker ^ taker
+        # price: the maker's limit, or the auction's inside it
+        price: uint256 = (maker >> 88) & M40
+        code: uint256 = 0
         market: uint256 = maker >> 248
         bounds: uint256 = market_table[market][0]
-        rules: uint256 = market_table[market][1]
-        # one test for: valid orders, one market, two sides, no post-only taker, two owners, not zero
-        code: uint256 = 0
+        # one test for: one market, two sides, valid orders, no post-only taker; then two owners, not zero
         if (
-            ((maker ^ taker) & (MARKET_BITS | IS_BUY)) | ((maker | taker) & CODE_BITS) | (taker & POST_ONLY) != IS_BUY
+            (difference & (MARKET_BITS | IS_BUY)) | ((maker | taker) & CODE_BITS) | (taker & POST_ONLY) != IS_BUY
+            or difference & OWNER_BITS == 0
             or lots == 0
-            or account_table[maker_account] >> 96 == account_table[taker_account] >> 96
         ):
-            code = self._pairing_code(
-                maker, taker, lots, account_table[maker_account] >> 96 == account_table[taker_account] >> 96
-            )
-
-        # price: the auction's, else the maker's limit; inside both limits and the band
-        price: uint256 = (maker >> 88) & M40
-        if code == 0:
-            if (bounds >> 160) & M40 != 0:
-                price = (bounds >> 160) & M40
+            code = self._pairing_code(maker, taker, lots)
+        else:
+            auction_ticks: uint256 = (bounds >> 160) & M40
+            if auction_ticks != 0:
                 if maker & IS_BUY != 0:
-                    if price > (maker >> 88) & M40:
+                    if auction_ticks > price:
                         code = codes.LIMITS_DO_NOT_CROSS
-                elif price < (maker >> 88) & M40:
+                elif auction_ticks < price:
                     code = codes.LIMITS_DO_NOT_CROSS
+                price = auction_ticks
             if maker & IS_BUY != 0:
                 if price < (taker >> 88) & M40:
                     code = codes.LIMITS_DO_NOT_CROSS
@@ -543,117 +548,152 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
                 if price < (bounds >> 80) & M40 or price > (bounds >> 120) & M40:
                     code = codes.PRICE_OUTSIDE_BAND
                 elif is_seq_raised:
-                    if (maker >> 176) & M40 < (account_table[unsafe_add(maker_account, 1)] >> 72) & M40:
+                    if (maker >> 176) & M40 < (account_table[unsafe_add(maker & 8191, 1)] >> 72) & M40:
                         code = codes.SEQ_BELOW_MINIMUM
-                    elif (taker >> 176) & M40 < (account_table[unsafe_add(taker_account, 1)] >> 72) & M40:
+                    elif (taker >> 176) & M40 < (account_table[unsafe_add(taker & 8191, 1)] >> 72) & M40:
                         code = codes.SEQ_BELOW_MINIMUM + codes.TAKER_SIDE
 
-        maker_lane: uint256 = 0
-        taker_lane: uint256 = 0
         if code == 0:
-            maker_lane = self._fill_lane(lane_table[(maker >> 26) & 8191], maker, lots)
-            taker_lane = self._fill_lane(lane_table[(taker >> 26) & 8191], taker, lots)
-            if maker_lane < 256 or taker_lane < 256:
-                code = self._lane_code(maker_lane, taker_lane)
-
-        if code == 0:
-            # lots < 2^40 and price < 2^33 from here on: size within the cap, price within the band
-            notional_quote: uint256 = unsafe_mul(lots, price)
-            maker_fee_quote: uint256 = fixed_point._ceil_ppm(notional_quote, (maker >> 40) & M16)
-            taker_fee_quote: uint256 = fixed_point._ceil_ppm(notional_quote, (taker >> 56) & M16)
-            maker_at: uint256 = (maker >> 13) & 8191
-            taker_at: uint256 = (taker >> 13) & 8191
-            maker_sum: uint256 = 0
-            maker_share: uint256 = 0
-            maker_outcome: uint256 = 0
-            taker_sum: uint256 = 0
-            taker_share: uint256 = 0
-            taker_outcome: uint256 = 0
-            maker_sum, maker_share, maker_outcome = self._move_position(
-                position_table[maker_at], maker, lots, notional_quote, maker_fee_quote, bounds, rules
-            )
-            taker_sum, taker_share, taker_outcome = self._move_position(
-                position_table[taker_at], taker, lots, notional_quote, taker_fee_quote, bounds, rules
-            )
-            code = self._opening_code(
-                maker, maker_outcome, bounds, account_table[maker_account], account_table[unsafe_add(maker_account, 1)]
-            )
-            if code == 0:
-                code = self._opening_code(
-                    taker, taker_outcome, bounds, account_table[taker_account], account_table[unsafe_add(taker_account, 1)]
+            # an older seq is replaced, a newer one or too many lots end beyond the order's size: 88 + 1 bits, no overflow
+            maker_seq: uint256 = ((maker >> 176) & M40) << 48
+            taker_seq: uint256 = ((taker >> 176) & M40) << 48
+            maker_lane: uint256 = unsafe_add(max(lane_table[(maker >> 26) & 8191], maker_seq), lots)
+            taker_lane: uint256 = unsafe_add(max(lane_table[(taker >> 26) & 8191], taker_seq), lots)
+            if (
+                unsafe_sub(maker_lane, maker_seq) > (maker >> 128) & M48
+                or unsafe_sub(taker_lane, taker_seq) > (taker >> 128) & M48
+            ):
+                code = self._lane_code(
+                    unsafe_sub(unsafe_sub(maker_lane, maker_seq), lots),
+                    unsafe_sub(unsafe_sub(taker_lane, taker_seq), lots),
+                    maker,
+                    lots,
                 )
-                if code != 0:
-                    code += codes.TAKER_SIDE
-            open_interest: uint256 = market_table[market][3]
-            if code == 0:
-                # half the change of the sum of absolute sizes; outcomes carry theirs from bit 8 up
-                change: int256 = (
-                    (fixed_point._as_signed(maker_outcome) >> 8) + (fixed_point._as_signed(taker_outcome) >> 8)
-                ) >> 1
-                open_interest = unsafe_add(open_interest, fixed_point._as_word(change))
-                if change > 0 and open_interest & M64 > (rules >> 112) & (2**56 - 1):
-                    code = codes.OPEN_INTEREST_CAP
-            maker_risk: uint256 = account_table[unsafe_add(maker_account, 2)]
-            taker_risk: uint256 = account_table[unsafe_add(taker_account, 2)]
-            if code == 0:
-                old: uint256 = maker_risk
-                maker_risk = unsafe_add(unsafe_sub(old, position_table[unsafe_add(maker_at, 2)]), maker_share)
-                if not self._passes_margin(old, maker_risk, maker_outcome):
-                    code = codes.MARGIN
-                else:
-                    old = taker_risk
-                    taker_risk = unsafe_add(unsafe_sub(old, position_table[unsafe_add(taker_at, 2)]), taker_share)
-                    if not self._passes_margin(old, taker_risk, taker_outcome):
-                        code = codes.MARGIN + codes.TAKER_SIDE
-            if code == 0:
-                # ---- both sides pass: write
-                volume_quote = unsafe_add(volume_quote, notional_quote)
-                lane_table[(maker >> 26) & 8191] = maker_lane
-                lane_table[(taker >> 26) & 8191] = taker_lane
-                account_table[unsafe_add(maker_account, 2)] = maker_risk
-                account_table[unsafe_add(taker_account, 2)] = taker_risk
-                market_table[market][3] = open_interest
-                market_table[market][0] = bounds | TOUCHED
-                position_table[unsafe_add(maker_at, 1)] = (
-                    unsafe_add(position_table[unsafe_add(maker_at, 1)], maker_fee_quote << 160) | POSITION_TOUCHED
+            else:
+                # lots < 2^40 and price < 2^33 from here on: size within the cap, price within the band
+                notional_quote: uint256 = unsafe_mul(lots, price)
+                rules: uint256 = market_table[market][1]
+                open_interest: uint256 = market_table[market][3]
+                maker_account: uint256 = maker & 8191
+                taker_account: uint256 = taker & 8191
+                maker_at: uint256 = (maker >> 13) & 8191
+                taker_at: uint256 = (taker >> 13) & 8191
+                maker_old: uint256 = position_table[maker_at]
+                taker_old: uint256 = position_table[taker_at]
+                maker_sum: uint256 = 0
+                maker_share: uint256 = 0
+                maker_outcome: uint256 = 0
+                taker_sum: uint256 = 0
+                taker_share: uint256 = 0
+                taker_outcome: uint256 = 0
+                maker_sum, maker_share, maker_outcome = self._move_position(
+                    maker_old, maker & IS_BUY, lots, notional_quote, (maker >> 40) & M16, bounds, rules
                 )
-                position_table[unsafe_add(taker_at, 1)] = (
-                    unsafe_add(position_table[unsafe_add(taker_at, 1)], taker_fee_quote << 160) | POSITION_TOUCHED
+                taker_sum, taker_share, taker_outcome = self._move_position(
+                    taker_old, taker & IS_BUY, lots, notional_quote, (taker >> 56) & M16, bounds, rules
                 )
-                # a position opened or closed moves the list of open markets, a closed one realises its entry
-                if (maker_outcome | taker_outcome) & 6 != 0:
-                    for is_taker: bool in [False, True]:
-                        outcome: uint256 = taker_outcome if is_taker else maker_outcome
-                        if outcome & 6 == 0:
-                            continue
-                        account_place: uint256 = taker_account if is_taker else maker_account
-                        account_word: uint256 = account_table[unsafe_add(account_place, 1)]
-                        if outcome & 2 != 0:
-                            account_table[unsafe_add(account_place, 1)] = self._opened(account_word, market)
-                            continue
-                        position_at: uint256 = taker_at if is_taker else maker_at
-                        realised_quote: int256 = -(
-                            fixed_point._as_signed(taker_sum if is_taker else maker_sum) >> 64
+                outcomes: uint256 = maker_outcome | taker_outcome
+                # nothing here can stop an ordinary fill: no reduce-only order, openings allowed and fresh, nobody stale, no new position
+                if (
+                    ((maker | taker) & REDUCE_ONLY)
+                    | ((bounds & (FRESH | NO_OPENINGS)) ^ FRESH)
+                    | (outcomes & OPENED)
+                    | n_stale_positions
+                    != 0
+                ):
+                    code = self._opening_code(
+                        maker,
+                        maker_outcome,
+                        bounds,
+                        account_table[maker_account],
+                        account_table[unsafe_add(maker_account, 1)],
+                    )
+                    if code == 0:
+                        code = self._opening_code(
+                            taker,
+                            taker_outcome,
+                            bounds,
+                            account_table[taker_account],
+                            account_table[unsafe_add(taker_account, 1)],
                         )
-                        account_table[unsafe_add(account_place, 1)] = self._closed(
-                            self._add_collateral(account_word, realised_quote), market
-                        )
-                        if bounds & FRESH == 0:
-                            account_table[account_place] = unsafe_sub(account_table[account_place], 1)
-                        position_table[unsafe_add(position_at, 1)] = self._realise(
-                            position_table[unsafe_add(position_at, 1)], realised_quote, position_table[position_at]
-                        )
-                        collateral_change += realised_quote
-                        if is_taker:
-                            taker_sum = 0
-                            taker_share = 0
-                        else:
-                            maker_sum = 0
-                            maker_share = 0
-                position_table[maker_at] = maker_sum
-                position_table[taker_at] = taker_sum
-                position_table[unsafe_add(maker_at, 2)] = maker_share
-                position_table[unsafe_add(taker_at, 2)] = taker_share
+                        if code != 0:
+                            code = unsafe_add(code, codes.TAKER_SIDE)
+                # half the change of the sum of absolute sizes
+                if outcomes & (REDUCING | FLIPPED) == 0:
+                    open_interest = unsafe_add(open_interest, lots)
+                    if code == 0 and open_interest & M64 > (rules >> 112) & (2**56 - 1):
+                        code = codes.OPEN_INTEREST_CAP
+                elif outcomes & FLIPPED != 0:
+                    change: int256 = (
+                        self._size_change(maker_old, maker_sum) + self._size_change(taker_old, taker_sum)
+                    ) >> 1
+                    open_interest = unsafe_add(open_interest, convert(convert(change, bytes32), uint256))
+                    if code == 0 and change > 0 and open_interest & M64 > (rules >> 112) & (2**56 - 1):
+                        code = codes.OPEN_INTEREST_CAP
+                elif maker_outcome & taker_outcome & REDUCING != 0:
+                    open_interest = unsafe_sub(open_interest, lots)
+                if code == 0:
+                    old: uint256 = account_table[unsafe_add(maker_account, 2)]
+                    maker_risk: uint256 = unsafe_add(
+                        unsafe_sub(old, position_table[unsafe_add(maker_at, 1)]), maker_share
+                    )
+                    if convert(convert(maker_risk, bytes32), int256) >> 160 < convert((maker_risk >> 80) & M80, int256):
+                        if not self._lowers_risk(old, maker_risk, maker_outcome):
+                            code = codes.MARGIN
+                    old = account_table[unsafe_add(taker_account, 2)]
+                    taker_risk: uint256 = unsafe_add(
+                        unsafe_sub(old, position_table[unsafe_add(taker_at, 1)]), taker_share
+                    )
+                    if code == 0 and convert(convert(taker_risk, bytes32), int256) >> 160 < convert(
+                        (taker_risk >> 80) & M80, int256
+                    ):
+                        if not self._lowers_risk(old, taker_risk, taker_outcome):
+                            code = codes.MARGIN + codes.TAKER_SIDE
+                    if code == 0:
+                        # ---- both sides pass: write
+                        volume_quote = unsafe_add(volume_quote, notional_quote)
+                        lane_table[(maker >> 26) & 8191] = maker_lane
+                        lane_table[(taker >> 26) & 8191] = taker_lane
+                        account_table[unsafe_add(maker_account, 2)] = maker_risk
+                        account_table[unsafe_add(taker_account, 2)] = taker_risk
+                        market_table[market][3] = open_interest
+                        # a position opened or closed moves the list of open markets, a closed one realises its entry
+                        if outcomes & (OPENED | CLOSED) != 0:
+                            for is_taker: bool in [False, True]:
+                                outcome: uint256 = taker_outcome if is_taker else maker_outcome
+                                if outcome & (OPENED | CLOSED) == 0:
+                                    continue
+                                account_place: uint256 = taker_account if is_taker else maker_account
+                                account_word: uint256 = account_table[unsafe_add(account_place, 1)]
+                                if outcome & OPENED != 0:
+                                    account_table[unsafe_add(account_place, 1)] = self._opened(account_word, market)
+                                    continue
+                                moved: uint256 = taker_sum if is_taker else maker_sum
+                                realised_at: uint256 = unsafe_add(taker_at if is_taker else maker_at, 2)
+                                realised_quote: int256 = -self._entry_quote(moved)
+                                account_table[unsafe_add(account_place, 1)] = self._closed(
+                                    self._add_collateral(account_word, realised_quote), market
+                                )
+                                if bounds & FRESH == 0:
+                                    account_table[account_place] = unsafe_sub(account_table[account_place], 1)
+                                # doubled, so that bit 0 can tell the side that was closed
+                                position_table[realised_at] = unsafe_add(
+                                    position_table[realised_at] >> 1 << 1,
+                                    convert(convert(realised_quote << 1, bytes32), uint256),
+                                ) | (((taker_old if is_taker else maker_old) >> 63) & 1)
+                                collateral_change += realised_quote
+                                # fees and count stay
+                                moved = unsafe_add(moved, convert(convert(realised_quote << 64, bytes32), uint256))
+                                if is_taker:
+                                    taker_sum = moved
+                                    taker_share = 0
+                                else:
+                                    maker_sum = moved
+                                    maker_share = 0
+                        position_table[maker_at] = maker_sum
+                        position_table[taker_at] = taker_sum
+                        position_table[unsafe_add(maker_at, 1)] = maker_share
+                        position_table[unsafe_add(taker_at, 1)] = taker_share
         if code != 0:
             n_failures = unsafe_add(n_failures, 1)
             at: uint256 = unsafe_add(unsafe_add(n_operations, n_orders), i)
@@ -666,36 +706,49 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
         if order & (IMMEDIATE | CODE_BITS) == IMMEDIATE:
             lane_place: uint256 = (order >> 26) & 8191
             lane_table[lane_place] = self._consume_lane(lane_table[lane_place], (order >> 176) & M40)
+    touched_markets: uint256 = 0
     for order: uint256 in order_table:
         if order & CODE_BITS != 0:
             continue
+        account_place: uint256 = order & 8191
+        account_key: uint256 = account_table[account_place] >> 16 << 16
         lane_place: uint256 = (order >> 26) & 8191
         record: uint256 = lane_table[lane_place]
-        account_place: uint256 = order & 8191
-        account_key: uint256 = account_table[account_place]
-        if record & LANE_DIRTY != 0:
-            lane_table[lane_place] = 0
-            if (record >> 88) & M16 == 0:
-                account_table[unsafe_add(account_place, 1)] = self._with_lane0(account_table[unsafe_add(account_place, 1)], record)
+        if record != WRITTEN:
+            lane_table[lane_place] = WRITTEN
+            lane: uint256 = (order >> 216) & M16
+            if lane == 0:
+                account_place = unsafe_add(account_place, 1)
+                account_table[account_place] = self._with_lane0(account_table[account_place], record)
             else:
-                self._store_lane(account_key, record)
+                self._store_lane(account_key, lane, record)
         position_at: uint256 = (order >> 13) & 8191
-        change: uint256 = position_table[unsafe_add(position_at, 1)]
-        if change & POSITION_TOUCHED != 0:
-            position_table[unsafe_add(position_at, 1)] = 0
+        sum_word: uint256 = position_table[position_at]
+        # what lies above the 160 bits of size and entry: number of fills 16 | fees 80
+        counters: uint256 = unsafe_sub(sum_word, self._size_and_entry(sum_word)) >> 160
+        if counters != 0:
+            position_table[position_at] = 0
             market: uint256 = order >> 248
-            fees_quote = unsafe_add(fees_quote, change >> 160)
+            touched_markets |= 1 << market
+            fees_quote = unsafe_add(fees_quote, counters >> 16)
             market_table[market][3] = unsafe_add(
                 market_table[market][3],
                 self._write_position(
-                    (account_key >> 16 << 16) | market, position_table[position_at], change, market_table[market][2]
+                    account_key | market,
+                    sum_word,
+                    counters >> 16,
+                    position_table[unsafe_add(position_at, 2)],
+                    market_table[market][2],
                 ),
             )
     for i: uint256 in range(n_accounts, bound=MAX_ACCOUNTS):
         account_place: uint256 = unsafe_mul(i, 3)
         self.accounts[account_table[account_place] >> 16 << 16] = account_table[unsafe_add(account_place, 1)]
     for market: uint256 in range(1, MAX_MARKETS + 1):
-        if market_table[market][0] & TOUCHED != 0:
+        if touched_markets == 0:
+            break
+        if (touched_markets >> market) & 1 != 0:
+            touched_markets ^= 1 << market
             self._write_totals(market, market_table[market][3])
 
     # ---- 7. head
@@ -1074,7 +1127,7 @@ def _write_totals(market: uint256, running: uint256):
     # read from the top down after taking the lanes below away
     entry_change: int256 = fixed_point._lane96(running, 64)
     pot_change: int256 = (
-        fixed_point._as_signed(unsafe_sub(running, fixed_point._as_word(entry_change << 64))) >> 160
+        convert(convert(unsafe_sub(running, convert(convert(entry_change << 64, bytes32), uint256)), bytes32), int256) >> 160
     )
     net_entry_quote: int256 = fixed_point._lane96(word, 64) + entry_change
     pot_quote: int256 = fixed_point._lane96(word, 160) + pot_change
@@ -1082,8 +1135,8 @@ def _write_totals(market: uint256, running: uint256):
         self._refuse(errors.TOTALS_RANGE)
     self.totals[market] = (
         (running & M64)
-        | ((fixed_point._as_word(net_entry_quote) & M96) << 64)
-        | (fixed_point._as_word(pot_quote) << 160)
+        | ((convert(convert(net_entry_quote, bytes32), uint256) & M96) << 64)
+        | (convert(convert(pot_quote, bytes32), uint256) << 160)
     )
 
 
@@ -1102,10 +1155,10 @@ def _batch_word(
     @return The word.
     """
     fees: uint256 = ((batch >> 80) & M80) + fees_quote
-    collateral_quote: int256 = (fixed_point._as_signed(batch) >> 160) + collateral_change
+    collateral_quote: int256 = (convert(convert(batch, bytes32), int256) >> 160) + collateral_change
     if not (fees <= M80 and self._fits(collateral_quote, 95)):
         self._refuse(errors.BATCH_RANGE)
-    return sequence | (matched_at_s << 40) | (fees << 80) | (fixed_point._as_word(collateral_quote) << 160)
+    return sequence | (matched_at_s << 40) | (fees << 80) | (convert(convert(collateral_quote, bytes32), uint256) << 160)
 
 
 @internal
@@ -1208,26 +1261,26 @@ def _load_lane(account_key: uint256, account_word: uint256, lane: uint256) -> ui
     @param account_key Account id << 16, low bits ignored.
     @param account_word Its word, which holds lane 0.
     @param lane 0..65535.
-    @return seq 40 | filled 48 | lane 16.
+    @return seq << 48 | filled: the greater record is the later state.
     """
-    if lane == 0:
-        return (account_word >> 112) & M88
-    word: uint256 = self.lanes[(account_key >> 16 << 16) | (lane >> 1)]
-    # the odd lane of a word starts at bit 88
-    return ((word >> unsafe_mul(lane & 1, 88)) & M88) | (lane << 88)
+    state: uint256 = account_word >> 112
+    if lane != 0:
+        # the odd lane of a word starts at bit 88
+        state = self.lanes[(account_key >> 16 << 16) | (lane >> 1)] >> unsafe_mul(lane & 1, 88)
+    return ((state & M40) << 48) | ((state >> 40) & M48)
 
 
 @internal
-def _store_lane(account_key: uint256, record: uint256):
+def _store_lane(account_key: uint256, lane: uint256, record: uint256):
     """
     @notice Writes a lane's half of its word.
     @param account_key Account id << 16, low bits ignored.
-    @param record Lane record, lane not 0.
+    @param lane 1..65535.
+    @param record seq << 48 | filled.
     """
-    lane: uint256 = (record >> 88) & M16
     key: uint256 = (account_key >> 16 << 16) | (lane >> 1)
     bit: uint256 = unsafe_mul(lane & 1, 88)
-    self.lanes[key] = (self.lanes[key] & ~(M88 << bit)) | ((record & M88) << bit)
+    self.lanes[key] = (self.lanes[key] & ~(M88 << bit)) | (((record >> 48) | ((record & M48) << 40)) << bit)
 
 
 @internal
@@ -1236,10 +1289,10 @@ def _with_lane0(account_word: uint256, record: uint256) -> uint256:
     """
     @notice Puts lane 0 back into the account word.
     @param account_word Account word.
-    @param record Lane record.
+    @param record seq << 48 | filled.
     @return The account word.
     """
-    return (account_word & ~(M88 << 112)) | ((record & M88) << 112)
+    return (account_word & ~(M88 << 112)) | (((record >> 48) | ((record & M48) << 40)) << 112)
 
 
 @internal
@@ -1247,65 +1300,42 @@ def _with_lane0(account_word: uint256, record: uint256) -> uint256:
 def _consume_lane(record: uint256, seq: uint256) -> uint256:
     """
     @notice Leaves nothing to fill for a seq and everything before it.
-    @dev Consumed is all ones, more than any order's size minus one, and never added to.
-    @param record Lane record.
+    @dev Consumed is all ones in filled; a fill on top ends beyond any order's size and is refused, never stored.
+    @param record seq << 48 | filled.
     @param seq Seq to consume.
     @return The record, unchanged if the lane is already beyond seq.
     """
-    if record & M40 > seq:
-        return record
-    return (record & (M16 << 88)) | (M48 << 40) | seq | LANE_DIRTY
+    return max(record, (seq << 48) | M48)
 
 
 @internal
 @pure
-def _fill_lane(record: uint256, order: uint256, lots: uint256) -> uint256:
+def _lane_code(maker_filled: uint256, taker_filled: uint256, maker: uint256, lots: uint256) -> uint256:
     """
-    @notice Adds a fill to a lane.
-    @param record Lane record.
-    @param order Order-table word.
-    @param lots Lots of the fill, < 2^48.
-    @return The record with its dirty bit, or a code below 256.
-    """
-    seq: uint256 = (order >> 176) & M40
-    filled_lots: uint256 = lots
-    if record & M40 > seq:
-        return codes.DEAD_LANE
-    if record & M40 == seq:
-        # < 2^49; compared before it can carry into seq
-        filled_lots = unsafe_add(filled_lots, (record >> 40) & M48)
-    if filled_lots > (order >> 128) & M48:
-        return codes.OVERFILL
-    return (record & (M16 << 88)) | (filled_lots << 40) | seq | LANE_DIRTY
-
-
-@internal
-@pure
-def _lane_code(maker_lane: uint256, taker_lane: uint256) -> uint256:
-    """
-    @notice Picks the first failure of two lanes: dead before overfilled, maker before taker.
-    @param maker_lane Result of _fill_lane.
-    @param taker_lane Result of _fill_lane.
+    @notice Names the first failure of two lanes, of which one failed: dead before overfilled, maker before taker.
+    @param maker_filled The lane's record less the order's seq << 48: filled lots, or 2^48 and more for a later seq.
+    @param taker_filled The same of the taker.
+    @param maker Order-table word of the maker.
+    @param lots Lots of the fill.
     @return The fill's code.
     """
-    if maker_lane == codes.DEAD_LANE:
+    if maker_filled > M48:
         return codes.DEAD_LANE
-    if taker_lane == codes.DEAD_LANE:
+    if taker_filled > M48:
         return codes.DEAD_LANE + codes.TAKER_SIDE
-    if maker_lane == codes.OVERFILL:
+    if unsafe_add(maker_filled, lots) > (maker >> 128) & M48:
         return codes.OVERFILL
     return codes.OVERFILL + codes.TAKER_SIDE
 
 
 @internal
 @pure
-def _pairing_code(maker: uint256, taker: uint256, lots: uint256, is_same_owner: bool) -> uint256:
+def _pairing_code(maker: uint256, taker: uint256, lots: uint256) -> uint256:
     """
     @notice Names the first reason why two orders cannot meet. Only called when there is one.
     @param maker Order-table word.
     @param taker Order-table word.
     @param lots Lots of the fill.
-    @param is_same_owner Whether both accounts have one owner.
     @return The fill's code.
     """
     if lots == 0:
@@ -1318,7 +1348,7 @@ def _pairing_code(maker: uint256, taker: uint256, lots: uint256, is_same_owner: 
         return codes.MARKETS_DIFFER
     if (maker ^ taker) & IS_BUY == 0:
         return codes.SIDES_EQUAL
-    if is_same_owner:
+    if (maker ^ taker) & OWNER_BITS == 0:
         return codes.SELF_TRADE
     return codes.POST_ONLY_TAKER
 
@@ -1334,7 +1364,7 @@ def _collateral_risk(account_word: uint256) -> uint256:
     @param account_word Account word.
     @return collateral << 160.
     """
-    return fixed_point._as_word((fixed_point._as_signed(account_word << 184) >> 184) << 160)
+    return convert(convert((convert(convert(account_word << 184, bytes32), int256) >> 184) << 160, bytes32), uint256)
 
 
 @internal
@@ -1346,16 +1376,15 @@ def _pending_quote(position: uint256, index: uint256) -> int256:
     @param index Index word.
     @return ceil(lots x (index of its side − snapshot) / 1e12) in quote units.
     """
-    size_lots: int256 = fixed_point._as_signed(position << 192) >> 192
-    if size_lots == 0:
-        return 0
-    bit: uint256 = 0
+    size_lots: int256 = convert(convert(position << 192, bytes32), int256) >> 192
+    side_index: uint256 = index
     if size_lots < 0:
-        bit = 96
-    step: int256 = fixed_point._lane96(index, bit) - fixed_point._lane96(position, 160)
-    if step == 0:
+        side_index >>= 96
+    # ordinary: nothing has accrued since the last touch
+    if (side_index & M96) == position >> 160:
         return 0
-    return fixed_point._div_up(size_lots * step, fixed_point.E12)
+    accrued: int256 = fixed_point._lane96(side_index, 0) - fixed_point._lane96(position, 160)
+    return fixed_point._div_up(size_lots * accrued, fixed_point.E12)
 
 
 @internal
@@ -1369,12 +1398,12 @@ def _value_position(position: uint256, bounds: uint256, rules: uint256, index: u
     @param index Index word of its market.
     @return entry << 64 + size, a signed sum, and equity << 160 + settlement << 80 + maintenance, a signed sum.
     """
-    size_lots: int256 = fixed_point._as_signed(position << 192) >> 192
+    size_lots: int256 = convert(convert(position << 192, bytes32), int256) >> 192
     if size_lots == 0:
         return 0, 0
     entry_quote: int256 = fixed_point._lane96(position, 64) + self._pending_quote(position, index)
     sum_word: uint256 = unsafe_add(
-        fixed_point._as_word(entry_quote << 64), fixed_point._as_word(size_lots)
+        convert(convert(entry_quote << 64, bytes32), uint256), convert(convert(size_lots, bytes32), uint256)
     )
     return sum_word, self._share(size_lots, entry_quote, bounds, rules)
 
@@ -1395,11 +1424,11 @@ def _share(size_lots: int256, entry_quote: int256, bounds: uint256, rules: uint2
     value_quote: int256 = 0
     notional_quote: uint256 = 0
     if size_lots > 0:
-        value_quote = unsafe_mul(size_lots, fixed_point._as_signed(bounds & M40))
-        notional_quote = fixed_point._as_word(value_quote)
+        value_quote = unsafe_mul(size_lots, convert(convert(bounds & M40, bytes32), int256))
+        notional_quote = convert(convert(value_quote, bytes32), uint256)
     else:
-        value_quote = unsafe_mul(size_lots, fixed_point._as_signed((bounds >> 40) & M40))
-        notional_quote = fixed_point._as_word(unsafe_sub(0, value_quote))
+        value_quote = unsafe_mul(size_lots, convert(convert((bounds >> 40) & M40, bytes32), int256))
+        notional_quote = convert(convert(unsafe_sub(0, value_quote), bytes32), uint256)
     settlement_quote: uint256 = unsafe_div(
         unsafe_add(unsafe_mul(notional_quote, (rules >> 20) & M20), 999_999), 1_000_000
     )
@@ -1407,7 +1436,7 @@ def _share(size_lots: int256, entry_quote: int256, bounds: uint256, rules: uint2
         unsafe_add(unsafe_mul(notional_quote, (rules >> 40) & M20), 999_999), 1_000_000
     )
     return unsafe_add(
-        fixed_point._as_word(unsafe_sub(value_quote, entry_quote) << 160),
+        convert(convert(unsafe_sub(value_quote, entry_quote) << 160, bytes32), uint256),
         (settlement_quote << 80) | maintenance_quote,
     )
 
@@ -1416,47 +1445,107 @@ def _share(size_lots: int256, entry_quote: int256, bounds: uint256, rules: uint2
 @pure
 def _move_position(
     position: uint256,
-    order: uint256,
+    is_buy: uint256,
     lots: uint256,
     notional_quote: uint256,
-    fee_quote: uint256,
+    fee_ppm: uint256,
     bounds: uint256,
     rules: uint256,
 ) -> (uint256, uint256, uint256):
     """
     @notice Computes one side of a fill.
-    @param position entry << 64 + size, a signed sum.
-    @param order Order-table word, gives the direction.
+    @dev Twice per fill, so it repeats the lines of _share instead of calling it.
+    @param position fees << 176 + fills << 160 + entry << 64 + size, a signed sum.
+    @param is_buy Not zero for the buyer.
     @param lots Lots of the fill, < 2^40.
     @param notional_quote lots x price, < 2^73.
-    @param fee_quote Fee of this side, < 2^70.
+    @param fee_ppm Rate of this side, < 2^16.
     @param bounds Bounds word.
     @param rules Rules word.
-    @return The moved position; its share of the risk word (with the entry realised when size is zero); and the outcome:
-            bit 0 reducing, bit 1 opened, bit 2 closed, from bit 8 up the signed change of the absolute size.
+    @return The moved position, its entry not yet realised when size is zero; its share of the risk word; and the outcome:
+            REDUCING, OPENED, CLOSED, FLIPPED.
     """
-    old_lots: int256 = fixed_point._as_signed(position << 192) >> 192
+    old_lots: int256 = convert(convert(position << 192, bytes32), int256) >> 192
     new_lots: int256 = 0
-    moved: uint256 = 0
+    # rounded up: what an account owes; < 2^70
+    fee_quote: uint256 = unsafe_div(unsafe_add(unsafe_mul(notional_quote, fee_ppm), 999_999), 1_000_000)
+    moved: uint256 = unsafe_add(unsafe_add(position, ONE_FILL), fee_quote << 176)
     outcome: uint256 = 0
-    if order & IS_BUY != 0:
-        new_lots = unsafe_add(old_lots, fixed_point._as_signed(lots))
-        moved = unsafe_add(unsafe_add(position, lots), unsafe_add(notional_quote, fee_quote) << 64)
-        if new_lots <= 0:
-            outcome = 1
+    if is_buy != 0:
+        new_lots = unsafe_add(old_lots, convert(convert(lots, bytes32), int256))
+        moved = unsafe_add(unsafe_add(moved, lots), unsafe_add(notional_quote, fee_quote) << 64)
+        if old_lots < 0:
+            outcome = REDUCING
     else:
-        new_lots = unsafe_sub(old_lots, fixed_point._as_signed(lots))
-        moved = unsafe_sub(unsafe_sub(position, lots), unsafe_sub(notional_quote, fee_quote) << 64)
-        if new_lots >= 0:
-            outcome = 1
-    entry_quote: int256 = fixed_point._as_signed(unsafe_sub(moved, fixed_point._as_word(new_lots))) >> 64
+        new_lots = unsafe_sub(old_lots, convert(convert(lots, bytes32), int256))
+        moved = unsafe_sub(unsafe_sub(moved, lots), unsafe_sub(notional_quote, fee_quote) << 64)
+        if old_lots > 0:
+            outcome = REDUCING
+    # what the position is worth at the worse of mark and external: the lower for a long, the higher for a short
+    value_quote: int256 = 0
+    notional_after_quote: int256 = 0
+    if new_lots > 0:
+        value_quote = unsafe_mul(new_lots, convert(bounds & M40, int256))
+        notional_after_quote = value_quote
+        if old_lots < 0:
+            outcome = FLIPPED
+    elif new_lots < 0:
+        value_quote = unsafe_mul(new_lots, convert((bounds >> 40) & M40, int256))
+        notional_after_quote = unsafe_sub(0, value_quote)
+        if old_lots > 0:
+            outcome = FLIPPED
+    else:
+        outcome = REDUCING | CLOSED
     if old_lots == 0:
-        outcome = 2
-    elif new_lots == 0:
-        outcome = 5
-    change_lots: int256 = unsafe_sub(abs(new_lots), abs(old_lots))
-    outcome |= fixed_point._as_word(change_lots << 8)
-    return moved, self._share(new_lots, entry_quote, bounds, rules), outcome
+        outcome = OPENED
+    notional: uint256 = convert(convert(notional_after_quote, bytes32), uint256)
+    entry_quote: int256 = (
+        convert(convert(unsafe_sub(moved, convert(convert(new_lots, bytes32), uint256)) << 96, bytes32), int256) >> 160
+    )
+    # equity << 160 + settlement margin << 80 + maintenance margin: < 2^73 x 2^20 each before the division
+    share: uint256 = unsafe_add(
+        convert(convert(unsafe_sub(value_quote, entry_quote) << 160, bytes32), uint256),
+        (unsafe_div(unsafe_add(unsafe_mul(notional, (rules >> 20) & M20), 999_999), 1_000_000) << 80)
+        | unsafe_div(unsafe_add(unsafe_mul(notional, (rules >> 40) & M20), 999_999), 1_000_000),
+    )
+    return moved, share, outcome
+
+
+@internal
+@pure
+def _size_and_entry(position: uint256) -> uint256:
+    """
+    @notice Strips the counters off a position of the table.
+    @param position fees << 176 + fills << 160 + entry << 64 + size, a signed sum.
+    @return entry << 64 + size, a signed sum.
+    """
+    return convert(convert(convert(convert(position << 96, bytes32), int256) >> 96, bytes32), uint256)
+
+
+@internal
+@pure
+def _entry_quote(position: uint256) -> int256:
+    """
+    @notice Reads the entry of a position of the table.
+    @param position fees << 176 + fills << 160 + entry << 64 + size, a signed sum.
+    @return The entry.
+    """
+    size_lots: int256 = convert(convert(position << 192, bytes32), int256) >> 192
+    return convert(convert(unsafe_sub(position, convert(convert(size_lots, bytes32), uint256)) << 96, bytes32), int256) >> 160
+
+
+@internal
+@pure
+def _size_change(old: uint256, moved: uint256) -> int256:
+    """
+    @notice Computes by how much the absolute size of a position of the table changed.
+    @param old Before.
+    @param moved After.
+    @return |new| − |old|.
+    """
+    return abs(convert(convert(moved << 192, bytes32), int256) >> 192) - abs(
+        convert(convert(old << 192, bytes32), int256) >> 192
+    )
 
 
 @internal
@@ -1473,7 +1562,7 @@ def _opening_code(
     @param account_word Account word as it stands.
     @return Code of the first failure, 0 for none.
     """
-    if outcome & 1 != 0:
+    if outcome & REDUCING != 0:
         return 0
     if order & REDUCE_ONLY != 0:
         return codes.REDUCE_ONLY
@@ -1482,29 +1571,27 @@ def _opening_code(
     if bounds & FRESH == 0 or account_key & STALE_BITS != 0:
         return codes.STALE_PRICE
     # the list has no holes, so its last slot tells whether it is full
-    if outcome & 2 != 0 and (account_word >> 240) & 255 != 0:
+    if outcome & OPENED != 0 and (account_word >> 240) & 255 != 0:
         return codes.TOO_MANY_MARKETS
     return 0
 
 
 @internal
 @pure
-def _passes_margin(old: uint256, moved: uint256, outcome: uint256) -> bool:
+def _lowers_risk(old: uint256, moved: uint256, outcome: uint256) -> bool:
     """
-    @notice Tells whether an account may end a fill with this risk.
+    @notice Tells whether a fill that ends below settlement margin may stand because it lowers the account's risk.
     @param old Risk word before the fill.
     @param moved Risk word after it.
     @param outcome Outcome of _move_position.
-    @return True at or above settlement margin, or when reducing without raising equity per maintenance margin's shortfall.
+    @return True when reducing, with equity left, and equity per maintenance margin not falling.
     """
-    equity: int256 = fixed_point._as_signed(moved) >> 160
-    if equity >= fixed_point._as_signed((moved >> 80) & M80):
-        return True
-    if outcome & 1 == 0 or equity < 0:
+    equity_quote: int256 = convert(convert(moved, bytes32), int256) >> 160
+    if outcome & REDUCING == 0 or equity_quote < 0:
         return False
     # 96 x 80 bits
-    return equity * fixed_point._as_signed(old & M80) >= (fixed_point._as_signed(old) >> 160) * fixed_point._as_signed(
-        moved & M80
+    return unsafe_mul(equity_quote, convert(old & M80, int256)) >= unsafe_mul(
+        convert(convert(old, bytes32), int256) >> 160, convert(moved & M80, int256)
     )
 
 
@@ -1517,10 +1604,10 @@ def _add_collateral(account_word: uint256, change_quote: int256) -> uint256:
     @param change_quote Signed change.
     @return The account word.
     """
-    collateral_quote: int256 = (fixed_point._as_signed(account_word << 184) >> 184) + change_quote
+    collateral_quote: int256 = (convert(convert(account_word << 184, bytes32), int256) >> 184) + change_quote
     if not self._fits(collateral_quote, 71):
         self._refuse(errors.COLLATERAL_RANGE)
-    return (account_word >> 72 << 72) | (fixed_point._as_word(collateral_quote) & M72)
+    return (account_word >> 72 << 72) | (convert(convert(collateral_quote, bytes32), uint256) & M72)
 
 
 @internal
@@ -1566,53 +1653,38 @@ def _closed(account_word: uint256, market: uint256) -> uint256:
 
 
 @internal
-@pure
-def _realise(change: uint256, realised_quote: int256, position: uint256) -> uint256:
-    """
-    @notice Notes a realised entry and the side that was closed in a position's change word.
-    @param change fees << 160 | realised 96 << 64 | flags.
-    @param realised_quote What went to collateral.
-    @param position Position before the fill, signed sum: gives the side.
-    @return The change word.
-    """
-    realised: uint256 = unsafe_add(change >> 64, fixed_point._as_word(realised_quote)) & M96
-    kept: uint256 = (change & ~((M96 << 64) | POSITION_WAS_SHORT)) | (realised << 64)
-    # bit 63 is the sign of the size, since the lane below an entry holds the size itself
-    if position & (1 << 63) != 0:
-        return kept | POSITION_WAS_SHORT
-    return kept
-
-
-@internal
-def _write_position(key: uint256, sum_word: uint256, change: uint256, index: uint256) -> uint256:
+def _write_position(key: uint256, position: uint256, fees_quote: uint256, realised: uint256, index: uint256) -> uint256:
     """
     @notice Writes and logs a position touched by a fill.
     @param key Account id << 16 | market.
-    @param sum_word entry << 64 + size, a signed sum.
-    @param change fees << 160 | realised 96 << 64 | flags.
+    @param position counters << 160 + entry << 64 + size, a signed sum.
+    @param fees_quote Fees of this position in this batch.
+    @param realised Twice the quote realised in this batch, bit 0 set when the last side closed was short.
     @param index Index word of the market.
     @return change of the sum of entries << 64 + change of the pot << 160, a signed sum.
     """
     old: uint256 = self.positions[key]
-    size_lots: int256 = fixed_point._as_signed(sum_word << 192) >> 192
-    entry_quote: int256 = fixed_point._as_signed(unsafe_sub(sum_word, fixed_point._as_word(size_lots))) >> 64
+    entry_quote: int256 = self._entry_quote(position)
     if not self._fits(entry_quote, 92):
         self._refuse(errors.ENTRY_RANGE)
+    # the index of the side held now, or last
     snapshot: uint256 = index & M96
-    if size_lots < 0 or (size_lots == 0 and change & POSITION_WAS_SHORT != 0):
+    if position & (1 << 63) != 0 or (position & M64 == 0 and realised & 1 != 0):
         snapshot = (index >> 96) & M96
-    word: uint256 = (sum_word & M64) | ((fixed_point._as_word(entry_quote) & M96) << 64) | (snapshot << 160)
+    word: uint256 = (
+        (position & M64) | ((convert(convert(entry_quote, bytes32), uint256) & M96) << 64) | (snapshot << 160)
+    )
     self.positions[key] = word
     log IClearinghouse.PositionChanged(
         account=key >> 16,
         market=convert(key & 255, uint8),
-        change=((change >> 64) << 64) | (unsafe_sub(sum_word, old) & M64),
+        change=(fees_quote << 160) | (((realised >> 1) & M96) << 64) | (unsafe_sub(position, old) & M64),
         position=word,
     )
-    entry_change: int256 = entry_quote - fixed_point._lane96(old, 64)
+    entry_change_quote: int256 = unsafe_sub(entry_quote, convert(convert(old << 96, bytes32), int256) >> 160)
     return unsafe_add(
-        fixed_point._as_word(entry_change << 64),
-        fixed_point._as_word(self._pending_quote(old, index) << 160),
+        convert(convert(entry_change_quote << 64, bytes32), uint256),
+        convert(convert(self._pending_quote(old, index) << 160, bytes32), uint256),
     )
 
 
@@ -1668,9 +1740,9 @@ def _operation_code(
     ):
         return codes.BAD_SIGNATURE
     record: uint256 = self._load_lane(account_key, 0, typed_data.OPERATION_LANE)
-    if seq <= record & M40:
+    if seq <= record >> 48:
         return codes.NONCE_CONSUMED
-    self._store_lane(account_key, self._consume_lane(record, seq))
+    self._store_lane(account_key, typed_data.OPERATION_LANE, self._consume_lane(record, seq))
     return 0
 
 
@@ -1700,7 +1772,7 @@ def _withdrawal_requirement(position: uint256, bounds: uint256, rules: uint256) 
     @param rules Rules word of its market.
     @return max(ceil(notional x initial margin), ceil(notional / 10)) in quote units.
     """
-    size_lots: int256 = fixed_point._as_signed(position << 192) >> 192
+    size_lots: int256 = convert(convert(position << 192, bytes32), int256) >> 192
     price_ticks: uint256 = bounds & M40
     if size_lots < 0:
         price_ticks = (bounds >> 40) & M40
