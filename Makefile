@@ -51,8 +51,7 @@ bench: install
 	afterbell bench all --json artifacts/bench.json
 
 deep: install
-	AFTERBELL_PROFILE=deep pytest --dist loadfile -n 2 -m "not alone" "tests/$(PART)"
-	AFTERBELL_PROFILE=deep pytest -m alone "tests/$(PART)"
+	@scripts/deep.sh $(PART)
 
 lock:
 	@scripts/lock.sh
