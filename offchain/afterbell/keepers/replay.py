@@ -1,8 +1,9 @@
 """Replay: lead the venue through history, one step after another (offchain/README.md, "Time").
 
-A step at time T: earlier batches are mined; the clock advances to T; k of n publishers sign T; AdoptPrices opens the
-batch; people trade; SealBatch. The next step comes after its share of the wall time of a trading day, and never before
-the chain has caught up. Must not: decide prices; publishers do, and the contract bounds them.
+A step at time T: k of n publishers sign T; what traded before is sealed and mined; the clock advances to T;
+AdoptPrices opens the batch; people trade. Signatures are there before the clock moves, so that nobody trades at T on
+prices of the step before. The next step comes after its share of the wall time of a trading day, and never before the
+chain has caught up. Must not: decide prices; publishers do, and the contract bounds them.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ _log = structlog.get_logger(__name__)
 DAY_WALL_MS: Final = 60_000
 """Wall time of one trading day, open to next open, at speed 1."""
 _RETRY_MS: Final = 500
+_MAX_SETTLE_ROUNDS: Final = 5
 _SPEED_SCALE: Final = 1_000_000
 
 
@@ -72,6 +74,7 @@ class ReplayKeeper:
         submitter: CommandSubmitter,
         read_markets: Callable[[], Mapping[int, MarketPrices]],
         wait_until_settled: Callable[[], Awaitable[None]],
+        has_open_batch: Callable[[], bool],
         speed_ppm: int = _SPEED_SCALE,
     ) -> None:
         """Take everything the steps need. speed_ppm: trading days a minute, in millionths."""
@@ -83,6 +86,7 @@ class ReplayKeeper:
         self._submitter = submitter
         self._read_markets = read_markets
         self._wait_until_settled = wait_until_settled
+        self._has_open_batch = has_open_batch
         self._speed_ppm = speed_ppm
         self._n_steps = 0
         self._step_s: int | None = None
@@ -112,11 +116,10 @@ class ReplayKeeper:
         )
         while step_s is not None:
             begun_ns = time.monotonic_ns()
-            await self._wait_until_settled()
             await self._begin_step(step_s)
             await self._pace(step_s, begun_ns)
-            await self._submitter.submit(SealBatch(journal_hash=b""))
             step_s = self._history.compute_next_step_s(step_s)
+        await self._settle()
         self._is_finished = True
         _log.warning(
             "replay.finished",
@@ -125,13 +128,14 @@ class ReplayKeeper:
         )
 
     async def _begin_step(self, step_s: int) -> None:
+        prices = await self._collect(step_s)
+        await self._settle()
         next_step_s = self._history.compute_next_step_s(step_s)
         self._clock.advance_to(
             seconds_to_milliseconds(step_s), None if next_step_s is None else seconds_to_milliseconds(next_step_s)
         )
         self._step_s = step_s
         await self._halt_split_markets(step_s)
-        prices = await self._collect(step_s)
         await self._submitter.submit(build_adopt_prices(prices, self._read_markets()))
         self._n_steps += 1
         _log.info(
@@ -139,6 +143,14 @@ class ReplayKeeper:
             venue_time=_format_utc(step_s),
             reports={report.market_id: report.external_ticks for report in prices.accepted},
         )
+
+    async def _settle(self) -> None:
+        """Seal and wait until all is mined, again if somebody traded meanwhile: what stays open would lag a whole step."""
+        for _ in range(_MAX_SETTLE_ROUNDS):
+            await self._submitter.submit(SealBatch(journal_hash=b""))
+            await self._wait_until_settled()
+            if not self._has_open_batch():
+                return
 
     async def _halt_split_markets(self, step_s: int) -> None:
         for halt in self._history.find_halts(step_s):

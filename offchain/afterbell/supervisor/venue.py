@@ -51,8 +51,8 @@ DEFAULT_RPC_PORT: Final = 8545
 _GENESIS_LEAD_S: Final = 3_600
 """The chain begins an hour before the first step: contracts and first deposits need blocks, a second each."""
 _GAS_WEI: Final = 10**24
-_START_TIMEOUT_S: Final = 90.0
-_READY_TIMEOUT_S: Final = 60.0
+_START_TIMEOUT_S: Final = 120.0
+_READY_TIMEOUT_S: Final = 120.0
 _STOP_TIMEOUT_S: Final = 45.0
 _WATCH_S: Final = 0.5
 _STATUS_S: Final = 2.0
