@@ -280,9 +280,6 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
         first_order: uint256 = len(order_table)
         if unsafe_add(first_order, n_account_orders) > n_orders:
             self._refuse(errors.ORDER_COUNT)
-        # <= 2^14 + 112 x 96
-        if unsafe_add(offset, unsafe_mul(n_account_orders, 96)) > length:
-            self._refuse(errors.WRONG_LENGTH)
 
         account_word: uint256 = self.accounts[account_key]
         account_place: uint256 = unsafe_mul(account_index, 3)
@@ -294,6 +291,8 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
         # lane of this account's newest record in the lane table; 2^16 is no lane
         recorded_lane: uint256 = 2**16
         for j: uint256 in range(n_account_orders, bound=MAX_ORDERS):
+            if unsafe_add(offset, 96) > length:
+                self._refuse(errors.WRONG_LENGTH)
             order: uint256 = extract32(payload, offset, output_type=uint256)
             lane: uint256 = (order >> 216) & M16
             if lane < last_lane:
@@ -301,12 +300,10 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
             trigger: uint256 = 0
             next_offset: uint256 = unsafe_add(offset, 96)
             if order & HAS_TRIGGER != 0:
-                next_offset = unsafe_add(offset, 128)
-                if next_offset > length:
+                if unsafe_add(offset, 128) > length:
                     self._refuse(errors.WRONG_LENGTH)
-                trigger = extract32(payload, unsafe_add(offset, 96), output_type=uint256)
-            if next_offset > length:
-                self._refuse(errors.WRONG_LENGTH)
+                trigger = extract32(payload, next_offset, output_type=uint256)
+                next_offset = unsafe_add(offset, 128)
 
             market: uint256 = order >> 248
             code: uint256 = codes.UNKNOWN_MARKET
@@ -455,8 +452,11 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
                                     if order >> 248 == market:
                                         size = position_table[(order >> 13) & 8191]
                                         break
-                            required += self._withdrawal_requirement(
-                                size, market_table[market][0], market_table[market][1]
+                            required = unsafe_add(
+                                required,
+                                self._withdrawal_requirement(
+                                    size, market_table[market][0], market_table[market][1]
+                                ),
                             )
                         if equity - convert(subject, int256) < convert(required, int256):
                             code = codes.MARGIN
@@ -1017,9 +1017,10 @@ def _apply_price_row(row: uint256, matched_at_s: uint256) -> bool:
     if external_ticks == 0:
         self._refuse(errors.NO_EXTERNAL_PRICE)
     rules: uint256 = self.rules[(market << 8) | ((word >> 200) & 255)]
-    band_ticks: uint256 = external_ticks * ((rules >> 60) & M20) // 1_000_000
-    low: uint256 = external_ticks - min(band_ticks, external_ticks)
-    high: uint256 = external_ticks + band_ticks
+    # lanes of at most 40, 20, 16 and 5 bits: no product or sum below reaches 2^82
+    band_ticks: uint256 = unsafe_div(unsafe_mul(external_ticks, (rules >> 60) & M20), 1_000_000)
+    low: uint256 = unsafe_sub(external_ticks, min(band_ticks, external_ticks))
+    high: uint256 = unsafe_add(external_ticks, band_ticks)
     target: uint256 = fixed_point._clamp((row >> 80) & M40, low, high)
     mark_ticks: uint256 = word & M40
     mark_time_s: uint256 = (word >> 160) & M40
@@ -1028,11 +1029,13 @@ def _apply_price_row(row: uint256, matched_at_s: uint256) -> bool:
         mark_time_s = matched_at_s
     else:
         # mark_time_s was a matched_at_s, and those never fall
-        n_steps: uint256 = min((matched_at_s - mark_time_s) // MARK_STEP_S, MAX_MARK_STEPS)
-        move_ticks: uint256 = mark_ticks * ((rules >> 80) & M16) * n_steps // 1_000_000
+        n_steps: uint256 = min(unsafe_div(unsafe_sub(matched_at_s, mark_time_s), MARK_STEP_S), MAX_MARK_STEPS)
+        move_ticks: uint256 = unsafe_div(
+            unsafe_mul(unsafe_mul(mark_ticks, (rules >> 80) & M16), n_steps), 1_000_000
+        )
         if move_ticks > 0:
             mark_ticks = fixed_point._clamp(
-                target, mark_ticks - min(move_ticks, mark_ticks), mark_ticks + move_ticks
+                target, unsafe_sub(mark_ticks, min(move_ticks, mark_ticks)), unsafe_add(mark_ticks, move_ticks)
             )
             mark_time_s = matched_at_s
     index_ticks: uint256 = external_ticks
@@ -1543,9 +1546,10 @@ def _size_change(old: uint256, moved: uint256) -> int256:
     @param moved After.
     @return |new| − |old|.
     """
-    return abs(convert(convert(moved << 192, bytes32), int256) >> 192) - abs(
-        convert(convert(old << 192, bytes32), int256) >> 192
-    )
+    old_lots: int256 = convert(convert(old << 192, bytes32), int256) >> 192
+    new_lots: int256 = convert(convert(moved << 192, bytes32), int256) >> 192
+    # 64 bits: no negation overflows
+    return unsafe_sub(max(new_lots, unsafe_sub(0, new_lots)), max(old_lots, unsafe_sub(0, old_lots)))
 
 
 @internal
@@ -1776,5 +1780,8 @@ def _withdrawal_requirement(position: uint256, bounds: uint256, rules: uint256) 
     price_ticks: uint256 = bounds & M40
     if size_lots < 0:
         price_ticks = (bounds >> 40) & M40
-    notional_quote: uint256 = convert(abs(size_lots), uint256) * price_ticks
-    return max(fixed_point._ceil_ppm(notional_quote, rules & M20), (notional_quote + 9) // 10)
+    # < 2^40 x 2^33
+    notional_quote: uint256 = unsafe_mul(
+        convert(convert(max(size_lots, unsafe_sub(0, size_lots)), bytes32), uint256), price_ticks
+    )
+    return max(fixed_point._ceil_ppm(notional_quote, rules & M20), unsafe_div(unsafe_add(notional_quote, 9), 10))

@@ -159,7 +159,7 @@ class Chain:
     @staticmethod
     def _new_machine(time_s: int, chain_id: int = CHAIN_ID) -> EVM:
         env = Env(
-            cfg=CfgEnv(chain_id=chain_id, limit_contract_code_size=40_000),
+            cfg=CfgEnv(chain_id=chain_id),
             block=BlockEnv(number=1, timestamp=time_s),
         )
         return EVM(env=env, gas_limit=10 * GAS, spec_id="PRAGUE")
