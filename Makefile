@@ -18,7 +18,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 unexport PYTHONPATH PYTHONHOME PYTEST_ADDOPTS
 
 help:
-	@echo 'make up [ARGS="--speed 120"]   install what is missing, run the venue: chain, contracts, sequencer, page'
+	@echo 'make up [ARGS="--speed 3"]     install what is missing, run the venue: chain, contracts, sequencer, page'
 	@echo 'make up-check                  the same until a fill is final on chain, then exit 0'
 	@echo 'make test [ARGS="-k order"]    install what is missing, run everything a change must pass'
 	@echo 'make lint                      style, types, import directions'

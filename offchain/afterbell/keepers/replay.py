@@ -145,7 +145,7 @@ class ReplayKeeper:
         )
 
     async def _settle(self) -> None:
-        """Seal and wait until all is mined, again if somebody traded meanwhile: an open batch would lag a whole step."""
+        """Seal and wait until all is mined, again if somebody traded meanwhile: what is left would lag a step."""
         for _ in range(_MAX_SETTLE_ROUNDS):
             await self._submitter.submit(SealBatch(journal_hash=b""))
             await self._wait_until_settled()
