@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, select
@@ -48,13 +46,6 @@ class WrittenFrame:
     time_ms: int
     command: Command
     hash: bytes = b"\x01" * 32
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Engine]:
-    engine = open_database(sqlite_dsn(tmp_path / "readmodel.sqlite"))
-    yield engine
-    engine.dispose()
 
 
 def frame(sequence: int, command: Command | None = None, time_ms: int = 0) -> WrittenFrame:
@@ -253,20 +244,16 @@ def test_projector__same_frames_again__changes_nothing(database: Engine) -> None
     assert (n_new, dump(database)) == (0, before)
 
 
-def test_projector__one_group_or_one_by_one__same_rows(tmp_path: Path) -> None:
-    dumps = []
-    for name in ("one", "many"):
-        engine = open_database(sqlite_dsn(tmp_path / f"{name}.sqlite"))
-        projector = Projector(engine)
-        if name == "one":
-            projector.catch_up(trade_frames())
-        else:
-            for published in trade_frames():
-                projector.catch_up([published])
-        dumps.append(dump(engine))
-        engine.dispose()
+def test_projector__one_group_or_one_by_one__same_rows(database: Engine, tmp_path: Path) -> None:
+    other = open_database(sqlite_dsn(tmp_path / "other.sqlite"))
+    Projector(database).catch_up(trade_frames())
+    projector = Projector(other)
 
-    assert dumps[0] == dumps[1]
+    for published in trade_frames():
+        projector.catch_up([published])
+
+    assert dump(other) == dump(database)
+    other.dispose()
 
 
 def test_projector__run__writes_what_is_published_and_wakes_who_waits(database: Engine) -> None:
