@@ -82,6 +82,26 @@ class Pair:
         self.world.state.indices[market_id] = word
         self.chain.write_word("indices", market_id, word)
 
+    def put_on_edge(self, batch: Batch) -> int | None:
+        """Take an account's collateral down until a fill of the batch just passes its margin, or just fails.
+
+        Return the account, or None if no fill of the batch opens.
+        """
+        edge = self.world.find_edge(batch)
+        if edge is None:
+            return None
+        account, slack_quote = edge
+        self.world.nudge_collateral(account, -slack_quote - self.world.random.randint(0, 1))
+        state, key = self.world.state, account << 16
+        # The slots of open markets may stand in another order on chain: only the collateral is replaced.
+        collateral_bits = (1 << 72) - 1
+        word = self.word("accounts", key) & ~collateral_bits | state.accounts[key] & collateral_bits
+        self.chain.write_word("accounts", key, word)
+        self.chain.write_value("batch", state.batch_word)
+        vault = self.chain.addresses["Vault"]
+        self.chain.evm.insert_account_storage(vault, slot_of("Vault", "tracked_quote"), state.tracked_quote)
+        return account
+
     def bump_epoch(self, market_id: int) -> None:
         """Begin a new epoch in both."""
         price = self.world.state.price(market_id)

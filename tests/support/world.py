@@ -46,6 +46,7 @@ from afterbell.domain.settlement import (
     BatchResult,
     ChainState,
     Execution,
+    TableOrder,
     apply_batch,
     apply_deposit,
     list_market,
@@ -118,6 +119,7 @@ class World:
         self.usd_e8: dict[int, int] = {}
         self.pool: list[tuple[int, OrderRecord]] = []
         self.nonces: dict[int, int] = {}
+        self._preview: Execution | None = None
         self.times_in_force = tuple(TimeInForce)
         self.n_operations_choices = (0, 0, 0, 0, 1, 1, 2, 4)
         self._recovered: dict[tuple[bytes, bytes, bytes], bytes | None] = {}
@@ -217,6 +219,7 @@ class World:
         preview.apply_prices(reports, rows)
         self.pool = [kept for kept in self.pool if self._is_alive(kept) or self.random.random() < 0.7]
         planned, pairs = self._plan(preview, matched_at_s, rows)
+        self._preview = preview
         batch = self.assemble(
             planned, pairs, rows=rows, evidence=evidence, reports=reports, matched_at_s=matched_at_s
         )
@@ -273,6 +276,40 @@ class World:
             block_time_s=matched_at_s + self.random.choice((0, 0, 3, 299, 300)),
             previous_head=self.state.head,
         )
+
+    def find_edge(self, batch: Batch) -> tuple[int, int] | None:
+        """Return (account, slack) of a side of a fill that settles and opens: slack = equity - settlement margin after.
+
+        Collateral lowered by the slack makes the fill pass by nothing; by one unit more, fail.
+        """
+        execution = Execution(self.state.copy(), batch.table.header.matched_at_s)
+        execution.apply_prices(batch.reports, batch.table.rows)
+        orders = []
+        for index, record in batch.table.list_orders():
+            account = batch.table.accounts[index].account_id
+            code = execution.check_order(
+                account, record, domain_separator=self.domain_separator, recover=self.recover
+            )
+            orders.append(TableOrder(account_id=account, record=record, code=code))
+        for fill in batch.table.fills:
+            sides = (orders[fill.maker_order], orders[fill.taker_order])
+            side = self.random.choice(sides)
+            before = execution.position(side.account_id, side.record.market_id).size_lots if side.code == 0 else 0
+            if execution.apply_fill(*sides, fill.size_lots).is_settled:
+                after = execution.position(side.account_id, side.record.market_id).size_lots
+                health = execution.health(side.account_id)
+                if abs(after) > abs(before):
+                    return side.account_id, health.equity_quote - health.settlement_margin_quote
+        return None
+
+    def nudge_collateral(self, account: int, change_quote: int) -> None:
+        """Move collateral as if it had been deposited or paid out, without a trace in events."""
+        word, batch = self.state.account(account), self.state.batch
+        self.state.accounts[account << 16] = replace(
+            word, collateral_quote=word.collateral_quote + change_quote
+        ).pack()
+        self.state.batch_word = replace(batch, collateral_quote=batch.collateral_quote + change_quote).pack()
+        self.state.tracked_quote += change_quote
 
     def settle(self, batch: Batch) -> BatchResult:
         """Move the model by a batch."""
@@ -628,13 +665,18 @@ class World:
         seq = max(seq, 0)
         expiry_s = matched_at_s + rng.choice((0, 60, DAY_S, 30 * DAY_S) * 5 + (-1, 30 * DAY_S + 1))
         message: Withdraw | CancelOrder | CancelAll
+        is_at_edge = False
         kind = rng.random()
         if kind < 0.6:
+            # Before the first fill the largest possible withdrawal is known: ask for it, and for one unit more.
+            is_at_edge = self._preview is not None and rng.random() < 0.25
             collateral = min(max(self.state.account(record.account_id).collateral_quote, 0), 2**64 - 1)
             message = Withdraw(
                 owner=owner,
                 subaccount=subaccount,
-                quote=rng.choice((0, 1, collateral, collateral // 3, collateral // 2, 2**64 - 1, rng.randrange(10**9))),
+                quote=min(self._preview.health(record.account_id).withdrawable_quote + rng.randint(0, 1), 2**64 - 1)
+                if is_at_edge and self._preview is not None
+                else rng.choice((0, 1, collateral, collateral // 3, collateral // 2, 2**64 - 1, rng.randrange(10**9))),
                 recipient=rng.choice(
                     (owner, owner, owner, rng.randbytes(20), bytes(20), *sorted(self.state.forbidden_recipients))
                 ),
@@ -659,7 +701,8 @@ class World:
         r, vs = self.key_of[owner].sign(digest(message, self.domain_separator))
         if rng.random() < 0.05:
             r, vs = self.keys[rng.randrange(N_OWNERS)].sign(digest(message, self.domain_separator))
-        row = build_operation_row(message, before_fill=rng.randint(0, n_fills), account_index=account_index, r=r, vs=vs)
+        before_fill = 0 if is_at_edge else rng.randint(0, n_fills)
+        row = build_operation_row(message, before_fill=before_fill, account_index=account_index, r=r, vs=vs)
         flaw = rng.random()
         if flaw < 0.03:
             row = replace(row, kind=rng.choice((0, 4, 255)))

@@ -14,9 +14,9 @@ from afterbell.domain.errors import FieldOutOfRange
 CONSUMED_LOTS: Final = (1 << 48) - 1
 """`filled` of a lane that takes no further fill: all ones."""
 MAX_OPEN_MARKETS: Final = 6
-MAX_ENTRY_QUOTE: Final = (1 << 92) - 1
-"""Bound of an entry, narrower than its lane: six of them and collateral must sum inside int96."""
-MAX_COLLATERAL_QUOTE: Final = (1 << 71) - 1
+N_ENTRY_BITS: Final = 92
+"""Bits of an entry beside its sign, narrower than its lane: six of them and collateral must sum inside int96."""
+N_COLLATERAL_BITS: Final = 71
 
 
 def unsigned_lane(number: int, n_bits: int, offset: int, name: str) -> int:
@@ -36,14 +36,17 @@ def signed_lane(number: int, n_bits: int, offset: int, name: str) -> int:
 
 def validate_entry(entry_quote: int) -> None:
     """Check the bound of an entry when a position is written. Raises: FieldOutOfRange."""
-    if abs(entry_quote) > MAX_ENTRY_QUOTE:
-        raise FieldOutOfRange("entry_quote", entry_quote, -MAX_ENTRY_QUOTE, MAX_ENTRY_QUOTE)
+    _validate_bits("entry_quote", entry_quote, N_ENTRY_BITS)
 
 
 def validate_collateral(collateral_quote: int) -> None:
     """Check the bound of collateral whenever it moves, also inside a batch. Raises: FieldOutOfRange."""
-    if abs(collateral_quote) > MAX_COLLATERAL_QUOTE:
-        raise FieldOutOfRange("collateral_quote", collateral_quote, -MAX_COLLATERAL_QUOTE, MAX_COLLATERAL_QUOTE)
+    _validate_bits("collateral_quote", collateral_quote, N_COLLATERAL_BITS)
+
+
+def _validate_bits(name: str, number: int, n_bits: int) -> None:
+    if not -1 << n_bits <= number < 1 << n_bits:
+        raise FieldOutOfRange(name, number, -1 << n_bits, (1 << n_bits) - 1)
 
 
 def read_unsigned(word: int, n_bits: int, offset: int) -> int:
