@@ -1,0 +1,155 @@
+"""Plant one bug at a time in a copy of the model or of the contracts, and show that the parity suite sees it.
+
+    python -m tests.parity.plant                 every plant, about half a minute each for the contracts
+    python -m tests.parity.plant fee-model ...   only these
+
+Exits 0 when the untouched copy passes and every plant makes the suite fail; 1 otherwise. The checkout is never changed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+COPIED = ("contracts", "offchain/afterbell", "tests/__init__.py", "tests/support", "tests/parity", "pyproject.toml")
+N_BATCHES = 300
+MODEL, CONTRACTS = "offchain/afterbell/domain", "contracts"
+
+
+@dataclass(frozen=True, slots=True)
+class Plant:
+    """One wrong character or two."""
+
+    why: str
+    path: str
+    right: str
+    wrong: str
+
+
+PLANTS = {
+    "fee-model": Plant(
+        "the model rounds a fee down: at most one quote unit a fill",
+        f"{MODEL}/fees.py",
+        "return Quote(mul_div_up(notional_quote, rate_ppm, PPM))",
+        "return Quote(notional_quote * rate_ppm // PPM)",
+    ),
+    "fee-contract": Plant(
+        "the contract rounds fees and requirements down",
+        f"{CONTRACTS}/modules/fixed_point.vy",
+        "unsafe_add(unsafe_mul(quote, rate_ppm), 999_999)",
+        "unsafe_mul(quote, rate_ppm)",
+    ),
+    "funding-model": Plant(
+        "the model rounds pending funding toward zero, so a payer may pay one unit less",
+        f"{MODEL}/position.py",
+        "div_up(position.size_lots * growth_e12, INDEX_SCALE)",
+        "int(div_toward_zero(position.size_lots * growth_e12, INDEX_SCALE))",
+    ),
+    "funding-contract": Plant(
+        "the contract truncates pending funding as Vyper's division does by itself",
+        f"{CONTRACTS}/modules/fixed_point.vy",
+        "if numerator > 0 and quotient * denominator != numerator:",
+        "if numerator > 0 and quotient * denominator > numerator:",
+    ),
+    "margin-contract": Plant(
+        "a withdrawal may leave one quote unit too little",
+        f"{CONTRACTS}/Clearinghouse.vy",
+        "(notional_quote + 9) // 10",
+        "notional_quote // 10",
+    ),
+    "settlement-contract": Plant(
+        "a fill must leave more than the settlement margin, not as much",
+        f"{CONTRACTS}/Clearinghouse.vy",
+        "if equity >= fixed_point._as_signed((moved >> 80) & M80):",
+        "if equity > fixed_point._as_signed((moved >> 80) & M80):",
+    ),
+    "settlement-model": Plant(
+        "a fill may leave one quote unit less than the settlement margin",
+        f"{MODEL}/margin.py",
+        "if after.equity_quote >= after.settlement_margin_quote:",
+        "if after.equity_quote + 1 >= after.settlement_margin_quote:",
+    ),
+    "lane-contract": Plant(
+        "orders that share a lane no longer share what is filled",
+        f"{CONTRACTS}/Clearinghouse.vy",
+        "if lane != recorded_lane:",
+        "if lane != recorded_lane or j > 3:",
+    ),
+    "step-model": Plant(
+        "the model lets the mark move one second early",
+        f"{MODEL}/prices.py",
+        "div_down(matched_at_s - price.mark_time_s, MARK_STEP_S)",
+        "div_down(matched_at_s - price.mark_time_s + 1, MARK_STEP_S)",
+    ),
+}
+
+
+def copy_checkout(target: Path) -> None:
+    """Copy what the suite needs, and the compiler's cache so that untouched contracts are not compiled again."""
+    for name in COPIED:
+        source, destination = ROOT / name, target / name
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, destination, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, destination)
+    builds = ROOT / ".build" / "contracts"
+    if builds.is_dir():
+        shutil.copytree(builds, target / ".build" / "contracts")
+
+
+def apply_plant(target: Path, plant: Plant) -> None:
+    """Replace the right text by the wrong one, exactly once."""
+    path = target / plant.path
+    text = path.read_text()
+    if text.count(plant.right) != 1:
+        raise SystemExit(f"{plant.path} must contain once: {plant.right}")
+    text = text.replace(plant.right, plant.wrong)
+    if "div_toward_zero" in plant.wrong:
+        text = text.replace("import INDEX_SCALE, Quote, div_up", "import INDEX_SCALE, Quote, div_toward_zero")
+    path.write_text(text)
+
+
+def run_suite(target: Path) -> tuple[int, str]:
+    """Run one seed over the copy; return its exit code and last line."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.parity.run", "--seed", "1", "--batches", str(N_BATCHES)],
+        cwd=target,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(target), str(target / "offchain")))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = (done.stdout + done.stderr).strip().splitlines()
+    return done.returncode, lines[-1] if lines else ""
+
+
+def main() -> int:
+    """Run the untouched copy, then each plant."""
+    names = sys.argv[1:] or list(PLANTS)
+    is_good = True
+    with tempfile.TemporaryDirectory(prefix="afterbell-plant-") as folder:
+        for name in ("(nothing planted)", *names):
+            target = Path(folder) / name.strip("()").replace(" ", "-")
+            copy_checkout(target)
+            plant = PLANTS.get(name)
+            if plant is not None:
+                apply_plant(target, plant)
+            code, line = run_suite(target)
+            seen = code == 0 if plant is None else code == 1 and line.startswith("DIFFERENT")
+            is_good = is_good and seen
+            why = plant.why if plant is not None else "the copy as it is"
+            sys.stdout.write(f"{'ok ' if seen else 'BAD'} exit {code}  {name}: {why}\n      {line[:200]}\n")
+            sys.stdout.flush()
+            shutil.rmtree(target)
+    return 0 if is_good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
