@@ -11,13 +11,13 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 import pytest
 
 from tests.conftest import PROFILE
 from tests.crash.audit import Audit, audit
+from tests.crash.conftest import TABLE_PATH
 from tests.crash.exchange_process import ExchangeProcess, Ledger, Trader, trade_until_death
 from tests.support.venue import Venue, open_venue, serve_publishers
 
@@ -86,15 +86,11 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Venue]:
 
 
 @pytest.fixture(scope="module")
-def table(request: pytest.FixtureRequest) -> Iterator[Table]:
+def table() -> Iterator[Table]:
     table = Table()
     yield table
-    artifacts = Path(__file__).resolve().parents[2] / "artifacts"
-    artifacts.mkdir(exist_ok=True)
-    (artifacts / "crash.txt").write_text(table.format() + "\n")
-    terminal = request.config.pluginmanager.getplugin("terminalreporter")
-    if terminal is not None:
-        terminal.write_line("\n" + table.format())
+    TABLE_PATH.parent.mkdir(exist_ok=True)
+    TABLE_PATH.write_text(table.format() + "\n")
 
 
 async def _run_round(venue: Venue, point: str, visit: int) -> Outcome:
