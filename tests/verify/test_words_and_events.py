@@ -73,6 +73,22 @@ def test_event__data_cut_short__is_refused() -> None:
         decode_event("clearinghouse", CLEARINGHOUSE, build_log("PositionChanged", [ACCOUNT_ID, 1], word(1)))
 
 
+def test_event__a_bit_its_type_does_not_have__is_refused() -> None:
+    with pytest.raises(UnreadableLog, match=r"AllCancelled\.min_seq: 0x01.* is no uint64"):
+        decode_event("clearinghouse", CLEARINGHOUSE, build_log("AllCancelled", [ACCOUNT_ID], word(1 << 248)))
+
+
+def test_event__more_data_than_its_shape__is_refused() -> None:
+    with pytest.raises(UnreadableLog, match="required 32 bytes of data, found 64"):
+        decode_event("clearinghouse", CLEARINGHOUSE, build_log("AllCancelled", [ACCOUNT_ID], word(1) * 2))
+
+
+def test_event__padding_that_is_not_zero__is_refused() -> None:
+    data = word(32) + word(3) + b"\x00\x2d\x00".ljust(32, b"\1")
+    with pytest.raises(UnreadableLog, match="codes: padding is not zero"):
+        decode_event("clearinghouse", CLEARINGHOUSE, build_log("BatchFailures", [4], data))
+
+
 def test_event__bytes__are_read_to_their_length() -> None:
     data = word(32) + word(3) + b"\x00\x2d\x00".ljust(32, b"\0")
     event = decode_event("clearinghouse", CLEARINGHOUSE, build_log("BatchFailures", [4], data))

@@ -29,6 +29,11 @@ class Argument:
     kind: str
     is_indexed: bool
 
+    @property
+    def is_dynamic(self) -> bool:
+        """Tell whether the value stands behind the words, at an offset."""
+        return self.kind in ("bytes", "string", "address[]")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventShape:
@@ -93,45 +98,58 @@ def decode_event(contract: str, shapes: Mapping[bytes, EventShape], log: Log) ->
     if len(log.topics) != n_indexed + 1:
         raise UnreadableLog(f"{contract}.{shape.name}: required {n_indexed + 1} topics, found {len(log.topics)}")
     values: dict[str, Value] = {}
-    topic_position, data_position = 1, 0
+    topic_position, head = 1, 0
+    tail = 32 * (len(shape.arguments) - n_indexed)
     for argument in shape.arguments:
         if argument.is_indexed:
             word = log.topics[topic_position]
             topic_position += 1
         else:
-            word = log.data[data_position : data_position + 32]
-            data_position += 32
+            word = log.data[head : head + 32]
+            head += 32
         if len(word) != 32:
             raise UnreadableLog(f"{contract}.{shape.name}: data ends before {argument.name}")
-        values[argument.name] = _decode_value(contract, shape, argument, word, log.data)
+        if argument.is_dynamic:
+            values[argument.name], tail = _decode_tail(contract, shape, argument, word, log.data, tail)
+        else:
+            values[argument.name] = _decode_word(contract, shape, argument, word)
+    if len(log.data) != tail:
+        raise UnreadableLog(f"{contract}.{shape.name}: required {tail} bytes of data, found {len(log.data)}")
     return ChainEvent(contract=contract, name=shape.name, values=values, log=log)
 
 
-def _decode_value(contract: str, shape: EventShape, argument: Argument, word: bytes, data: bytes) -> Value:
-    number = int.from_bytes(word, "big")
+def _decode_word(contract: str, shape: EventShape, argument: Argument, word: bytes) -> Value:
+    """Return a value of one word, refusing bits its type does not have: the contracts never set them."""
     if argument.kind == "bytes32":
         return word
-    if argument.kind == "address":
-        return word[12:]
-    if argument.kind in ("bytes", "string"):
-        length = int.from_bytes(data[number : number + 32], "big")
-        content = data[number + 32 : number + 32 + length]
-        if len(content) != length:
-            raise UnreadableLog(
-                f"{contract}.{shape.name}.{argument.name}: required {length} bytes, found {len(content)}"
-            )
-        return content if argument.kind == "bytes" else content.decode("utf-8", "replace")
-    if argument.kind == "address[]":
-        length = int.from_bytes(data[number : number + 32], "big")
-        content = data[number + 32 : number + 32 + 32 * length]
-        if len(content) != 32 * length:
-            raise UnreadableLog(f"{contract}.{shape.name}.{argument.name}: required {length} addresses")
-        return b"".join(content[start + 12 : start + 32] for start in range(0, len(content), 32))
-    if argument.kind.startswith("int"):
-        return number - (1 << 256) if number >> 255 else number
-    if argument.kind.startswith("uint") or argument.kind == "bool":
-        return number
-    raise UnreadableLog(f"{contract}.{shape.name}.{argument.name}: unknown kind {argument.kind}")
+    n_bits = 160 if argument.kind == "address" else int(argument.kind.removeprefix("uint"))
+    number = int.from_bytes(word, "big")
+    if number >> n_bits:
+        raise UnreadableLog(f"{contract}.{shape.name}.{argument.name}: 0x{word.hex()} is no {argument.kind}")
+    return word[12:] if argument.kind == "address" else number
+
+
+def _decode_tail(
+    contract: str, shape: EventShape, argument: Argument, word: bytes, data: bytes, tail: int
+) -> tuple[Value, int]:
+    """Return a value of changing length and where the next one begins; it must lie right here, padded with zeros."""
+    where = f"{contract}.{shape.name}.{argument.name}"
+    length = int.from_bytes(data[tail : tail + 32], "big")
+    n_bytes = 32 * length if argument.kind == "address[]" else length
+    end = tail + 32 + n_bytes + -n_bytes % 32
+    if int.from_bytes(word, "big") != tail or end > len(data):
+        raise UnreadableLog(f"{where}: required {n_bytes} bytes at {tail}, found {len(data) - tail - 32}")
+    content, padding = data[tail + 32 : tail + 32 + n_bytes], data[tail + 32 + n_bytes : end]
+    if any(padding):
+        raise UnreadableLog(f"{where}: padding is not zero")
+    if argument.kind == "bytes":
+        return content, end
+    if argument.kind == "string":
+        return content.decode("utf-8", "replace"), end
+    words = [content[start : start + 32] for start in range(0, n_bytes, 32)]
+    if any(any(one[:12]) for one in words):
+        raise UnreadableLog(f"{where}: an address has more than 20 bytes")
+    return b"".join(one[12:] for one in words), end
 
 
 def split_addresses(joined: bytes) -> list[bytes]:

@@ -232,9 +232,22 @@ class _Runner:
             )
             if market not in listed:
                 self._report_missing("MarketListed", market)
-            elif not any(event.number("market") == market for event in priced):
-                self._report_missing("MarketPriced", market)
-                self._price_market(listed[market], multiplier_num=1, multiplier_den=1)
+                continue
+            listing = listed[market]
+            mine = [event for event in priced if event.number("market") == market]
+            if not mine:
+                self._price_market(listing, multiplier_num=1, multiplier_den=1)
+            pricing = _expect(
+                "MarketPriced",
+                contract="price_oracle",
+                market=market,
+                source_id=listing.number("source_id"),
+                ticks_per_usd=listing.number("ticks_per_usd"),
+                max_confidence_ppm=listing.number("max_confidence_ppm"),
+                multiplier_num=1,
+                multiplier_den=1,
+            )
+            compare_events([pricing], mine, None, self._findings)
 
     def _report_missing(self, name: str, market: int) -> None:
         self._findings.add(
