@@ -73,7 +73,8 @@ def _is_ready(url: str) -> bool:
         return False
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Open a browser for one module: while Playwright is open, its event loop keeps other tests from their own."""
     with open_browser() as opened:
         yield opened

@@ -26,14 +26,16 @@ class RateLimiter:
         self._period_ns = period_s * _NS_PER_S
         self._now_ns = now_ns
         self._full_again_ns: dict[object, int] = {}
+        self._next_sweep_ns = 0
 
     def take(self, key: object) -> None:
         """Count one request. Raises: ApiError RATE_LIMITED."""
         if self._n_per_period <= 0:
             return
         now_ns = self._now_ns()
-        if len(self._full_again_ns) >= _MAX_BUCKETS:
+        if len(self._full_again_ns) >= _MAX_BUCKETS and now_ns >= self._next_sweep_ns:
             self._full_again_ns = {k: t for k, t in self._full_again_ns.items() if t > now_ns}
+            self._next_sweep_ns = now_ns + self._period_ns
         # A bucket is told by the time at which it is full again: every token taken moves that time by one share.
         full_ns = max(self._full_again_ns.get(key, 0), now_ns) + self._period_ns // self._n_per_period
         if full_ns - now_ns > self._period_ns:
