@@ -118,9 +118,9 @@ def test_order__signed_and_crossed__is_acknowledged_settled_on_chain_and_final(v
         limit_ticks = market.mark_ticks
 
         # 1. The SDK signs. What it signs is exactly what a wallet would show and sign (EIP-712, eth_signTypedData_v4).
-        resting = maker.place("AAPL", "sell", SIZE_LOTS, limit_ticks, post_only=True)
+        resting = maker.place("AAPL", "SELL", SIZE_LOTS, limit_ticks, post_only=True)
         assert resting.is_open and resting.remaining_lots == SIZE_LOTS
-        crossing = taker.place("AAPL", "buy", SIZE_LOTS, limit_ticks, time_in_force="IOC")
+        crossing = taker.place("AAPL", "BUY", SIZE_LOTS, limit_ticks, time_in_force="IOC")
         domain = exchange_domain(venue.manifest.chain_id, venue.manifest.get_address("clearinghouse"))
 
         # 2. Acknowledged means: durable and matched. The frame is in the journal file, its id the digest of the order.
