@@ -78,7 +78,8 @@ def read_reports(evidence: Bytes[MAX_EVIDENCE]) -> DynArray[IPriceSource.Report,
     length: uint256 = len(evidence)
     assert length >= HEAD_BYTES, errors.EVIDENCE_LENGTH
     head: uint256 = extract32(evidence, 0, output_type=uint256)
-    publish_time_s: uint256 = head >> 216
+    # byte 0 is the source id, PriceOracle's; a second signed source may live beside this one
+    publish_time_s: uint256 = (head >> 216) & (2**32 - 1)
     n_signatures: uint256 = (head >> 208) & 255
     n_reports: uint256 = (head >> 200) & 255
     root: bytes32 = extract32(evidence, 7)

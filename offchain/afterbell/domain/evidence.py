@@ -26,7 +26,7 @@ MAX_REPORT_AGE_S: Final = 60
 MAX_EXTERNAL_TICKS: Final = (1 << 32) - 1
 """Part of the proof that the lanes suffice (contracts/README.md)."""
 SIGNED_SOURCE_ID: Final = 0
-"""First byte of the evidence: the signed source's publish time begins with a zero byte until 2106."""
+"""First byte of the evidence: which source of PriceOracle reads it."""
 MAX_SIGNATURES: Final = 16
 MAX_REPORTS: Final = 32
 MAX_PROOF: Final = 16
@@ -85,8 +85,8 @@ class Evidence:
 
 
 def hash_leaf(leaf_word: bytes, publish_time_s: int) -> bytes:
-    """Return keccak(keccak(leaf word ‖ publish_time u40)): hashed twice, so that no node can pass for a leaf."""
-    return keccak(keccak(leaf_word + publish_time_s.to_bytes(5, "big")))
+    """Return keccak(keccak(leaf word ‖ source_id u8 ‖ publish_time u32)): twice, so that no node can pass for a leaf."""
+    return keccak(keccak(leaf_word + bytes([SIGNED_SOURCE_ID]) + publish_time_s.to_bytes(4, "big")))
 
 
 def hash_pair(left: bytes, right: bytes) -> bytes:
@@ -142,8 +142,8 @@ def encode_evidence(evidence: Evidence) -> bytes:
     """Return the bytes that a batch carries. No padding."""
     parts = [
         _HEAD.pack(
-            evidence.publish_time_s >> 32,
-            evidence.publish_time_s & 0xFFFFFFFF,
+            SIGNED_SOURCE_ID,
+            evidence.publish_time_s,
             len(evidence.signatures),
             len(evidence.reports),
             evidence.root,
@@ -158,7 +158,7 @@ def encode_evidence(evidence: Evidence) -> bytes:
 def decode_evidence(evidence: bytes) -> Evidence:
     """Read evidence. Raises: EvidenceRefused `source: length` unless it ends exactly at the last byte."""
     try:
-        high, low, n_signatures, n_reports, root = _HEAD.unpack_from(evidence)
+        _source_id, publish_time_s, n_signatures, n_reports, root = _HEAD.unpack_from(evidence)
     except struct.error as error:
         raise EvidenceRefused("source: length") from error
     if not 0 < n_reports <= MAX_REPORTS:
@@ -181,7 +181,7 @@ def decode_evidence(evidence: bytes) -> Evidence:
         raise EvidenceRefused("source: proof")
     if at != len(evidence):
         raise EvidenceRefused("source: length")
-    return Evidence(publish_time_s=high << 32 | low, root=root, signatures=signatures, reports=reports)
+    return Evidence(publish_time_s=publish_time_s, root=root, signatures=signatures, reports=reports)
 
 
 def verify_evidence(
