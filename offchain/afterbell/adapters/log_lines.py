@@ -57,3 +57,11 @@ def configure_logging(path: Path, *, level: str, process: str) -> TextIO:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     return file
+
+
+def close_logging(file: TextIO) -> None:
+    """Undo configure_logging and close its file: nothing logs after this."""
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+    logging.getLogger().handlers.clear()
+    file.close()

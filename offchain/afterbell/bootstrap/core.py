@@ -149,7 +149,9 @@ class Core:
         self.state = EngineState(self.config)
         self.journal = FileJournal(settings.journal_path, chain_id=manifest.chain_id, clearinghouse=clearinghouse)
         self.clock = build_clock(self.journal.last_time_ms)
-        self.database = open_database(settings.database_dsn or sqlite_dsn(settings.data_dir / "readmodel.sqlite"))
+        self.database = open_database(
+            settings.database_dsn.get_secret_value() or sqlite_dsn(settings.data_dir / "readmodel.sqlite")
+        )
         self.projector = Projector(self.database)
         self.readmodel = ReadModel(self.database)
         self.hub = hub

@@ -23,12 +23,13 @@ import structlog
 import uvicorn
 import uvloop
 from fastapi import FastAPI
+from pydantic import ValidationError
 
 from afterbell.adapters.clock import ReplayClock, SystemClock
 from afterbell.adapters.faucet import LocalFaucet
 from afterbell.adapters.history import has_replay_settings, load_history
 from afterbell.adapters.keys import read_key, read_or_create_key
-from afterbell.adapters.log_lines import configure_logging
+from afterbell.adapters.log_lines import close_logging, configure_logging
 from afterbell.adapters.publishers import HttpRootFetcher
 from afterbell.adapters.web3_chain import Web3Chain
 from afterbell.bootstrap.core import Core, StopReport
@@ -55,6 +56,10 @@ _log = structlog.get_logger(__name__)
 
 _LOCAL_CHAIN_ID: Final = 31337
 _SPEED_SCALE: Final = 1_000_000
+
+
+class ManifestMissing(AfterbellError):
+    """There is no deployment to run."""
 
 
 class Exchange:
@@ -340,30 +345,44 @@ async def _run(settings: ExchangeSettings, manifest: Manifest, listener: socket.
 def exchange(data_dir: Path, host: str | None, port: int | None, rpc_url: str | None) -> None:
     """Run sequencer, settler, indexer, replay and gateway until SIGTERM or Ctrl-C."""
     chosen = {"host": host, "port": port, "rpc_url": rpc_url}
-    settings = ExchangeSettings(
-        data_dir=data_dir,
-        **{name: found for name, found in chosen.items() if found is not None},  # type: ignore[arg-type]  # names and types are those of the options
-    )
+    try:
+        # What the command line names wins over the environment.
+        settings = ExchangeSettings(
+            data_dir=data_dir,
+            **{name: found for name, found in chosen.items() if found is not None},  # type: ignore[arg-type]  # the options' own types
+        )
+    except ValidationError as error:
+        raise click.ClickException(f"a setting cannot be used: {error}") from error
+    listener = open_listener(settings.host, settings.port)
     log_file = configure_logging(settings.log_path, level=settings.log_level, process="exchange")
     _log.info("exchange.starting", settings=settings.model_dump(mode="json"))
-    listener = open_listener(settings.host, settings.port)
     try:
-        manifest = parse_manifest(settings.manifest_path.read_bytes())
-        report = uvloop.run(_run(settings, manifest, listener))
-    except (AfterbellError, OSError, ExceptionGroup) as error:
+        report = uvloop.run(_run(settings, _read_manifest(settings.manifest_path), listener))
+    except Exception as error:  # noqa: BLE001  # the border of the process: whatever it was is told and logged
         causes = list(_list_causes(error))
         _log.critical("exchange.faulted", causes=causes, exc_info=error)
         for cause in causes:
             click.echo(f"exchange: stopped: {cause}", err=True)
         sys.exit(1)
+    else:
+        _log.info("exchange.stopped", **{name: getattr(report, name) for name in report.__slots__})
+        click.echo(
+            f"exchange: stopped in order. Journal: {report.n_frames} frames. Batches: {report.last_sealed} sealed, "
+            f"{report.n_unsettled} of them not on chain yet. Read model: up to frame {report.projected_sequence}."
+        )
     finally:
         listener.close()
-        log_file.flush()
-    _log.info("exchange.stopped", **{name: getattr(report, name) for name in report.__slots__})
-    click.echo(
-        f"exchange: stopped in order. Journal: {report.n_frames} frames. Batches: {report.last_sealed} sealed, "
-        f"{report.n_unsettled} of them not on chain yet. Read model: up to frame {report.projected_sequence}."
-    )
+        close_logging(log_file)
+
+
+def _read_manifest(path: Path) -> Manifest:
+    """Read the deployment. Raises: BadManifest, ManifestMissing."""
+    try:
+        return parse_manifest(path.read_bytes())
+    except OSError as error:
+        raise ManifestMissing(
+            f"a manifest is required at {path}: start with `afterbell up`, or deploy first"
+        ) from error
 
 
 def _list_causes(error: BaseException) -> Iterator[str]:
