@@ -30,4 +30,4 @@ def test_parity__numbers_at_the_ends_of_their_lanes__model_equals_chain() -> Non
     """Prices near 2^32 ticks, orders near 2^40 lots, deposits of 2^64 - 1: "Why the lanes suffice", tried."""
     counts = run(9, 300, is_huge=True)
 
-    assert counts.n_settled_fills >= 800
+    assert counts.n_settled_fills >= 700
