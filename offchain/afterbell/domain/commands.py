@@ -35,7 +35,7 @@ class AdoptPrices(_Command, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Open a batch with new price rows and the evidence that carries the signed reports.
 
     rows: (market, mark_ticks, index_ticks, auction_ticks), markets ascending.
-    reports: accepted by the oracle's rule, (market, external_ticks, time_s, session): what the contract will find in the evidence.
+    reports: what the contract will accept from the evidence, (market, external_ticks, time_s, session).
     """
 
     rows: tuple[tuple[int, int, int, int], ...]

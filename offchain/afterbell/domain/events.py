@@ -29,7 +29,7 @@ class PricesAdopted(_Event, frozen=True, kw_only=True, tag=True):
 
 
 class OrderAccepted(_Event, frozen=True, kw_only=True, tag=True):
-    """The order passed pre-trade risk. `resting_lots` is what went on the book after matching (emitted after its fills)."""
+    """The order passed pre-trade risk; emitted after its fills. `resting_lots` is what went on the book."""
 
     order_id: bytes
     account: int
@@ -62,7 +62,10 @@ class OrderRejected(_Event, frozen=True, kw_only=True, tag=True):
 
 
 class OrderCancelled(_Event, frozen=True, kw_only=True, tag=True):
-    """`remaining_lots` left the book. reason: USER, IOC, REPLACED, EXPIRED, SELF_TRADE, INSUFFICIENT_MARGIN, REDUCE_ONLY, BATCH_FULL, MARKET_HALTED…"""
+    """`remaining_lots` left the book.
+
+    reason: USER, IOC, REPLACED, EXPIRED, BATCH_FULL, MARKET_HALTED or the name of the status code that stopped it.
+    """
 
     order_id: bytes
     account: int

@@ -85,7 +85,7 @@ class Evidence:
 
 
 def hash_leaf(leaf_word: bytes, publish_time_s: int) -> bytes:
-    """Return keccak(keccak(leaf word ‖ source_id u8 ‖ publish_time u32)): twice, so that no node can pass for a leaf."""
+    """Return keccak(keccak(leaf word ‖ source_id u8 ‖ publish_time u32)): twice, so that no node passes for a leaf."""
     return keccak(keccak(leaf_word + bytes([SIGNED_SOURCE_ID]) + publish_time_s.to_bytes(4, "big")))
 
 
