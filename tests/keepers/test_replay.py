@@ -73,7 +73,7 @@ class Venue:
     async def wait_until_settled(self) -> None:
         self.calls.append("settled")
 
-    def has_open_batch(self) -> bool:
+    def has_unsettled(self) -> bool:
         """Somebody trades once while the first seal of each step is being settled."""
         self._n_asked += 1
         return self._n_asked % 2 == 1
@@ -99,7 +99,7 @@ def _keeper(venue: Venue, speed_ppm: int = 10**12) -> ReplayKeeper:
         submitter=venue,  # type: ignore[arg-type]
         read_markets=venue.read_markets,
         wait_until_settled=venue.wait_until_settled,
-        has_open_batch=venue.has_open_batch,
+        has_unsettled=venue.has_unsettled,
         speed_ppm=speed_ppm,
     )
 

@@ -147,7 +147,7 @@ class Exchange:
             submitter=self.core.sequencer,
             read_markets=self._read_market_prices,
             wait_until_settled=self.core.settler.wait_until_settled,
-            has_open_batch=lambda: self.core.state.has_open_batch,
+            has_unsettled=lambda: self.core.state.has_open_batch or self.core.settler.n_unsettled > 0,
             speed_ppm=self.settings.speed_ppm,
         )
 

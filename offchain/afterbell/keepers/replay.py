@@ -74,10 +74,13 @@ class ReplayKeeper:
         submitter: CommandSubmitter,
         read_markets: Callable[[], Mapping[int, MarketPrices]],
         wait_until_settled: Callable[[], Awaitable[None]],
-        has_open_batch: Callable[[], bool],
+        has_unsettled: Callable[[], bool],
         speed_ppm: int = _SPEED_SCALE,
     ) -> None:
-        """Take everything the steps need. speed_ppm: trading days a minute, in millionths."""
+        """Take everything the steps need.
+
+        has_unsettled: whether a batch is open or on its way. speed_ppm: trading days a minute, in millionths.
+        """
         if speed_ppm <= 0:
             raise ValueError(f"speed must be positive, found {speed_ppm} ppm of one trading day a minute")
         self._history = history
@@ -86,7 +89,7 @@ class ReplayKeeper:
         self._submitter = submitter
         self._read_markets = read_markets
         self._wait_until_settled = wait_until_settled
-        self._has_open_batch = has_open_batch
+        self._has_unsettled = has_unsettled
         self._speed_ppm = speed_ppm
         self._n_steps = 0
         self._step_s: int | None = None
@@ -149,7 +152,7 @@ class ReplayKeeper:
         for _ in range(_MAX_SETTLE_ROUNDS):
             await self._submitter.submit(SealBatch(journal_hash=b""))
             await self._wait_until_settled()
-            if not self._has_open_batch():
+            if not self._has_unsettled():
                 return
 
     async def _halt_split_markets(self, step_s: int) -> None:
