@@ -22,18 +22,19 @@ from starlette.applications import Starlette
 from afterbell.adapters.anvil import Anvil
 from afterbell.adapters.deployment import KeySender, connect, deploy
 from afterbell.adapters.deployment_plan import find_local_plan, read_plan
-from afterbell.adapters.history import write_replay_settings
+from afterbell.adapters.history import read_bundled_bars, write_replay_settings
 from afterbell.adapters.keys import read_key, read_or_create_key
 from afterbell.adapters.publishers import LastTimeFile, build_publisher_app
 from afterbell.domain.hashing import keccak
 from afterbell.domain.ids import build_account_id
 from afterbell.domain.manifest import Manifest
-from afterbell.keepers.history import PriceHistory
+from afterbell.keepers.history import DEFAULT_START, PriceHistory
 from afterbell.keepers.publisher import Publisher
 from afterbell.signing.keys import SigningKey
 from afterbell.signing.typed_data import price_domain
 
 DEPOSIT_QUOTE: Final = 50_000 * 10**6
+N_DAYS: Final = 20
 GENESIS_S: Final = 1_109_600_000
 """2005-02-28, the day before the history starts."""
 
@@ -135,12 +136,35 @@ def open_venue(root: Path) -> Iterator[Venue]:
     template.mkdir(parents=True)
     with Anvil.start(genesis_s=GENESIS_S, log_path=root / "anvil.log") as anvil:
         manifest = _deploy(anvil, template)
-        history = write_replay_settings(template, [market.symbol for market in manifest.markets])
+        history = _write_short_history(root / "bars", template, [market.symbol for market in manifest.markets])
         venue = Venue(anvil, root, manifest, history)
         for actor in ACTORS:
             venue.deposit(actor)
         venue.rewind()
         yield venue
+
+
+def _write_short_history(folder: Path, data_dir: Path, symbols: Sequence[str]) -> PriceHistory:
+    """Set a replay up on the first weeks of the real bars: every process of a test reads it at its start."""
+    folder.mkdir()
+    bundled = read_bundled_bars()
+    files = {}
+    for symbol in symbols:
+        bars = bundled.get(symbol, bundled["IBM"]).bars
+        lines = [
+            f"{bar.day},{_format_e8(bar.open_e8)},{_format_e8(bar.high_e8)},{_format_e8(bar.low_e8)},"
+            f"{_format_e8(bar.close_e8)}"
+            for bar in bars
+            if bar.day >= DEFAULT_START
+        ]
+        files[symbol] = folder / f"{symbol}.csv"
+        files[symbol].write_text("Date,Open,High,Low,Close\n" + "\n".join(lines[:N_DAYS]) + "\n")
+    return write_replay_settings(data_dir, symbols, files=files)
+
+
+def _format_e8(price_e8: int) -> str:
+    whole, rest = divmod(price_e8, 10**8)
+    return f"{whole}.{rest:08d}"
 
 
 def _deploy(anvil: Anvil, template: Path) -> Manifest:
