@@ -285,6 +285,18 @@ def test_verify__a_position_change_dropped__names_account_market_expected_and_fo
     assert f"expected {expected} (replay and storage); found {found} (events)" in output
 
 
+def test_verify__rules_in_force_dropped__says_so_first(traded: Traded, tmp_path: Path) -> None:
+    """Without the rules of REGULAR every order fails in the replay; the cause stands before its consequences."""
+    alter = change_log(nth_log("clearinghouse", "MarketRulesSet", 2, traded), lambda _: None)
+
+    exit_code, report, _ = verify_through(traded, alter, tmp_path)
+
+    assert exit_code == 1
+    assert len(report["findings"]) > 20
+    first = report["findings"][0]
+    assert {"what": "rules", "market": AAPL, "note": "session 2"}.items() <= first.items()
+
+
 def change_last_byte(log: dict[str, Any]) -> dict[str, Any]:
     data = bytearray.fromhex(log["data"][2:])
     data[31] ^= 1

@@ -7,6 +7,7 @@ Must not: need anything of the venue but an RPC address and the manifest.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import click
 from rich.console import Console
@@ -22,8 +23,8 @@ from afterbell.verify.report import Report, print_report, write_report
 from afterbell.verify.rpc import RpcClient, RpcFailed
 from afterbell.verify.storage import StorageReader
 
-EXIT_DIFFERENCE = 1
-EXIT_UNUSABLE = 2
+EXIT_DIFFERENCE: Final = 1
+EXIT_UNUSABLE: Final = 2
 
 
 def verify_instance(url: str, manifest_path: Path, to_block: int | None, steps: Steps) -> Report:

@@ -35,7 +35,8 @@ class StorageReader:
         """Return the n_words words that view(*arguments) returns, for every list of arguments."""
         selector = keccak(view.encode())[:4]
         calls = [(contract, selector + b"".join(argument.to_bytes(32, "big") for argument in one)) for one in arguments]
-        self._steps.begin(what, len(calls))
+        if len(calls) > 1:
+            self._steps.begin(what, len(calls))
         answers: list[bytes] = []
         for start in range(0, len(calls), N_WORDS_PER_QUERY):
             some = calls[start : start + N_WORDS_PER_QUERY]
