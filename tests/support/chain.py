@@ -20,6 +20,7 @@ from pyrevm import EVM, BlockEnv, CfgEnv, Env
 
 from afterbell.adapters.vyper_compiler import Artifact, Artifacts, compile_contracts
 from afterbell.domain.hashing import keccak
+from tests.support.cold import settle_once
 
 GENESIS_S: Final = 1_890_000_000
 START_S: Final = 1_900_000_000
@@ -219,26 +220,25 @@ class Chain:
         head = self.head if previous_head is None else previous_head
         self.call("Clearinghouse", "settle", head, payload, sender=sender)
 
-    def measure_settle(self, payload: bytes, words: Iterable[tuple[str, int]], *, sender: str = SEQUENCER) -> int:
+    def measure_settle(self, payload: bytes, words: Iterable[tuple[str, int]]) -> int:
         """Return the whole gas of settling a batch without evidence: intrinsic plus execution from cold storage.
 
-        pyrevm keeps a slot warm, and its first value as the original one, for its whole life. So the Clearinghouse
-        moves to a fresh machine with `words`, every (variable, key) the batch may touch; a word forgotten here reads
-        as zero there, and the batch reverts or fails. This chain does not move. Raises: Reverted.
+        pyrevm keeps slots warm and forgets what a transaction began with, so the Clearinghouse moves to py-evm with
+        `words`, every (variable, key) the batch may touch: a word forgotten here reads as zero there. The chain of
+        this object does not move. Raises: Reverted.
         """
         address = self.addresses["Clearinghouse"]
-        evm = self._new_machine(self.time_s)
-        evm.insert_account_info(address, self.evm.basic(address))
-        for slot in [self._slot(name) for name in ("batch", "operator", "head")] + [
-            self._word_slot(variable, key) for variable, key in words
-        ]:
-            evm.insert_account_storage(address, slot, self.evm.storage(address, slot))
-        calldata = encode_call("Clearinghouse", "settle", self.head, payload)
-        try:
-            evm.message_call(caller=sender, to=address, calldata=calldata, gas=GAS)
-        except RuntimeError as error:
-            raise self._reverted(error) from error
-        return int(evm.result.gas_used)
+        slots = [self._slot(name) for name in ("batch", "operator", "head")]
+        slots += [self._word_slot(variable, key) for variable, key in words]
+        storage = {slot: self.evm.storage(address, slot) for slot in slots}
+        return settle_once(
+            code=self.evm.get_code(address),
+            storage={slot: word for slot, word in storage.items() if word},
+            address=bytes.fromhex(address[2:]),
+            sender=bytes.fromhex(SEQUENCER[2:]),
+            calldata=encode_call("Clearinghouse", "settle", self.head, payload),
+            time_s=self.time_s,
+        )
 
     def events(self) -> list[Event]:
         """Decode the logs of the last call."""

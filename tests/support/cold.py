@@ -1,0 +1,48 @@
+"""One transaction on a machine where nothing is warm: py-evm at Prague rules, for gas that is exact to the unit.
+
+Slow (a second or two for a large batch), so only for measurements. Confirmed against anvil by `afterbell bench gas`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eth.constants import ZERO_ADDRESS
+from eth.db.atomic import AtomicDB
+from eth.chains.base import MiningChain
+from eth.vm.chain_context import ChainContext
+from eth.vm.forks.prague import PragueVM
+from eth.vm.spoof import SpoofTransaction
+
+GAS = 16_000_000
+CHAIN_ID = 31_337
+
+
+def settle_once(
+    *, code: bytes, storage: dict[int, int], address: bytes, sender: bytes, calldata: bytes, time_s: int
+) -> int:
+    """Run one call as a transaction on a fresh chain and return the gas it used. Raises: AssertionError if it reverts."""
+
+    class Chain(MiningChain):
+        vm_configuration = ((0, PragueVM),)
+        chain_id = CHAIN_ID
+
+    account: dict[str, Any] = {"balance": 0, "nonce": 0, "code": b"", "storage": {}}
+    chain: Any = Chain.from_genesis(
+        AtomicDB(),
+        {"difficulty": 0, "gas_limit": 2 * GAS, "timestamp": time_s - 1, "base_fee_per_gas": 0},
+        {address: {**account, "nonce": 1, "code": code, "storage": storage}, sender: {**account, "balance": 10**20}},
+    )
+    machine = chain.get_vm()
+    header = machine.get_header().copy(timestamp=time_s, gas_limit=2 * GAS)
+    state = PragueVM.build_state(
+        chain.chaindb.db, header, ChainContext(CHAIN_ID)
+    )
+    transaction = SpoofTransaction(
+        machine.create_unsigned_transaction(nonce=0, gas_price=0, gas=GAS, to=address, value=0, data=calldata),
+        from_=sender,
+    )
+    computation = state.apply_transaction(transaction)
+    computation.raise_if_error()
+    refund = min(computation.get_gas_refund(), 0)
+    return int(GAS - computation.get_gas_remaining() - refund)
