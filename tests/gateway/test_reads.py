@@ -7,7 +7,9 @@ from typing import Any
 
 from afterbell.domain.digests import ORDER_TYPE
 from afterbell.domain.session import Session
+from afterbell.gateway.routes.markets import join_history
 from afterbell.gateway.services import GatewayLimits
+from afterbell.readmodel.queries import Candle
 from tests.gateway.venue import CHAIN_ID, CLEARINGHOUSE, GENESIS_S, START_S, Participant, Venue
 
 Play = Callable[..., Any]
@@ -160,3 +162,27 @@ def test_readiness__all_parts_up__ready(play: Play) -> None:
         return await venue.get("/healthz"), await venue.get("/readyz")
 
     assert play(scenario) == ({"status": "up"}, {"is_ready": True, "checks": {}})
+
+
+def bar(day: int, open_ticks: int, close_ticks: int) -> Candle:
+    return Candle(
+        time_s=day * 86_400,
+        open_ticks=open_ticks,
+        high_ticks=max(open_ticks, close_ticks),
+        low_ticks=min(open_ticks, close_ticks),
+        close_ticks=close_ticks,
+        volume_lots=0,
+    )
+
+
+def test_history__two_splits_before_the_venue_began__drawn_in_todays_unit() -> None:
+    """3:1 into day 2, then 2:1 into the venue's first day: 600 of day 1 is 100 today, 200 of day 2 is 100."""
+    joined = join_history([bar(1, 594, 600), bar(2, 202, 200)], [bar(3, 101, 103)])
+
+    assert [(candle.open_ticks, candle.close_ticks) for candle in joined] == [(99, 100), (101, 100), (101, 103)]
+
+
+def test_history__a_crash_is_no_split__left_as_it_was() -> None:
+    joined = join_history([bar(1, 100, 100), bar(2, 62, 60)], [bar(3, 58, 57)])
+
+    assert [candle.close_ticks for candle in joined] == [100, 60, 57]
