@@ -7,6 +7,7 @@ without a quote and no cancel to send (lane recycling).
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Final
 
 from afterbell.domain.ids import lane_of
@@ -45,20 +46,26 @@ class MarketMaker(Trader):
         resting = {lane_of(order.nonce): order for order in await self.client.orders(only_open=True)}
         positions_lots = {position.market: position.size_lots for position in account.positions}
         now_s = await self.client.now_ms() // 1000
-        jobs = []
+        # Quotes that retreat go first: after a move of the price, those that follow it would meet our own old ones.
+        retreating: list[Coroutine[None, None, None]] = []
+        following: list[Coroutine[None, None, None]] = []
         for market in markets:
             wanted = {
                 _lane_of(market, quote.slot): quote
                 for quote in build_quotes(market, positions_lots.get(market.market, 0), self._style)
             }
             for lane, quote in wanted.items():
-                if not _is_good(resting.get(lane), quote, now_s):
+                order = resting.get(lane)
+                if not _is_good(order, quote, now_s):
+                    jobs = retreating if _is_retreat(order, quote) else following
                     jobs.append(self._replace(market, lane, quote))
             for slot in range(_MAX_SLOTS):
                 order = resting.get(_lane_of(market, slot))
                 if order is not None and _lane_of(market, slot) not in wanted and not market.is_halted:
-                    jobs.append(self._cancel(order))
-        for outcome in await asyncio.gather(*jobs, return_exceptions=True):
+                    retreating.append(self._cancel(order))
+        outcomes = await asyncio.gather(*retreating, return_exceptions=True)
+        outcomes += await asyncio.gather(*following, return_exceptions=True)
+        for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
 
@@ -89,6 +96,13 @@ class MarketMaker(Trader):
 
 def _lane_of(market: Market, slot: int) -> int:
     return _FIRST_LANE + (market.market - 1) * _MAX_SLOTS + slot
+
+
+def _is_retreat(order: PlacedOrder | None, quote: Quote) -> bool:
+    """Tell whether a new quote stands farther from the other side than the order it replaces."""
+    if order is None:
+        return False
+    return quote.price_ticks < order.limit_ticks if quote.is_buy else quote.price_ticks > order.limit_ticks
 
 
 def _is_good(order: PlacedOrder | None, quote: Quote, now_s: int) -> bool:

@@ -86,7 +86,7 @@ async def run_venue(state: VenueState, settings: UpSettings, console: Console) -
     must_be_free(settings.port)
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stopping.set)
     running = _Running()
     status = 0
