@@ -18,7 +18,14 @@ from afterbell.domain.chain_state import ChainState, apply_deposit, list_market,
 from afterbell.domain.codes import ReportCode
 from afterbell.domain.digests import DOMAIN_NAME, PRICE_DOMAIN_NAME, build_domain_separator
 from afterbell.domain.errors import AfterbellError, FieldOutOfRange
-from afterbell.domain.evidence import OracleMarket, OracleState, ReportVerdict, accept_reports, decode_evidence
+from afterbell.domain.evidence import (
+    SIGNED_SOURCE_ID,
+    OracleMarket,
+    OracleState,
+    ReportVerdict,
+    accept_reports,
+    decode_evidence,
+)
 from afterbell.domain.execution import AllKilled, OperationEffect, OrderKilled
 from afterbell.domain.ids import MAX_MARKETS
 from afterbell.domain.prices import AcceptedReport
@@ -306,6 +313,13 @@ class _Runner:
         batch = decode(payload)
         if not batch.evidence:
             return (), ()
+        source_id = batch.evidence[0]
+        source = self._replay.sources.get(source_id, self._instance.price_source)
+        if source_id != SIGNED_SOURCE_ID or source != self._instance.price_source:
+            raise UnreadableCalldata(
+                f"its evidence is of source {source_id}, 0x{source.hex()}; only the manifest's signed price source, "
+                f"source {SIGNED_SOURCE_ID}, can be replayed"
+            )
         accepted, verdicts = accept_reports(
             self._replay.oracle,
             batch.evidence,
