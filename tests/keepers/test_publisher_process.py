@@ -98,7 +98,7 @@ def _accepted_by_the_oracle(state: VenueState, evidence: bytes, time_s: int) -> 
 
 @pytest.mark.anyio
 async def test_three_processes__one_killed__evidence_of_the_others_is_accepted(tmp_path: Path) -> None:
-    """2005-03-01, 14:30 UTC: AAPL opens at 44.99 and IBM at 92.64 USD. No publisher signs for a time before its last."""
+    """2005-03-01, 14:30 UTC: AAPL opens at 44.99, IBM at 92.64 USD. No publisher signs for a time before its last."""
     state = open_state(tmp_path, files={}, start=None)
     _write_manifest(state)
     history: PriceHistory = state.history
