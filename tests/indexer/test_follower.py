@@ -264,6 +264,29 @@ def test_follower__claim_paid__is_recorded() -> None:
     assert recorder.paid == [(SENDER, 5)]
 
 
+def test_follower__claim_of_a_batch_not_confirmed_yet__waits_for_it() -> None:
+    chain = ScriptedChain(sequence=1)
+    chain.logs.append(
+        ChainLog(
+            address=VAULT,
+            topics=(CLAIM_PAID_TOPIC, SENDER.rjust(32, b"\0")),
+            payload=(77).to_bytes(32, "big"),
+            block=5,
+            block_hash=bytes(32),
+            transaction=bytes(32),
+            log_index=0,
+        )
+    )
+    follower, _, recorder = _follow(chain)
+
+    with pytest.raises(ChainUnavailable, match="batch 1 is mined and not confirmed yet"):
+        asyncio.run(follower.follow_once())
+    chain.receipts[_confirm(follower, 1, 4)] = 4
+    asyncio.run(follower.follow_once())
+
+    assert recorder.paid == [(SENDER, 5)]
+
+
 def _confirm(follower: Follower, sequence: int, block: int) -> bytes:
     transaction = sequence.to_bytes(32, "big")
     command = ConfirmBatch(

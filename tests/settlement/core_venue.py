@@ -11,10 +11,11 @@ from pathlib import Path
 from afterbell.adapters.keys import read_key
 from afterbell.adapters.web3_chain import Web3Chain
 from afterbell.bootstrap.core import Core
-from afterbell.domain.commands import PlaceOrder, SealBatch
+from afterbell.domain.commands import PlaceOrder, RequestWithdrawal, SealBatch
 from afterbell.domain.events import Event
 from afterbell.domain.evidence import OracleMarket
-from afterbell.domain.order import Order, TimeInForce
+from afterbell.domain.ids import OPERATION_LANE, build_nonce
+from afterbell.domain.order import Order, TimeInForce, Withdraw
 from afterbell.engine.queries import read_markets
 from afterbell.keepers.collection import PriceCollector
 from afterbell.keepers.publisher import Publisher, SignedRoot
@@ -145,6 +146,33 @@ class CoreVenue:
         return await self.place(
             taker, is_buy=taker_buys, size_lots=size_lots, limit_ticks=limit_ticks, time_in_force=TimeInForce.IOC
         )
+
+    async def withdraw(self, actor: Actor, *, quote: int) -> bytes:
+        """Sign and submit a withdrawal to the actor's own address; return its id."""
+        config = self.core.config
+        self.clock.time_ms += 1
+        message = Withdraw(
+            owner=actor.key.address,
+            quote=quote,
+            recipient=actor.key.address,
+            expiry_s=EXPIRY_S,
+            seq=self.clock.time_ms - config.genesis_s * 1_000,
+        )
+        withdrawal_id = digest(message, exchange_domain(config.chain_id, config.clearinghouse).separator())
+        r, vs = actor.key.sign(withdrawal_id)
+        await self.core.sequencer.submit(
+            RequestWithdrawal(
+                withdrawal_id=withdrawal_id,
+                account=actor.account,
+                quote=quote,
+                recipient=message.recipient,
+                expiry_s=message.expiry_s,
+                nonce=build_nonce(OPERATION_LANE, message.seq),
+                r=r,
+                vs=vs,
+            )
+        )
+        return withdrawal_id
 
     async def seal(self) -> None:
         await self.core.sequencer.submit(SealBatch(journal_hash=b""))

@@ -338,3 +338,31 @@ async def _start_and_stop(venue: Venue, data_dir: Path) -> None:
     except ExceptionGroup as group:
         (error,) = group.exceptions
         raise error from group
+
+
+def test_settlement__withdrawal__becomes_a_claim_and_is_seen_paid(venue: Venue) -> None:
+    """The taker withdraws 1,000 USDC: collateral falls at the batch, the vault pays when anybody asks."""
+
+    async def scenario() -> None:
+        async with run_core(venue, venue.make_data_dir()) as live:
+            await _open(live)
+            await live.trade(MAKER, TAKER, size_lots=SIZE_LOTS)
+            withdrawal_id = await live.withdraw(TAKER, quote=1_000_000_000)
+            await live.seal_and_settle()
+            account = AccountWord.unpack(await _read_word(venue, b"account_word(uint256)", TAKER.account))
+            assert account.collateral_quote == DEPOSIT_QUOTE - 1_000_000_000
+            assert await live.core.reconciler.check_all() > 10
+
+            await asyncio.to_thread(venue.claim, MAKER, TAKER)
+            async with asyncio.timeout(10):
+                while (await _transfer_status(live, withdrawal_id)) != "paid":  # noqa: ASYNC110  # it is polled for
+                    await asyncio.sleep(0.02)
+            assert await live.core.reconciler.check_all() > 10
+
+    _run(scenario())
+
+
+async def _transfer_status(live: CoreVenue, withdrawal_id: bytes) -> str:
+    model = live.core.readmodel
+    transfer = await model.run(model.get_transfer, "0x" + withdrawal_id.hex())
+    return "" if transfer is None else transfer.status

@@ -108,6 +108,14 @@ class Venue:
         self.transact(actor, vault, build_call("deposit(address,uint80,uint256)", owner, 0, quote))
         self.anvil.call("anvil_stopImpersonatingAccount", sender)
 
+    def claim(self, caller: Actor, recipient: Actor) -> None:
+        """Let anybody have a recipient's claim paid."""
+        sender = "0x" + caller.key.address.hex()
+        self.anvil.call("anvil_impersonateAccount", sender)
+        owner = int.from_bytes(recipient.key.address, "big")
+        self.transact(caller, self.manifest.get_address("vault"), build_call("claim(address)", owner))
+        self.anvil.call("anvil_stopImpersonatingAccount", sender)
+
     def build_publishers(self, data_dir: Path) -> list[Publisher]:
         """Return the publishers with their real code, keys and reading of the history."""
         domain = price_domain(self.manifest.chain_id, self.manifest.get_address("signed_price_source"))

@@ -88,6 +88,8 @@ class Follower:
         self._next_block = settings.first_block
         self._head = 0
         self._unfinal: deque[_Mined] = deque()
+        self._last_confirmed = 0
+        self._last_frame = 0
 
     def connect(self, submitter: CommandSubmitter) -> None:
         """Name the sequencer, which replay builds after this."""
@@ -97,11 +99,13 @@ class Follower:
 
     def publish(self, frame: Frame, events: Sequence[Event]) -> None:
         """Learn from the journal what is credited and what is mined; also called for every frame replayed at start."""
+        self._last_frame = frame.sequence
         for event in events:
             if isinstance(event, DepositCredited):
                 self._last_direct_op = event.direct_op
                 self._next_block = max(self._next_block, event.block)
             elif isinstance(event, BatchConfirmed):
+                self._last_confirmed = event.sequence
                 self._unfinal.append(
                     _Mined(
                         sequence=event.sequence, frame=frame.sequence, block=event.block, transaction=event.transaction
@@ -186,7 +190,20 @@ class Follower:
                     await self._credit(deposit)
             elif log.address == self._settings.vault and log.topics[:1] == (CLAIM_PAID_TOPIC,) and self._recorder:
                 paid = decode_claim_payment(log)
+                await self._wait_for_batches(paid.block)
                 await self._recorder.record_claim_paid(paid.recipient, paid.transaction, paid.block)
+
+    async def _wait_for_batches(self, block: int) -> None:
+        """Let the read model know every batch up to `block`, or it would not know which withdrawals a claim pays.
+
+        Raises: ChainUnavailable while the settler has not confirmed them: the range is read again.
+        """
+        word = await self._chain.call(self._settings.clearinghouse, BATCH_SELECTOR, block)
+        sequence = BatchWord.unpack(int.from_bytes(word, "big")).sequence
+        if sequence > self._last_confirmed:
+            raise ChainUnavailable(f"batch {sequence} is mined and not confirmed yet, its claims are read again")
+        if self._recorder is not None:
+            await self._recorder.wait_for(self._last_frame)
 
     async def _credit(self, deposit: Deposit) -> None:
         failpoints.reach("deposit.seen")
