@@ -13,7 +13,6 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from afterbell.sdk import Client
@@ -45,11 +44,22 @@ def _wait_for(process: subprocess.Popen[bytes], output: Path, pattern: str) -> r
 
 
 def _kill_child(process: subprocess.Popen[bytes], *words: str) -> None:
-    for child in psutil.Process(process.pid).children(recursive=True):
-        if all(word in child.cmdline() for word in words):
-            child.send_signal(signal.SIGKILL)
-            return
+    """SIGKILL the child of `up` whose command line holds all words."""
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and _read_parent(folder) == process.pid:
+            arguments = (folder / "cmdline").read_text().split("\0")
+            if all(word in arguments for word in words):
+                os.kill(int(folder.name), signal.SIGKILL)
+                return
     raise AssertionError(f"no child with {words}")
+
+
+def _read_parent(folder: Path) -> int | None:
+    try:
+        # The name in parentheses may hold anything; the parent is the second field after it.
+        return int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
 
 
 def test_up__publisher_dies_then_ctrl_c_then_again__trades_on_to_a_final_fill(tmp_path: Path) -> None:
