@@ -159,6 +159,7 @@ class StreamHub:
         self._changed_batches: dict[int, None] = {}
         self._accounts: dict[str, _AccountChanges] = {}
         self._has_new_prices = False
+        self._has_new_fills = False
 
     # ------------------------------------------------------------ what others read
 
@@ -255,7 +256,7 @@ class StreamHub:
         self._living_fills.setdefault(event.sequence, []).append(fill)
         if f"trades:{self._symbols[event.market]}" in self._subscribers:
             self._new_trades.setdefault(event.market, []).append(fill)
-        self._has_new_prices = True  # open interest and best prices stand in the same channel
+        self._has_new_fills = True
         for account in {fill.maker_account, fill.taker_account}:
             changes = self._changes_of("0x" + account.hex())
             if changes is not None:
@@ -590,9 +591,11 @@ class StreamHub:
             ]
             self._send("batches", {"batches": shown_batches})
         has_new_prices, self._has_new_prices = self._has_new_prices, False
+        has_new_fills, self._has_new_fills = self._has_new_fills, False
+        # Open interest and best prices stand in the channel of prices too.
+        if (has_new_prices or has_new_fills) and "prices" in self._subscribers:
+            self._send("prices", self._show_prices())
         if has_new_prices:
-            if "prices" in self._subscribers:
-                self._send("prices", self._show_prices())
             for channel in self._subscribers:
                 if channel.startswith("account:"):
                     self._accounts.setdefault(channel[8:], _AccountChanges()).is_touched = True
