@@ -40,10 +40,10 @@ PLANTS = {
         "return Quote(notional_quote * rate_ppm // PPM)",
     ),
     "fee-contract": Plant(
-        "the contract rounds fees and requirements down",
-        f"{CONTRACTS}/modules/fixed_point.vy",
-        "unsafe_add(unsafe_mul(quote, rate_ppm), 999_999)",
-        "unsafe_mul(quote, rate_ppm)",
+        "the contract rounds a fee down",
+        f"{CONTRACTS}/Clearinghouse.vy",
+        "unsafe_div(unsafe_add(unsafe_mul(notional_quote, fee_ppm), 999_999), 1_000_000)",
+        "unsafe_div(unsafe_mul(notional_quote, fee_ppm), 1_000_000)",
     ),
     "funding-model": Plant(
         "the model rounds pending funding toward zero, so a payer may pay one unit less",
@@ -60,8 +60,14 @@ PLANTS = {
     "margin-contract": Plant(
         "a withdrawal may leave one quote unit too little",
         f"{CONTRACTS}/Clearinghouse.vy",
-        "(notional_quote + 9) // 10",
-        "notional_quote // 10",
+        "unsafe_div(unsafe_add(notional_quote, 9), 10)",
+        "unsafe_div(notional_quote, 10)",
+    ),
+    "initial-contract": Plant(
+        "initial margin rounds down",
+        f"{CONTRACTS}/modules/fixed_point.vy",
+        "unsafe_add(unsafe_mul(quote, rate_ppm), 999_999)",
+        "unsafe_mul(quote, rate_ppm)",
     ),
     "settlement-contract": Plant(
         "a fill must leave more than the settlement margin, not as much",

@@ -131,9 +131,10 @@ class World:
         if market_id == 5 and session == 8:
             return None  # a session nobody gave rules to
         rules = RulesWord(
-            initial_margin_ppm=100_000,
-            settlement_margin_ppm=60_000,
-            maintenance_margin_ppm=45_000 + 1_000 * market_id,
+            # Below, at and above the tenth that a withdrawal leaves in any case; odd rates make rounding matter.
+            initial_margin_ppm=(100_000, 80_001, 150_003)[market_id % 3],
+            settlement_margin_ppm=60_001,
+            maintenance_margin_ppm=45_000 + 1_003 * market_id,
             band_ppm=80_000 if session == 2 else 50_000,
             mark_step_ppm=5_000,
             max_age_s=0 if session == 5 else (150 if market_id == 8 else 1_500),
