@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from afterbell.adapters.web3_chain import Web3Chain
+from afterbell.domain.batch import BatchHeader, Payload, encode
 from afterbell.domain.events import FillMatched
 from afterbell.domain.words import AccountWord, PositionWord, read_unsigned
 from afterbell.settlement.calldata import BATCH_SETTLED_TOPIC, build_view_calldata
@@ -366,3 +367,18 @@ async def _transfer_status(live: CoreVenue, withdrawal_id: bytes) -> str:
     model = live.core.readmodel
     transfer = await model.run(model.get_transfer, "0x" + withdrawal_id.hex())
     return "" if transfer is None else transfer.status
+
+
+def test_settlement__another_sequencer_settles__stops_and_says_so(venue: Venue) -> None:
+    async def scenario() -> None:
+        async with run_core(venue, venue.make_data_dir()) as live:
+            await _open(live)
+            await live.trade(MAKER, TAKER, size_lots=SIZE_LOTS)
+            rival = encode(Payload(header=BatchHeader(sequence=1, matched_at_s=live.start_s)))
+            venue.settle_as_rival(live.core.state.chain.head, rival, live.start_s)
+            await live.seal_and_settle()
+
+    with pytest.raises(ExceptionGroup) as raised:
+        _run(scenario())
+
+    assert raised.group_contains(SettlementFaulted, match="batch 1 has head 0x.* was predicted: results diverged")

@@ -6,6 +6,7 @@ a maker and two takers with collateral, no batch yet.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
 import time
@@ -19,7 +20,7 @@ import uvicorn
 from eth_account import Account
 from starlette.applications import Starlette
 
-from afterbell.adapters.anvil import Anvil
+from afterbell.adapters.anvil import Anvil, AnvilFailed
 from afterbell.adapters.deployment import KeySender, connect, deploy
 from afterbell.adapters.deployment_plan import find_local_plan, read_plan
 from afterbell.adapters.history import read_bundled_bars, write_replay_settings
@@ -30,6 +31,7 @@ from afterbell.domain.ids import build_account_id
 from afterbell.domain.manifest import Manifest
 from afterbell.keepers.history import DEFAULT_START, PriceHistory
 from afterbell.keepers.publisher import Publisher
+from afterbell.settlement.calldata import build_settle_calldata
 from afterbell.signing.keys import SigningKey
 from afterbell.signing.typed_data import price_domain
 
@@ -85,7 +87,9 @@ class Venue:
 
     def transact(self, actor: Actor, to: bytes, calldata: bytes) -> None:
         """Mine a transaction of an actor."""
-        sender = "0x" + actor.key.address.hex()
+        self._transact_from("0x" + actor.key.address.hex(), to, calldata)
+
+    def _transact_from(self, sender: str, to: bytes, calldata: bytes) -> None:
         self.anvil.call("anvil_setBalance", sender, hex(10**22))
         transaction = self.anvil.call(
             "eth_sendTransaction",
@@ -115,6 +119,24 @@ class Venue:
         owner = int.from_bytes(recipient.key.address, "big")
         self.transact(caller, self.manifest.get_address("vault"), build_call("claim(address)", owner))
         self.anvil.call("anvil_stopImpersonatingAccount", sender)
+
+    def read_batch(self) -> tuple[int, int, bytes]:
+        """Return (sequence, matched_at_s, head) of the last batch on chain."""
+        clearinghouse = "0x" + self.manifest.get_address("clearinghouse").hex()
+        word, head = (
+            self.anvil.call("eth_call", {"to": clearinghouse, "data": "0x" + build_call(view).hex()}, "latest")
+            for view in ("batch_word()", "head()")
+        )
+        number = int(str(word), 16)
+        return number & (1 << 40) - 1, number >> 40 & (1 << 40) - 1, bytes.fromhex(str(head)[2:])
+
+    def settle_as_rival(self, previous_head: bytes, payload: bytes, matched_at_s: int) -> None:
+        """Settle a batch with the sequencer's key, as a second sequencer would."""
+        self.anvil.call("anvil_impersonateAccount", self.manifest.sequencer)
+        with contextlib.suppress(AnvilFailed):  # the chain may be past this second already
+            self.anvil.call("evm_setNextBlockTimestamp", matched_at_s)
+        calldata = build_settle_calldata(previous_head, payload)
+        self._transact_from(self.manifest.sequencer, self.manifest.get_address("clearinghouse"), calldata)
 
     def build_publishers(self, data_dir: Path) -> list[Publisher]:
         """Return the publishers with their real code, keys and reading of the history."""
