@@ -176,7 +176,7 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
     @param payload The batch.
     """
     operator: uint256 = self.operator
-    if msg.sender != convert(convert(operator & M160, uint160), address):
+    if convert(msg.sender, uint256) != operator & M160:
         self._refuse(errors.NOT_SEQUENCER)
     if previous_head != self.head:
         self._refuse(errors.WRONG_HEAD)
@@ -264,6 +264,13 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
     previous_key: uint256 = 0
     owner_number: uint256 = 0
     n_stale_positions: uint256 = 0
+    has_shared_lane: bool = False
+    # the market of the order before, unpacked
+    current_market: uint256 = max_value(uint256)
+    bounds: uint256 = 0
+    rules: uint256 = 0
+    index: uint256 = 0
+    price: uint256 = 0
     for account_index: uint256 in range(n_accounts, bound=MAX_ACCOUNTS):
         if unsafe_add(offset, 32) > length:
             self._refuse(errors.WRONG_LENGTH)
@@ -286,7 +293,10 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
         # per market one byte: place of this account's position in the table, in thirds, plus one
         position_places: uint256 = 0
         n_stale: uint256 = 0
-        risk: uint256 = self._collateral_risk(account_word)
+        # equity starts as collateral, sign-extended into its lane
+        risk: uint256 = convert(
+            convert((convert(convert(account_word << 184, bytes32), int256) >> 184) << 160, bytes32), uint256
+        )
         last_lane: uint256 = 0
         # lane of this account's newest record in the lane table; 2^16 is no lane
         recorded_lane: uint256 = 2**16
@@ -308,10 +318,15 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
             market: uint256 = order >> 248
             code: uint256 = codes.UNKNOWN_MARKET
             if market <= MAX_MARKETS:
-                if market_table[market][0] == 0:
-                    market_table[market] = self._load_market(market, matched_at_s, 0)
-                price: uint256 = market_table[market][4]
-                code = self._order_code(order, trigger, price, market_table[market][1], matched_at_s, account_word)
+                if market != current_market:
+                    if market_table[market][0] == 0:
+                        market_table[market] = self._load_market(market, matched_at_s, 0)
+                    current_market = market
+                    bounds = market_table[market][0]
+                    rules = market_table[market][1]
+                    index = market_table[market][2]
+                    price = market_table[market][4]
+                code = self._order_code(order, trigger, price, rules, matched_at_s, account_word)
                 if code == 0:
                     # epoch >= 1, and >= 2 with previous_epoch: WRONG_EPOCH otherwise
                     epoch: uint256 = unsafe_sub((price >> 208) & (2**32 - 1), (order >> 237) & 1)
@@ -332,19 +347,18 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
                     sum_word: uint256 = 0
                     share: uint256 = 0
                     sum_word, share = self._value_position(
-                        self.positions[account_key | market],
-                        market_table[market][0],
-                        market_table[market][1],
-                        market_table[market][2],
+                        self.positions[account_key | market], bounds, rules, index
                     )
-                    if sum_word & M64 != 0 and market_table[market][0] & FRESH == 0:
+                    if bounds & FRESH == 0 and sum_word & M64 != 0:
                         n_stale = unsafe_add(n_stale, 1)
                     risk = unsafe_add(risk, share)
                     position_table.append(sum_word)
                     position_table.append(share)
                     position_table.append(0)
                 # orders come sorted by lane, so valid orders of one lane share the newest record
-                if lane != recorded_lane:
+                if lane == recorded_lane:
+                    has_shared_lane = True
+                else:
                     lane_table.append(self._load_lane(account_key, account_word, lane))
                     recorded_lane = lane
                 order_table.append(
@@ -398,116 +412,117 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
     n_operations_done: uint256 = 0
     is_seq_raised: bool = False
     for i: uint256 in range(n_fills + 1, bound=MAX_FILLS + 1):
-        for operation_index: uint256 in range(n_operations_done, n_operations, bound=MAX_OPERATIONS):
-            operation_at: uint256 = unsafe_add(operations_at, unsafe_mul(n_operations_done, 160))
-            operation: uint256 = extract32(payload, operation_at, output_type=uint256)
-            if (operation >> 240) & 255 > i:
-                break
-            if (operation >> 240) & 255 != i:
-                self._refuse(errors.OPERATION_ORDER)
-            account_index: uint256 = (operation >> 232) & 255
-            if account_index >= n_accounts:
-                self._refuse(errors.ACCOUNT_INDEX)
-            account_place: uint256 = unsafe_mul(account_index, 3)
-            account_key: uint256 = account_table[account_place]
-            kind: uint256 = operation >> 248
-            seq: uint256 = (operation >> 152) & M40
-            subject: uint256 = extract32(payload, unsafe_add(operation_at, 32), output_type=uint256)
-            recipient: uint256 = extract32(payload, unsafe_add(operation_at, 64), output_type=uint256)
-            code: uint256 = self._operation_code(
-                domain,
-                account_key,
-                operation,
-                subject,
-                recipient,
-                extract32(payload, unsafe_add(operation_at, 96), output_type=uint256),
-                extract32(payload, unsafe_add(operation_at, 128), output_type=uint256),
-                matched_at_s,
-            )
-            if code == 0:
-                if kind == typed_data.KIND_WITHDRAW:
-                    account_word: uint256 = account_table[unsafe_add(account_place, 1)]
-                    equity: int256 = convert(convert(account_table[unsafe_add(account_place, 2)], bytes32), int256) >> 160
-                    if subject == 0:
-                        code = codes.ZERO_WITHDRAWAL
-                    elif self._is_bad_recipient(recipient):
-                        code = codes.BAD_RECIPIENT
-                    elif account_key & STALE_BITS != 0:
-                        code = codes.STALE_PRICE
-                    else:
-                        # positions as they stand now: from the table where an order brought them there
-                        required: uint256 = 0
-                        open_markets: uint256 = (account_word >> 200) & M48
-                        for _: uint256 in range(MAX_OPEN_MARKETS):
-                            if open_markets == 0:
-                                break
-                            market: uint256 = open_markets & 255
-                            open_markets >>= 8
-                            size: uint256 = self.positions[(account_key >> 16 << 16) | market]
+        if n_operations_done != n_operations:
+            for operation_index: uint256 in range(n_operations_done, n_operations, bound=MAX_OPERATIONS):
+                operation_at: uint256 = unsafe_add(operations_at, unsafe_mul(n_operations_done, 160))
+                operation: uint256 = extract32(payload, operation_at, output_type=uint256)
+                if (operation >> 240) & 255 > i:
+                    break
+                if (operation >> 240) & 255 != i:
+                    self._refuse(errors.OPERATION_ORDER)
+                account_index: uint256 = (operation >> 232) & 255
+                if account_index >= n_accounts:
+                    self._refuse(errors.ACCOUNT_INDEX)
+                account_place: uint256 = unsafe_mul(account_index, 3)
+                account_key: uint256 = account_table[account_place]
+                kind: uint256 = operation >> 248
+                seq: uint256 = (operation >> 152) & M40
+                subject: uint256 = extract32(payload, unsafe_add(operation_at, 32), output_type=uint256)
+                recipient: uint256 = extract32(payload, unsafe_add(operation_at, 64), output_type=uint256)
+                code: uint256 = self._operation_code(
+                    domain,
+                    account_key,
+                    operation,
+                    subject,
+                    recipient,
+                    extract32(payload, unsafe_add(operation_at, 96), output_type=uint256),
+                    extract32(payload, unsafe_add(operation_at, 128), output_type=uint256),
+                    matched_at_s,
+                )
+                if code == 0:
+                    if kind == typed_data.KIND_WITHDRAW:
+                        account_word: uint256 = account_table[unsafe_add(account_place, 1)]
+                        equity: int256 = convert(convert(account_table[unsafe_add(account_place, 2)], bytes32), int256) >> 160
+                        if subject == 0:
+                            code = codes.ZERO_WITHDRAWAL
+                        elif self._is_bad_recipient(recipient):
+                            code = codes.BAD_RECIPIENT
+                        elif account_key & STALE_BITS != 0:
+                            code = codes.STALE_PRICE
+                        else:
+                            # positions as they stand now: from the table where an order brought them there
+                            required: uint256 = 0
+                            open_markets: uint256 = (account_word >> 200) & M48
+                            for _: uint256 in range(MAX_OPEN_MARKETS):
+                                if open_markets == 0:
+                                    break
+                                market: uint256 = open_markets & 255
+                                open_markets >>= 8
+                                size: uint256 = self.positions[(account_key >> 16 << 16) | market]
+                                for k: uint256 in range((account_key >> 4) & 255, n_orders, bound=MAX_ORDERS):
+                                    order: uint256 = order_table[k]
+                                    if order & CODE_BITS == 0:
+                                        if order & 8191 != account_place:
+                                            break
+                                        if order >> 248 == market:
+                                            size = position_table[(order >> 13) & 8191]
+                                            break
+                                required = unsafe_add(
+                                    required,
+                                    self._withdrawal_requirement(
+                                        size, market_table[market][0], market_table[market][1]
+                                    ),
+                                )
+                            if equity - convert(subject, int256) < convert(required, int256):
+                                code = codes.MARGIN
+                        if code == 0:
+                            change: int256 = -convert(subject, int256)
+                            account_table[unsafe_add(account_place, 1)] = self._add_collateral(account_word, change)
+                            account_table[unsafe_add(account_place, 2)] = unsafe_sub(account_table[unsafe_add(account_place, 2)], subject << 160)
+                            collateral_change += change
+                            extcall IVault(VAULT).add_claim(convert(recipient, address), subject)
+                            log IClearinghouse.CollateralWithdrawn(
+                                account=account_key >> 16,
+                                recipient=convert(recipient, address),
+                                sequence=convert(sequence, uint64),
+                                quote=subject,
+                            )
+                    elif kind == typed_data.KIND_CANCEL_ORDER:
+                        cancelled_lane: uint256 = subject >> 40
+                        if cancelled_lane == typed_data.OPERATION_LANE:
+                            code = codes.BAD_CANCEL
+                        else:
+                            is_in_table: bool = False
                             for k: uint256 in range((account_key >> 4) & 255, n_orders, bound=MAX_ORDERS):
                                 order: uint256 = order_table[k]
                                 if order & CODE_BITS == 0:
                                     if order & 8191 != account_place:
                                         break
-                                    if order >> 248 == market:
-                                        size = position_table[(order >> 13) & 8191]
+                                    if (order >> 216) & M16 == cancelled_lane:
+                                        lane_place: uint256 = (order >> 26) & 8191
+                                        lane_table[lane_place] = self._consume_lane(lane_table[lane_place], subject & M40)
+                                        is_in_table = True
                                         break
-                            required = unsafe_add(
-                                required,
-                                self._withdrawal_requirement(
-                                    size, market_table[market][0], market_table[market][1]
-                                ),
-                            )
-                        if equity - convert(subject, int256) < convert(required, int256):
-                            code = codes.MARGIN
-                    if code == 0:
-                        change: int256 = -convert(subject, int256)
-                        account_table[unsafe_add(account_place, 1)] = self._add_collateral(account_word, change)
-                        account_table[unsafe_add(account_place, 2)] = unsafe_sub(account_table[unsafe_add(account_place, 2)], subject << 160)
-                        collateral_change += change
-                        extcall IVault(VAULT).add_claim(convert(recipient, address), subject)
-                        log IClearinghouse.CollateralWithdrawn(
-                            account=account_key >> 16,
-                            recipient=convert(recipient, address),
-                            sequence=convert(sequence, uint64),
-                            quote=subject,
-                        )
-                elif kind == typed_data.KIND_CANCEL_ORDER:
-                    cancelled_lane: uint256 = subject >> 40
-                    if cancelled_lane == typed_data.OPERATION_LANE:
-                        code = codes.BAD_CANCEL
+                            if not is_in_table:
+                                word_at: uint256 = unsafe_add(account_place, 1)
+                                record: uint256 = self._consume_lane(
+                                    self._load_lane(account_key, account_table[word_at], cancelled_lane), subject & M40
+                                )
+                                if cancelled_lane == 0:
+                                    account_table[word_at] = self._with_lane0(account_table[word_at], record)
+                                else:
+                                    self._store_lane(account_key, cancelled_lane, record)
+                            log IClearinghouse.OrderCancelled(account=account_key >> 16, nonce=convert(subject, uint64))
                     else:
-                        is_in_table: bool = False
-                        for k: uint256 in range((account_key >> 4) & 255, n_orders, bound=MAX_ORDERS):
-                            order: uint256 = order_table[k]
-                            if order & CODE_BITS == 0:
-                                if order & 8191 != account_place:
-                                    break
-                                if (order >> 216) & M16 == cancelled_lane:
-                                    lane_place: uint256 = (order >> 26) & 8191
-                                    lane_table[lane_place] = self._consume_lane(lane_table[lane_place], subject & M40)
-                                    is_in_table = True
-                                    break
-                        if not is_in_table:
-                            word_at: uint256 = unsafe_add(account_place, 1)
-                            record: uint256 = self._consume_lane(
-                                self._load_lane(account_key, account_table[word_at], cancelled_lane), subject & M40
-                            )
-                            if cancelled_lane == 0:
-                                account_table[word_at] = self._with_lane0(account_table[word_at], record)
-                            else:
-                                self._store_lane(account_key, cancelled_lane, record)
-                        log IClearinghouse.OrderCancelled(account=account_key >> 16, nonce=convert(subject, uint64))
-                else:
-                    account_word: uint256 = account_table[unsafe_add(account_place, 1)]
-                    min_seq: uint256 = max((account_word >> 72) & M40, subject)
-                    account_table[unsafe_add(account_place, 1)] = (account_word & ~(M40 << 72)) | (min_seq << 72)
-                    is_seq_raised = True
-                    log IClearinghouse.AllCancelled(account=account_key >> 16, min_seq=convert(min_seq, uint64))
-            if code != 0:
-                n_failures = unsafe_add(n_failures, 1)
-                code_words[0] |= code << unsafe_sub(248, n_operations_done << 3)
-            n_operations_done = unsafe_add(n_operations_done, 1)
+                        account_word: uint256 = account_table[unsafe_add(account_place, 1)]
+                        min_seq: uint256 = max((account_word >> 72) & M40, subject)
+                        account_table[unsafe_add(account_place, 1)] = (account_word & ~(M40 << 72)) | (min_seq << 72)
+                        is_seq_raised = True
+                        log IClearinghouse.AllCancelled(account=account_key >> 16, min_seq=convert(min_seq, uint64))
+                if code != 0:
+                    n_failures = unsafe_add(n_failures, 1)
+                    code_words[0] |= code << unsafe_sub(248, n_operations_done << 3)
+                n_operations_done = unsafe_add(n_operations_done, 1)
         if i == n_fills:
             break
 
@@ -519,10 +534,10 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
         taker: uint256 = order_table[(fill >> 240) & 255]
         difference: uint256 = maker ^ taker
         # price: the maker's limit, or the auction's inside it
-        price: uint256 = (maker >> 88) & M40
+        price = (maker >> 88) & M40
         code: uint256 = 0
         market: uint256 = maker >> 248
-        bounds: uint256 = market_table[market][0]
+        bounds = market_table[market][0]
         # one test for: one market, two sides, valid orders, no post-only taker; then two owners, not zero
         if (
             (difference & (MARKET_BITS | IS_BUY)) | ((maker | taker) & CODE_BITS) | (taker & POST_ONLY) != IS_BUY
@@ -572,7 +587,7 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
             else:
                 # lots < 2^40 and price < 2^33 from here on: size within the cap, price within the band
                 notional_quote: uint256 = unsafe_mul(lots, price)
-                rules: uint256 = market_table[market][1]
+                rules = market_table[market][1]
                 open_interest: uint256 = market_table[market][3]
                 maker_account: uint256 = maker & 8191
                 taker_account: uint256 = taker & 8191
@@ -702,10 +717,12 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
         self._refuse(errors.OPERATION_ORDER)
 
     # ---- 5. consumption, 6. write once
-    for order: uint256 in order_table:
-        if order & (IMMEDIATE | CODE_BITS) == IMMEDIATE:
-            lane_place: uint256 = (order >> 26) & 8191
-            lane_table[lane_place] = self._consume_lane(lane_table[lane_place], (order >> 176) & M40)
+    if has_shared_lane:
+        # a shared lane is written at its first order, so all of its orders are consumed before
+        for order: uint256 in order_table:
+            if order & (IMMEDIATE | CODE_BITS) == IMMEDIATE:
+                lane_place: uint256 = (order >> 26) & 8191
+                lane_table[lane_place] = self._consume_lane(lane_table[lane_place], (order >> 176) & M40)
     touched_markets: uint256 = 0
     for order: uint256 in order_table:
         if order & CODE_BITS != 0:
@@ -716,6 +733,8 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
         record: uint256 = lane_table[lane_place]
         if record != WRITTEN:
             lane_table[lane_place] = WRITTEN
+            if order & IMMEDIATE != 0:
+                record = max(record, (((order >> 176) & M40) << 48) | M48)
             lane: uint256 = (order >> 216) & M16
             if lane == 0:
                 account_place = unsafe_add(account_place, 1)
@@ -725,7 +744,13 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
         position_at: uint256 = (order >> 13) & 8191
         sum_word: uint256 = position_table[position_at]
         # what lies above the 160 bits of size and entry: number of fills 16 | fees 80
-        counters: uint256 = unsafe_sub(sum_word, self._size_and_entry(sum_word)) >> 160
+        counters: uint256 = (
+            unsafe_sub(
+                sum_word,
+                convert(convert(convert(convert(sum_word << 96, bytes32), int256) >> 96, bytes32), uint256),
+            )
+            >> 160
+        )
         if counters != 0:
             position_table[position_at] = 0
             market: uint256 = order >> 248
@@ -788,11 +813,15 @@ def credit_deposit(account_id: uint256, sender: address, quote: uint256) -> uint
     """
     if msg.sender != VAULT:
         self._refuse(errors.NOT_VAULT)
-    self.accounts[account_id << 16] = self._add_collateral(self.accounts[account_id << 16], convert(quote, int256))
+    change: int256 = convert(quote, int256)
+    key: uint256 = account_id << 16
+    self.accounts[key] = self._add_collateral(self.accounts[key], change)
     batch: uint256 = self.batch
-    self.batch = self._batch_word(batch, batch & M40, (batch >> 40) & M40, 0, convert(quote, int256))
-    self.operator += 1 << 160
-    direct_op: uint256 = self.operator >> 160
+    self.batch = self._batch_word(batch, batch & M40, (batch >> 40) & M40, 0, change)
+    # 2^40 deposits do not happen
+    operator: uint256 = unsafe_add(self.operator, 1 << 160)
+    self.operator = operator
+    direct_op: uint256 = operator >> 160
     log IClearinghouse.CollateralDeposited(
         account=account_id, direct_op=convert(direct_op, uint64), sender=sender, quote=quote
     )
@@ -808,8 +837,10 @@ def list_market(market: uint256):
     self._check_registry()
     if self.prices[market] != 0:
         self._refuse(errors.MARKET_LISTED)
-    self.prices[market] = 1 << 208
-    log IClearinghouse.PriceChanged(market=convert(market, uint8), price=1 << 208)
+    # epoch 1, nothing else
+    price: uint256 = 1 << 208
+    self.prices[market] = price
+    log IClearinghouse.PriceChanged(market=convert(market, uint8), price=price)
 
 
 @external
@@ -1082,14 +1113,12 @@ def _is_fresh(price: uint256, rules: uint256, matched_at_s: uint256) -> bool:
 def _load_market(market: uint256, matched_at_s: uint256, auction_ticks: uint256) -> uint256[5]:
     """
     @notice Builds a market's record for the market table.
-    @param market 0..32; one that is not listed gets an empty price word.
+    @param market 0..32; one that is not listed has neither price nor rules, and nothing passes.
     @param matched_at_s Time of the batch.
     @param auction_ticks Auction price of this batch, 0 for none.
     @return bounds, rules, index, open interest, price.
     """
     price: uint256 = self.prices[market]
-    if price == 0:
-        return [LOADED | NO_OPENINGS, 0, 0, 0, 0]
     rules: uint256 = self.rules[(market << 8) | ((price >> 200) & 255)]
     mark_ticks: uint256 = price & M40
     external_ticks: uint256 = (price >> 80) & M40
@@ -1173,7 +1202,8 @@ def _fits(x: int256, n_bits: uint256) -> bool:
     @param n_bits Bits without the sign, < 255.
     @return Whether −2^n <= x < 2^n.
     """
-    return (x >> n_bits) == 0 or (x >> n_bits) == -1
+    # −1 or 0 is all that is left of a number that fits
+    return convert(convert(unsafe_add(x >> n_bits, 1), bytes32), uint256) < 2
 
 
 # ---------------------------------------------------------------- orders and lanes
@@ -1215,7 +1245,8 @@ def _order_code(
     ):
         return codes.UNKNOWN_FLAGS
     if order & (PREVIOUS_EPOCH | HAS_TRIGGER) != 0:
-        if order & HAS_TRIGGER != 0 and (trigger >> 248 == 0 or trigger >> 248 > 4):
+        # kinds 1 to 4, so that zero wraps beyond
+        if order & HAS_TRIGGER != 0 and unsafe_sub(trigger >> 248, 1) > 3:
             return codes.UNKNOWN_FLAGS
         if order & PREVIOUS_EPOCH != 0 and (order & REDUCE_ONLY == 0 or (price >> 208) & (2**32 - 1) == 1):
             return codes.WRONG_EPOCH
@@ -1361,17 +1392,6 @@ def _pairing_code(maker: uint256, taker: uint256, lots: uint256) -> uint256:
 
 @internal
 @pure
-def _collateral_risk(account_word: uint256) -> uint256:
-    """
-    @notice Starts a risk word from collateral alone.
-    @param account_word Account word.
-    @return collateral << 160.
-    """
-    return convert(convert((convert(convert(account_word << 184, bytes32), int256) >> 184) << 160, bytes32), uint256)
-
-
-@internal
-@pure
 def _pending_quote(position: uint256, index: uint256) -> int256:
     """
     @notice Computes the funding a position owes since its last touch, rounded up.
@@ -1383,9 +1403,6 @@ def _pending_quote(position: uint256, index: uint256) -> int256:
     side_index: uint256 = index
     if size_lots < 0:
         side_index >>= 96
-    # ordinary: nothing has accrued since the last touch
-    if (side_index & M96) == position >> 160:
-        return 0
     accrued: int256 = fixed_point._lane96(side_index, 0) - fixed_point._lane96(position, 160)
     return fixed_point._div_up(size_lots * accrued, fixed_point.E12)
 
@@ -1395,52 +1412,40 @@ def _pending_quote(position: uint256, index: uint256) -> int256:
 def _value_position(position: uint256, bounds: uint256, rules: uint256, index: uint256) -> (uint256, uint256):
     """
     @notice Brings a stored position into the tables: funding settled into the entry, share of the account's risk.
-    @param position Position word.
+    @dev Valued at the worse of mark and external: the lower for a long, the higher for a short.
+    @param position Position word, |size| < 2^40, |entry| < 2^92.
     @param bounds Bounds word of its market.
     @param rules Rules word of its market.
     @param index Index word of its market.
-    @return entry << 64 + size, a signed sum, and equity << 160 + settlement << 80 + maintenance, a signed sum.
+    @return entry << 64 + size and equity << 160 + settlement margin << 80 + maintenance margin, signed sums.
     """
     size_lots: int256 = convert(convert(position << 192, bytes32), int256) >> 192
     if size_lots == 0:
         return 0, 0
-    entry_quote: int256 = fixed_point._lane96(position, 64) + self._pending_quote(position, index)
-    sum_word: uint256 = unsafe_add(
-        convert(convert(entry_quote << 64, bytes32), uint256), convert(convert(size_lots, bytes32), uint256)
-    )
-    return sum_word, self._share(size_lots, entry_quote, bounds, rules)
-
-
-@internal
-@pure
-def _share(size_lots: int256, entry_quote: int256, bounds: uint256, rules: uint256) -> uint256:
-    """
-    @notice Computes what a position adds to its account's risk word.
-    @dev Valued at the worse of mark and external: the lower for a long, the higher for a short.
-    @param size_lots Signed size, |size| < 2^40.
-    @param entry_quote Entry with funding settled, |entry| < 2^93.
-    @param bounds Bounds word.
-    @param rules Rules word.
-    @return equity << 160 + settlement margin << 80 + maintenance margin, a signed sum.
-    """
+    entry_quote: int256 = convert(convert(position << 96, bytes32), int256) >> 160
     # |size| x price < 2^40 x 2^33
     value_quote: int256 = 0
-    notional_quote: uint256 = 0
+    notional: uint256 = 0
+    side_index: uint256 = index
     if size_lots > 0:
-        value_quote = unsafe_mul(size_lots, convert(convert(bounds & M40, bytes32), int256))
-        notional_quote = convert(convert(value_quote, bytes32), uint256)
+        value_quote = unsafe_mul(size_lots, convert(bounds & M40, int256))
+        notional = convert(convert(value_quote, bytes32), uint256)
     else:
-        value_quote = unsafe_mul(size_lots, convert(convert((bounds >> 40) & M40, bytes32), int256))
-        notional_quote = convert(convert(unsafe_sub(0, value_quote), bytes32), uint256)
-    settlement_quote: uint256 = unsafe_div(
-        unsafe_add(unsafe_mul(notional_quote, (rules >> 20) & M20), 999_999), 1_000_000
-    )
-    maintenance_quote: uint256 = unsafe_div(
-        unsafe_add(unsafe_mul(notional_quote, (rules >> 40) & M20), 999_999), 1_000_000
-    )
-    return unsafe_add(
-        convert(convert(unsafe_sub(value_quote, entry_quote) << 160, bytes32), uint256),
-        (settlement_quote << 80) | maintenance_quote,
+        value_quote = unsafe_mul(size_lots, convert((bounds >> 40) & M40, int256))
+        notional = convert(convert(unsafe_sub(0, value_quote), bytes32), uint256)
+        side_index >>= 96
+    # ordinary: nothing has accrued since the last touch
+    if (side_index & M96) != position >> 160:
+        entry_quote = unsafe_add(entry_quote, self._pending_quote(position, index))
+    return (
+        unsafe_add(
+            convert(convert(entry_quote << 64, bytes32), uint256), convert(convert(size_lots, bytes32), uint256)
+        ),
+        unsafe_add(
+            convert(convert(unsafe_sub(value_quote, entry_quote) << 160, bytes32), uint256),
+            (unsafe_div(unsafe_add(unsafe_mul(notional, (rules >> 20) & M20), 999_999), 1_000_000) << 80)
+            | unsafe_div(unsafe_add(unsafe_mul(notional, (rules >> 40) & M20), 999_999), 1_000_000),
+        ),
     )
 
 
@@ -1457,7 +1462,7 @@ def _move_position(
 ) -> (uint256, uint256, uint256):
     """
     @notice Computes one side of a fill.
-    @dev Twice per fill, so it repeats the lines of _share instead of calling it.
+    @dev Twice per fill, so it repeats the last lines of _value_position instead of sharing a call.
     @param position fees << 176 + fills << 160 + entry << 64 + size, a signed sum.
     @param is_buy Not zero for the buyer.
     @param lots Lots of the fill, < 2^40.
@@ -1512,17 +1517,6 @@ def _move_position(
         | unsafe_div(unsafe_add(unsafe_mul(notional, (rules >> 40) & M20), 999_999), 1_000_000),
     )
     return moved, share, outcome
-
-
-@internal
-@pure
-def _size_and_entry(position: uint256) -> uint256:
-    """
-    @notice Strips the counters off a position of the table.
-    @param position fees << 176 + fills << 160 + entry << 64 + size, a signed sum.
-    @return entry << 64 + size, a signed sum.
-    """
-    return convert(convert(convert(convert(position << 96, bytes32), int256) >> 96, bytes32), uint256)
 
 
 @internal
@@ -1668,13 +1662,19 @@ def _write_position(key: uint256, position: uint256, fees_quote: uint256, realis
     @return change of the sum of entries << 64 + change of the pot << 160, a signed sum.
     """
     old: uint256 = self.positions[key]
-    entry_quote: int256 = self._entry_quote(position)
-    if not self._fits(entry_quote, 92):
+    size_lots: int256 = convert(convert(position << 192, bytes32), int256) >> 192
+    entry_quote: int256 = (
+        convert(convert(unsafe_sub(position, convert(convert(size_lots, bytes32), uint256)) << 96, bytes32), int256) >> 160
+    )
+    if unsafe_add(entry_quote, 2**92) >> 93 != 0:
         self._refuse(errors.ENTRY_RANGE)
     # the index of the side held now, or last
     snapshot: uint256 = index & M96
-    if position & (1 << 63) != 0 or (position & M64 == 0 and realised & 1 != 0):
+    if size_lots < 0:
         snapshot = (index >> 96) & M96
+    elif size_lots == 0:
+        if realised & 1 != 0:
+            snapshot = (index >> 96) & M96
     word: uint256 = (
         (position & M64) | ((convert(convert(entry_quote, bytes32), uint256) & M96) << 64) | (snapshot << 160)
     )
@@ -1685,11 +1685,18 @@ def _write_position(key: uint256, position: uint256, fees_quote: uint256, realis
         change=(fees_quote << 160) | (((realised >> 1) & M96) << 64) | (unsafe_sub(position, old) & M64),
         position=word,
     )
-    entry_change_quote: int256 = unsafe_sub(entry_quote, convert(convert(old << 96, bytes32), int256) >> 160)
-    return unsafe_add(
-        convert(convert(entry_change_quote << 64, bytes32), uint256),
-        convert(convert(self._pending_quote(old, index) << 160, bytes32), uint256),
+    totals_change: uint256 = convert(
+        convert(unsafe_sub(entry_quote, convert(convert(old << 96, bytes32), int256) >> 160) << 64, bytes32), uint256
     )
+    # funding went into the entry when the position was loaded; the pot got the other end of it
+    old_side_index: uint256 = index
+    if old & (1 << 63) != 0:
+        old_side_index >>= 96
+    if old_side_index & M96 != old >> 160:
+        totals_change = unsafe_add(
+            totals_change, convert(convert(self._pending_quote(old, index) << 160, bytes32), uint256)
+        )
+    return totals_change
 
 
 # ---------------------------------------------------------------- operations
@@ -1733,7 +1740,7 @@ def _operation_code(
     expiry_s: uint256 = (operation >> 192) & M40
     if matched_at_s > expiry_s:
         return codes.EXPIRED
-    if expiry_s > matched_at_s + MAX_EXPIRY_S:
+    if expiry_s > unsafe_add(matched_at_s, MAX_EXPIRY_S):
         return codes.EXPIRY_TOO_FAR
     seq: uint256 = (operation >> 152) & M40
     if not typed_data._is_signer(

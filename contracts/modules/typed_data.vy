@@ -70,30 +70,28 @@ def _order_digest(domain: bytes32, account: uint256, epoch: uint256, order: uint
     @param trigger Word 3 of the order, zero without has_trigger.
     @return The digest.
     """
-    return self._digest(
-        domain,
-        keccak256(
-            abi_encode(
-                ORDER_TYPEHASH,
-                account >> 96,
-                (account >> 16) & (2**80 - 1),
-                order >> 248,
-                epoch,
-                (order >> 232) & 1,
-                (order >> 128) & (2**48 - 1),
-                (order >> 88) & (2**40 - 1),
-                (order >> 72) & (2**16 - 1),
-                order & (2**40 - 1),
-                # lane and seq lie side by side: together they are the nonce
-                (order >> 176) & (2**56 - 1),
-                (order >> 233) & 1,
-                (order >> 234) & 1,
-                (order >> 235) & 3,
-                (trigger >> 208) & (2**40 - 1),
-                trigger >> 248,
-            )
-        ),
+    struct_hash: bytes32 = keccak256(
+        abi_encode(
+            ORDER_TYPEHASH,
+            account >> 96,
+            (account >> 16) & (2**80 - 1),
+            order >> 248,
+            epoch,
+            (order >> 232) & 1,
+            (order >> 128) & (2**48 - 1),
+            (order >> 88) & (2**40 - 1),
+            (order >> 72) & (2**16 - 1),
+            order & (2**40 - 1),
+            # lane and seq lie side by side: together they are the nonce
+            (order >> 176) & (2**56 - 1),
+            (order >> 233) & 1,
+            (order >> 234) & 1,
+            (order >> 235) & 3,
+            (trigger >> 208) & (2**40 - 1),
+            trigger >> 248,
+        )
     )
+    return keccak256(concat(x"1901", domain, struct_hash))
 
 
 @internal
