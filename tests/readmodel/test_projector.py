@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, select
@@ -242,6 +243,45 @@ def test_projector__same_frames_again__changes_nothing(database: Engine) -> None
     n_new = Projector(database).catch_up(trade_frames())
 
     assert (n_new, dump(database)) == (0, before)
+
+
+def test_projector__many_of_everything_in_one_group__each_row_changed(database: Engine) -> None:
+    """As in a rebuild: two batches sealed and confirmed, two fills refused, two orders filled and two ended at once."""
+    first, second = trade_frames(), []
+    for published, events in trade_frames():
+        moved = WrittenFrame(sequence=published.sequence + 10, time_ms=published.time_ms, command=published.command)
+        second.append((moved, [shift(event) for event in events]))
+    frames = [*first, *second]
+    frames[2][1].append(refuse(1, 1))
+    frames[6][1].append(refuse(2, 2))
+    Projector(database).catch_up(frames)
+    reads = ReadModel(database)
+
+    batches = reads.read_batches(limit=10, before=None)
+
+    assert [(batch.sequence, batch.status, batch.block) for batch in batches] == [(2, "mined", 13), (1, "mined", 12)]
+    fills = reads.read_fills(account_bytes(TAKER), limit=10, before=None)
+    assert [(fill.fill_id, fill.status) for fill in fills] == [(2, "rejected"), (1, "rejected")]
+    orders = reads.read_orders(account_bytes(TAKER), is_open=False, limit=10, before=None)
+    assert [(order.status, order.filled_lots) for order in orders] == [("CANCELLED", 40)] * 2
+
+
+def refuse(fill_id: int, sequence: int) -> FillRejected:
+    return FillRejected(
+        fill_id=fill_id, sequence=sequence, market=1, code=48, maker_order_id=MAKER_ORDER, taker_order_id=TAKER_ORDER
+    )
+
+
+def shift(event: Event) -> Event:
+    """Return the same event one batch, one fill and one pair of orders later."""
+    changes: dict[str, Any] = {}
+    for name in ("sequence", "fill_id", "block"):
+        if hasattr(event, name):
+            changes[name] = getattr(event, name) + 1
+    for name in ("order_id", "maker_order_id", "taker_order_id"):
+        if hasattr(event, name):
+            changes[name] = bytes(byte + 1 for byte in getattr(event, name))
+    return msgspec.structs.replace(event, **changes)
 
 
 def test_projector__one_group_or_one_by_one__same_rows(database: Engine, tmp_path: Path) -> None:

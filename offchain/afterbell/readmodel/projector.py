@@ -273,7 +273,9 @@ class _Changes:
             update(BatchRow)
             .where(
                 BatchRow.sequence == bindparam("b_sequence"),
-                BatchRow.status.in_((BatchStatus.SEALED.value, BatchStatus.SUBMITTED.value)),
+                # Not IN: many rows at once cannot expand it.
+                BatchRow.status != BatchStatus.MINED.value,
+                BatchRow.status != BatchStatus.FINAL.value,
             )
             .values(
                 status=BatchStatus.MINED.value,
