@@ -325,7 +325,10 @@ async def _wait_for_death(console: Console, running: _Running) -> str:
     while True:
         if running.anvil is not None and not running.anvil.is_running:
             running.is_healthy = False
-            return "the chain (anvil) ended; see logs/anvil.log. What was mined since the last start is lost with it."
+            return (
+                "the chain (anvil) ended; see logs/anvil.log. What was mined since it was saved is gone: the next `up` "
+                "submits the journal's batches again, and refuses to if deposits were lost too."
+            )
         if running.exchange is not None and not running.exchange.is_running:
             running.is_healthy = False
             ended = describe_status(running.exchange.process.returncode)
@@ -384,6 +387,9 @@ async def _stop(state: VenueState, console: Console, running: _Running) -> bool:
                 console.print(f"  {line}", markup=False)
     for child in running.publishers:
         is_clean &= _tell(console, child, await stop_child(child, _STOP_TIMEOUT_S))
+    if not running.anvil.is_running:
+        console.print("  the chain was not saved: it had ended", style="bold red")
+        return False
     try:
         await asyncio.to_thread(running.anvil.stop, is_saving=running.manifest is not None)
     except AfterbellError as error:
