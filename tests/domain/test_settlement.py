@@ -4,9 +4,18 @@ import pytest
 
 from afterbell.domain.batch import PriceRow
 from afterbell.domain.codes import TAKER_SIDE, RejectReason, StatusCode, describe_code
-from afterbell.domain.errors import BatchReverted
+from afterbell.domain.errors import BatchReverted, Faulted, InvariantBroken
 from afterbell.domain.order import CancelAll, CancelOrder, TimeInForce, TriggerKind, Withdraw
-from afterbell.domain.settlement import AcceptedReport, AllKilled, OrderKilled, Withdrawn, apply_deposit, pay_claim
+from afterbell.domain.settlement import (
+    AcceptedReport,
+    AllKilled,
+    Execution,
+    OrderKilled,
+    TableOrder,
+    Withdrawn,
+    apply_deposit,
+    pay_claim,
+)
 from afterbell.domain.words import CONSUMED_LOTS, IndexWord
 from tests.domain.scenario import MAKER, OUTSIDER, TAKER, USDC, VAULT, Scenario, T
 from tests.support.world import World
@@ -487,6 +496,58 @@ def test_batch__number_leaves_its_lane__reverts_whole() -> None:
         scenario.trade(maker_buys=True, maker={"limit_ticks": 11_000}, taker={"limit_ticks": 11_000})
 
     assert scenario.state == before
+
+
+def test_execution__checked_before_it_is_applied__says_the_same_and_changes_nothing() -> None:
+    scenario = Scenario()
+    maker, taker = scenario.order(MAKER, is_buy=False), scenario.order(TAKER, is_buy=True)
+    execution = Execution(scenario.state, T)
+    sides = [TableOrder(account_id=account, record=record) for account, record in (maker, taker)]
+
+    checked = execution.check_fill(*sides, 1_000)
+
+    assert execution.position(scenario.taker, 1).size_lots == 0
+    assert execution.apply_fill(*sides, 1_000) == checked
+    assert (checked.price_ticks, checked.maker_fee_quote, checked.taker_fee_quote) == (10_000, 1_000, 4_500)
+    assert execution.positions(scenario.taker).keys() == {1}
+    assert execution.lane(scenario.maker, maker[1].lane) == (maker[1].seq, 1_000)
+    assert scenario.size_of(scenario.taker) == 0
+
+
+def test_execution__deposit_while_the_batch_is_open__is_kept_by_the_commit() -> None:
+    scenario = Scenario()
+    sides = [
+        TableOrder(account_id=account, record=record)
+        for account, record in (scenario.order(MAKER, is_buy=False), scenario.order(TAKER, is_buy=True))
+    ]
+    execution = Execution(scenario.state, T)
+    execution.apply_fill(*sides, 500)
+
+    apply_deposit(scenario.state, scenario.taker, 77)
+    execution.note_deposit(scenario.taker, 77)
+    execution.commit(batch_sequence=1, head=b"\x01" * 32)
+
+    assert scenario.state.account(scenario.taker).collateral_quote == RICH + 77
+    scenario.state.validate_invariants()
+
+
+def test_execution__prices_after_the_first_look__is_a_fault() -> None:
+    scenario = Scenario()
+    execution = Execution(scenario.state, T)
+    execution.health(scenario.taker)
+
+    with pytest.raises(Faulted, match="apply_prices first"):
+        execution.apply_prices((), ())
+
+
+def test_invariants__one_unit_lost__is_found() -> None:
+    scenario = Scenario()
+    scenario.trade()
+    scenario.state.validate_invariants()
+    scenario.state.tracked_quote -= 1
+
+    with pytest.raises(InvariantBroken, match="-1 quote units"):
+        scenario.state.validate_invariants()
 
 
 def make_world(seed: int) -> World:
