@@ -120,6 +120,7 @@ class Recorder:
         self.cursor = cursor
         self.final_blocks: list[int] = []
         self.paid: list[tuple[bytes, int]] = []
+        self.rollbacks: list[bool] = []
 
     async def read_chain_cursor(self) -> int:
         return self.cursor
@@ -155,7 +156,7 @@ def _follow(chain: ScriptedChain, settings: FollowerSettings = SETTINGS) -> tupl
     recorder = Recorder()
     follower = Follower(chain=chain, settings=settings, recorder=recorder)
     writer = Writer(follower)
-    follower.connect(writer)
+    follower.connect(writer, lambda: recorder.rollbacks.append(True))
     return follower, writer, recorder
 
 
@@ -310,13 +311,27 @@ def test_follower__second_block_on_a_batch__records_it_final() -> None:
     assert recorder.final_blocks == [10]
 
 
-def test_follower__confirmed_batch_vanished__faults_unless_it_was_mined_again() -> None:
+def test_follower__confirmed_batch_mined_again_elsewhere__is_final() -> None:
     chain = ScriptedChain(head=20, sequence=2)
     follower, _, recorder = _follow(chain)
     _confirm(follower, 2, 10)
+
+    asyncio.run(follower.follow_once())
+
+    assert recorder.final_blocks == [19]
+    assert recorder.rollbacks == []
+
+
+def test_follower__confirmed_batch_vanished__tells_the_settler_and_waits() -> None:
+    chain = ScriptedChain(head=20, sequence=2)
+    follower, _, recorder = _follow(chain)
+    transaction = _confirm(follower, 3, 12)
+
+    asyncio.run(follower.follow_once())
+    assert recorder.final_blocks == []
+    assert recorder.rollbacks == [True]
+
+    chain.sequence = 3
+    chain.receipts[transaction] = 12
     asyncio.run(follower.follow_once())
     assert recorder.final_blocks == [19]
-
-    _confirm(follower, 3, 12)
-    with pytest.raises(Faulted, match=r"batch 3 was confirmed .* the chain is back at batch 2"):
-        asyncio.run(follower.follow_once())

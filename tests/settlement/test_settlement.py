@@ -298,6 +298,30 @@ def test_settlement__chain_rolled_back__submits_the_missing_batches_again(venue:
     _run(scenario())
 
 
+def test_settlement__chain_rolled_back_while_running__submits_the_lost_batch_again(venue: Venue) -> None:
+    async def scenario() -> None:
+        async with run_core(venue, venue.make_data_dir(), receipt_timeout_ms=200) as live:
+            await _open(live)
+            await live.seal_and_settle()
+            snapshot = venue.anvil.call("evm_snapshot")
+            await live.trade(MAKER, TAKER, size_lots=SIZE_LOTS)
+            await live.seal_and_settle()
+            venue.anvil.call("evm_revert", snapshot)
+            assert await _sequence_on_chain(venue) == 1
+            await live.trade(MAKER, TAKER, size_lots=SIZE_LOTS)
+            await live.seal()
+            async with asyncio.timeout(20):
+                while await _sequence_on_chain(venue) < 3:  # noqa: ASYNC110  # the chain tells nobody
+                    await asyncio.sleep(0.02)
+            await live.core.settler.wait_until_settled()
+
+            assert (await _position(venue, TAKER)).size_lots == 2 * SIZE_LOTS
+            assert await live.core.reconciler.check_all() > 10
+        assert await _count_settled_logs(venue) == {1: 1, 2: 1, 3: 1}
+
+    _run(scenario())
+
+
 def test_settlement__backlog_older_than_the_lag__stops_and_says_why(venue: Venue) -> None:
     async def scenario() -> None:
         async with run_core(venue, venue.make_data_dir()) as live:

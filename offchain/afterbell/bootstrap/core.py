@@ -201,7 +201,7 @@ class Core:
             last_time_ms=self.journal.last_time_ms,
         )
         self.settler.connect(self.sequencer, self.reconciler)
-        self.follower.connect(self.sequencer)
+        self.follower.connect(self.sequencer, self.settler.note_rollback)
         self.gate = TradingGate(sequencer=self.sequencer, settler=self.settler, clock=self.clock)
         self.sealer = Sealer(
             submitter=self.sequencer,

@@ -11,7 +11,7 @@ noticed. Must not: submit transactions or decide what a deposit is worth.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -84,6 +84,7 @@ class Follower:
         self._settings = settings
         self._recorder = recorder
         self._submitter: CommandSubmitter | None = None
+        self._note_rollback: Callable[[], None] = _ignore
         self._last_direct_op = 0
         self._next_block = settings.first_block
         self._head = 0
@@ -91,9 +92,10 @@ class Follower:
         self._last_confirmed = 0
         self._last_frame = 0
 
-    def connect(self, submitter: CommandSubmitter) -> None:
-        """Name the sequencer, which replay builds after this."""
+    def connect(self, submitter: CommandSubmitter, note_rollback: Callable[[], None]) -> None:
+        """Name the sequencer, which replay builds after this, and whom to tell that a confirmed batch is gone."""
         self._submitter = submitter
+        self._note_rollback = note_rollback
 
     # ------------------------------------------------------------- EventSink
 
@@ -122,7 +124,7 @@ class Follower:
     # ------------------------------------------------------------------ task
 
     async def run(self) -> None:
-        """Follow until cancelled. Raises: Faulted when the chain took back what was credited or confirmed."""
+        """Follow until cancelled. Raises: Faulted when the chain took back a deposit that was credited."""
         if self._recorder is not None:
             # The read model may be behind the journal: claims are read again from where it stands.
             self._next_block = min(
@@ -236,8 +238,9 @@ class Follower:
             return
         newest = deep[-1]
         receipt = await self._chain.get_receipt(newest.transaction)
-        if receipt is None or receipt.block != newest.block or not receipt.is_success:
-            await self._must_hold(newest)
+        is_moved = receipt is None or receipt.block != newest.block or not receipt.is_success
+        if is_moved and not await self._still_holds(newest):
+            return
         if self._recorder is not None:
             await self._recorder.wait_for(newest.frame)
             await self._recorder.record_final_block(final_block)
@@ -245,12 +248,19 @@ class Follower:
             self._unfinal.popleft()
         _log.info("batch.finalised", sequence=newest.sequence, block=newest.block)
 
-    async def _must_hold(self, mined: _Mined) -> None:
-        """Accept a batch that sits in another transaction than the journal says, after a reorganisation."""
+    async def _still_holds(self, mined: _Mined) -> bool:
+        """Tell whether the chain has a batch, if only in another transaction than the journal says.
+
+        After a reorganisation it may not: the settler is told, and the batch becomes final later.
+        """
         word = await self._chain.call(self._settings.clearinghouse, BATCH_SELECTOR)
         sequence = BatchWord.unpack(int.from_bytes(word, "big")).sequence
-        if sequence < mined.sequence:
-            raise Faulted(
-                f"batch {mined.sequence} was confirmed in transaction 0x{mined.transaction.hex()}, which the chain no "
-                f"longer has: the chain is back at batch {sequence}; a restart submits the missing batches again"
-            )
+        if sequence >= mined.sequence:
+            return True
+        _log.warning("chain.rolled_back", sequence=sequence, last_confirmed=mined.sequence)
+        self._note_rollback()
+        return False
+
+
+def _ignore() -> None:
+    """Stand in until `connect` names somebody."""

@@ -112,6 +112,9 @@ class TransactionSender:
                     if receipt is not None:
                         return receipt
                     raise NonceConsumed(f"nonce {flight.nonce} was used by a transaction we do not know")
+                if await self._chain.count_transactions(self.address, pending=True) < flight.nonce:
+                    self._nonce = None
+                    raise NonceConsumed(f"the chain took transactions back: nonce {flight.nonce} waits behind a gap")
                 if n_rounds % 2 == 0:
                     self._raise_fees(flight)
                 await self._hand_in(flight)

@@ -121,6 +121,7 @@ class Settler:
         """Sequence of the batch to submit next; everything below it is on chain."""
         self._submissions: deque[_Submission] = deque()
         self._n_reverts = 0
+        self._has_rolled_back = False
         self._changed = asyncio.Event()
         self._confirmed = asyncio.Event()
         self.is_chain_answering = True
@@ -166,6 +167,11 @@ class Settler:
             self._confirmed.clear()
             await self._confirmed.wait()
 
+    def note_rollback(self) -> None:
+        """Ask the chain again where it stands: a batch it had is gone (indexer/follower.py)."""
+        self._has_rolled_back = True
+        self._changed.set()
+
     # ------------------------------------------------------------------ task
 
     async def resume(self) -> None:
@@ -209,6 +215,9 @@ class Settler:
         await self._confirm_mined()
         while True:
             self._changed.clear()
+            if self._has_rolled_back:
+                self._has_rolled_back = False
+                await self._start_over("the chain took a batch back")
             while len(self._submissions) < self._settings.max_in_flight:
                 batch = self._batches.get(self._next + len(self._submissions))
                 if batch is None:
