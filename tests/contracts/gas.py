@@ -130,7 +130,7 @@ def _measure(chain: Chain, scenario: Scenario, keys: list[SigningKey], venue: Ve
 
 
 def list_words(table: Payload) -> list[tuple[str, int]]:
-    """List every word a batch without evidence may touch, when accounts hold positions in their orders' markets only."""
+    """List every word a batch without evidence may touch, if accounts hold positions in their orders' markets only."""
     words = [
         (variable, key)
         for market in MARKETS

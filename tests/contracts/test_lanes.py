@@ -370,7 +370,7 @@ def test_cancel_all__lower_than_before__never_takes_min_seq_back(venue: Venue) -
     assert venue.account(MAKER_ACCOUNT).min_seq == 5_000
 
 
-def test_cancel_all__beside_lane_zero_fills_and_a_withdrawal__keeps_every_lane_of_the_account_word(venue: Venue) -> None:
+def test_cancel_all__beside_lane_zero_fills_and_a_withdrawal__keeps_each_lane_of_the_account_word(venue: Venue) -> None:
     """One account word carries collateral, min_seq, lane 0 and open markets; all four move in this batch."""
     ask = venue.order(MAKER, is_buy=False, lane=0)
     operations = [

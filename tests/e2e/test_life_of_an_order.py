@@ -48,8 +48,9 @@ def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Venue]:
 @contextmanager
 def run_exchange(venue: Venue, data_dir: Path, publisher_urls: list[str]) -> Iterator[str]:
     """Run `afterbell exchange` as its operator would; yield the gateway's address; stop it in order."""
+    arguments = ["--data-dir", data_dir, "--port", "0", "--rpc", venue.anvil.url]
     process = subprocess.Popen(
-        [sys.executable, "-m", "afterbell", "exchange", "--data-dir", data_dir, "--port", "0", "--rpc", venue.anvil.url],
+        [sys.executable, "-m", "afterbell", "exchange", *arguments],
         env={**os.environ, "AFTERBELL_PUBLISHER_URLS": json.dumps(publisher_urls), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -86,7 +87,8 @@ def read_frames(venue: Venue, data_dir: Path, copy: Path) -> list[object]:
     """Read a copy of the journal while the exchange goes on writing: every hash of the chain is checked on the way."""
     shutil.copy(data_dir / "journal.log", copy)
     clearinghouse = venue.manifest.get_address("clearinghouse")
-    return [frame.command for frame in read_journal(copy, chain_id=venue.manifest.chain_id, clearinghouse=clearinghouse)]
+    frames = read_journal(copy, chain_id=venue.manifest.chain_id, clearinghouse=clearinghouse)
+    return [frame.command for frame in frames]
 
 
 def decode_settle(calldata: bytes) -> tuple[bytes, Payload, bytes]:
@@ -198,7 +200,7 @@ def test_order__signed_and_crossed__is_acknowledged_settled_on_chain_and_final(v
         assert taker.wallet_quote() == before_quote + 1_000 * 10**6
 
 
-def wait_for_price(client: Client):  # noqa: ANN201
+def wait_for_price(client: Client):
     wait_for(lambda: client.market("AAPL").mark_ticks > 0, "a price of AAPL")
     return client.market("AAPL")
 
@@ -207,7 +209,7 @@ def wait_for_collateral(client: Client) -> None:
     wait_for(lambda: client.account().collateral_quote == 50_000 * 10**6, "the deposit to be credited")
 
 
-def wait_for(condition, what: str, timeout_s: int = 40) -> None:  # noqa: ANN001
+def wait_for(condition, what: str, timeout_s: int = 40) -> None:
     import time
 
     deadline = time.monotonic() + timeout_s

@@ -36,7 +36,7 @@ SEQUENCER: Final = to_checksum_address("0x" + "5e" * 20)
 OUTSIDER: Final = to_checksum_address("0x" + "0f" * 20)
 
 
-class Reverted(Exception):  # noqa: N818  (names the condition, as the tree of errors does)
+class Reverted(Exception):
     """A call reverted. `reason` is the contract's string, empty for a bare revert."""
 
     def __init__(self, reason: str) -> None:

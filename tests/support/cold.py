@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from eth.constants import ZERO_ADDRESS
-from eth.db.atomic import AtomicDB
 from eth.chains.base import MiningChain
+from eth.db.atomic import AtomicDB
 from eth.vm.chain_context import ChainContext
 from eth.vm.forks.prague import PragueVM
 from eth.vm.spoof import SpoofTransaction
@@ -21,7 +20,7 @@ CHAIN_ID = 31_337
 def settle_once(
     *, code: bytes, storage: dict[int, int], address: bytes, sender: bytes, calldata: bytes, time_s: int
 ) -> int:
-    """Run one call as a transaction on a fresh chain and return the gas it used. Raises: AssertionError if it reverts."""
+    """Run one call as a transaction on a fresh chain and return its gas. Raises: AssertionError if it reverts."""
 
     class Chain(MiningChain):
         vm_configuration = ((0, PragueVM),)
