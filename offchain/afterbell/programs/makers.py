@@ -7,7 +7,8 @@ without a quote and no cancel to send (lane recycling).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 from afterbell.domain.ids import lane_of
@@ -47,8 +48,8 @@ class MarketMaker(Trader):
         positions_lots = {position.market: position.size_lots for position in account.positions}
         now_s = await self.client.now_ms() // 1000
         # Quotes that retreat go first: after a move of the price, those that follow it would meet our own old ones.
-        retreating: list[Coroutine[None, None, None]] = []
-        following: list[Coroutine[None, None, None]] = []
+        retreating: list[Callable[[], Awaitable[None]]] = []
+        following: list[Callable[[], Awaitable[None]]] = []
         for market in markets:
             wanted = {
                 _lane_of(market, quote.slot): quote
@@ -58,13 +59,13 @@ class MarketMaker(Trader):
                 order = resting.get(lane)
                 if not _is_good(order, quote, now_s):
                     jobs = retreating if _is_retreat(order, quote) else following
-                    jobs.append(self._replace(market, lane, quote))
+                    jobs.append(partial(self._replace, market, lane, quote))
             for slot in range(_MAX_SLOTS):
                 order = resting.get(_lane_of(market, slot))
                 if order is not None and _lane_of(market, slot) not in wanted and not market.is_halted:
-                    retreating.append(self._cancel(order))
-        outcomes = await asyncio.gather(*retreating, return_exceptions=True)
-        outcomes += await asyncio.gather(*following, return_exceptions=True)
+                    retreating.append(partial(self._cancel, order))
+        outcomes = await asyncio.gather(*(job() for job in retreating), return_exceptions=True)
+        outcomes += await asyncio.gather(*(job() for job in following), return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
