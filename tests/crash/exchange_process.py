@@ -198,13 +198,17 @@ class Trader:
             assert response.status_code == httpx.codes.SERVICE_UNAVAILABLE, answer
 
 
-async def trade_until_death(exchange: ExchangeProcess, url: str, manifest: Manifest, ledger: Ledger) -> None:
-    """Trade until the process is gone."""
+async def trade_until_death(
+    exchange: ExchangeProcess, url: str, manifest: Manifest, ledger: Ledger, *, kill_after_ms: int | None = None
+) -> None:
+    """Trade until the process is gone; kill it oneself after a time, if one is given."""
     trader = Trader(url, manifest, ledger)
     deadline = time.monotonic() + 60
     try:
         with contextlib.suppress(httpx.HTTPError):
             await trader.wait_until_ready()
+            if kill_after_ms is not None:
+                asyncio.get_running_loop().call_later(kill_after_ms / 1_000, exchange.process.kill)
             while exchange.process.poll() is None:
                 assert time.monotonic() < deadline, "the crash point was never reached"
                 await trader.trade()

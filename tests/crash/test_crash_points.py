@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from random import Random
 from typing import Final
 
 import pytest
@@ -40,6 +41,7 @@ FIRST_VISIT: Final = {
 }
 LATER_BY: Final = {"deposit.seen": 0, "journal.appended": 17}
 N_TRADES_AFTER: Final = 3
+RANDOM_MOMENT: Final = "after ms"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,17 +96,22 @@ def table() -> Iterator[Table]:
 
 
 async def _run_round(venue: Venue, point: str, visit: int) -> Outcome:
+    """Start, trade, die, start again, trade, stop, audit.
+
+    point RANDOM_MOMENT: killed from outside, `visit` ms after trading began.
+    """
     venue.rewind()
     data_dir = venue.make_data_dir()
     ledger = Ledger()
     processes: list[ExchangeProcess] = []
     try:
         with serve_publishers(venue, data_dir) as publishers:
-            doomed = ExchangeProcess(venue, data_dir, publishers, crash_at=f"{point}:{visit}")
+            is_random = point == RANDOM_MOMENT
+            doomed = ExchangeProcess(venue, data_dir, publishers, crash_at="" if is_random else f"{point}:{visit}")
             processes.append(doomed)
             url = await doomed.wait_for_address()
             if url is not None:
-                await trade_until_death(doomed, url, venue.manifest, ledger)
+                await trade_until_death(doomed, url, venue.manifest, ledger, kill_after_ms=visit if is_random else None)
             assert await doomed.wait_for_end() == SIGKILLED, doomed.read_output()
 
             begun = time.monotonic_ns()
@@ -139,3 +146,15 @@ def test_exchange__killed_at_a_crash_point__loses_nothing_and_settles_nothing_tw
 
     table.outcomes.append(outcome)
     assert outcome.found.n_fills > 0
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("seed", range(4 * ROUNDS))
+def test_exchange__killed_at_any_moment__loses_nothing_and_settles_nothing_twice(
+    deployed: Venue, table: Table, seed: int
+) -> None:
+    moment_ms = Random(seed).randrange(300, 6_000)
+
+    outcome = asyncio.run(asyncio.wait_for(_run_round(deployed, RANDOM_MOMENT, moment_ms), 180))
+
+    table.outcomes.append(outcome)
