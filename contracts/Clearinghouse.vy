@@ -78,6 +78,7 @@ LOADED: constant(uint256) = 1 << 202
 
 # position table: what one fill adds to the count above size and entry
 ONE_FILL: constant(uint256) = 1 << 160
+ONE_CLOSING: constant(uint256) = 1 << 168
 # outcome of a fill for one side
 REDUCING: constant(uint256) = 1
 OPENED: constant(uint256) = 2
@@ -124,6 +125,8 @@ totals: HashMap[uint256, uint256]
 batch: uint256
 # sequencer address and number of direct operations; written by set_sequencer and credit_deposit
 operator: uint256
+# within one settle: twice the quote a position realised, bit 0 set when the side closed last was short; by position key
+realised: transient(HashMap[uint256, uint256])
 # commits to every batch and its status codes; written by settle
 head: public(bytes32)
 
@@ -165,11 +168,11 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
     @dev Malformed encoding and header mismatch revert. A failed order, operation or fill is skipped alone with its code.
          Tables in memory (words):
            market    0 bounds: low 40 | high 40 | band low 40 | band high 40 | auction 40 | flags;  1 rules;  2 index;
-                     3 open interest 64 | sum of entry changes, signed;  4 price
-           order     payload word 0 with code for max_fee and, for expiry: account place 13 | position place 13 | lane place 13
+                     3 open interest 64 | changes of the sum of entries 96 and of the pot, a signed sum;  4 price
+           order     payload word 0 with owner number 8 | code 8 for max_fee and, for expiry: account place 13 | position place 13 | lane place 13
            account   0 key | first order 8 | stale positions 4;  1 account word;  2 risk: equity int96 | settlement 80 | maintenance 80
-           position  0 entry << 64 + size, a signed sum;  1 change: fees << 160 | realised 96 | flags;  2 its share of the risk word
-           lane      filled 48 | seq 40 as in storage, lane number at bit 88, dirty flag
+           position  0 fees << 176 + closings << 168 + fills << 160 + entry << 64 + size, a signed sum;  1 its share of the risk word
+           lane      seq << 48 | filled: the greater record is the later state
          A packed word holding signed numbers is their sum with weights 2^k, so adding words adds every number in them as long
          as each stays inside its lane, which contracts/README.md proves for all of them.
     @param previous_head Head the batch was built on; a reorganised chain refuses it.
@@ -243,7 +246,7 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
     order_table: DynArray[uint256, MAX_ORDERS] = []
     account_table: DynArray[uint256, 3 * MAX_ACCOUNTS] = []
     lane_table: DynArray[uint256, MAX_ORDERS] = []
-    position_table: DynArray[uint256, 3 * MAX_ORDERS] = []
+    position_table: DynArray[uint256, 2 * MAX_ORDERS] = []
 
     # then the sequencer's rows, inside their bounds
     previous_market: uint256 = 0
@@ -290,7 +293,7 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
 
         account_word: uint256 = self.accounts[account_key]
         account_place: uint256 = unsafe_mul(account_index, 3)
-        # per market one byte: place of this account's position in the table, in thirds, plus one
+        # per market one byte: number of this account's position in the table, plus one
         position_places: uint256 = 0
         n_stale: uint256 = 0
         # equity starts as collateral, sign-extended into its lane
@@ -342,7 +345,7 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
                 place_bit: uint256 = unsafe_sub(market, 1) << 3
                 place: uint256 = (position_places >> place_bit) & 255
                 if place == 0:
-                    place = unsafe_add(unsafe_div(len(position_table), 3), 1)
+                    place = unsafe_add(len(position_table) >> 1, 1)
                     position_places |= place << place_bit
                     sum_word: uint256 = 0
                     share: uint256 = 0
@@ -354,7 +357,6 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
                     risk = unsafe_add(risk, share)
                     position_table.append(sum_word)
                     position_table.append(share)
-                    position_table.append(0)
                 # orders come sorted by lane, so valid orders of one lane share the newest record
                 if lane == recorded_lane:
                     has_shared_lane = True
@@ -365,7 +367,7 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
                     (order & ORDER_KEPT)
                     | account_place
                     | (owner_number << 80)
-                    | (unsafe_mul(unsafe_sub(place, 1), 3) << 13)
+                    | (unsafe_sub(place, 1) << 14)
                     | (unsafe_sub(len(lane_table), 1) << 26)
                 )
             else:
@@ -405,8 +407,6 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
         self._refuse(errors.ORDER_COUNT)
     if offset != length:
         self._refuse(errors.WRONG_LENGTH)
-    if not (n_fills == 0 or n_orders != 0):
-        self._refuse(errors.FILL_INDEX)
 
     # ---- 3. fills in order, 4. operations before the fill they name
     n_operations_done: uint256 = 0
@@ -684,21 +684,24 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
                                     account_table[unsafe_add(account_place, 1)] = self._opened(account_word, market)
                                     continue
                                 moved: uint256 = taker_sum if is_taker else maker_sum
-                                realised_at: uint256 = unsafe_add(taker_at if is_taker else maker_at, 2)
                                 realised_quote: int256 = -self._entry_quote(moved)
                                 account_table[unsafe_add(account_place, 1)] = self._closed(
                                     self._add_collateral(account_word, realised_quote), market
                                 )
                                 if bounds & FRESH == 0:
                                     account_table[account_place] = unsafe_sub(account_table[account_place], 1)
+                                key: uint256 = (account_table[account_place] >> 16 << 16) | market
                                 # doubled, so that bit 0 can tell the side that was closed
-                                position_table[realised_at] = unsafe_add(
-                                    position_table[realised_at] >> 1 << 1,
+                                self.realised[key] = unsafe_add(
+                                    self.realised[key] >> 1 << 1,
                                     convert(convert(realised_quote << 1, bytes32), uint256),
                                 ) | (((taker_old if is_taker else maker_old) >> 63) & 1)
                                 collateral_change += realised_quote
                                 # fees and count stay
-                                moved = unsafe_add(moved, convert(convert(realised_quote << 64, bytes32), uint256))
+                                moved = unsafe_add(
+                                    unsafe_add(moved, ONE_CLOSING),
+                                    convert(convert(realised_quote << 64, bytes32), uint256),
+                                )
                                 if is_taker:
                                     taker_sum = moved
                                     taker_share = 0
@@ -743,7 +746,7 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
                 self._store_lane(account_key, lane, record)
         position_at: uint256 = (order >> 13) & 8191
         sum_word: uint256 = position_table[position_at]
-        # what lies above the 160 bits of size and entry: number of fills 16 | fees 80
+        # what lies above the 160 bits of size and entry: fills 8 | closings 8 | fees 80
         counters: uint256 = (
             unsafe_sub(
                 sum_word,
@@ -761,8 +764,7 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
                 self._write_position(
                     account_key | market,
                     sum_word,
-                    counters >> 16,
-                    position_table[unsafe_add(position_at, 2)],
+                    counters,
                     market_table[market][2],
                 ),
             )
@@ -1236,7 +1238,8 @@ def _order_code(
     @param account_word Account word at the start of the batch.
     @return Code of the first failure, 0 for none.
     """
-    if (price >> 208) & (2**32 - 1) == 0 or rules == 0:
+    # the registry gives rules to listed markets alone
+    if rules == 0:
         return codes.UNKNOWN_MARKET
     if (
         order & RESERVED_FLAGS != 0
@@ -1262,8 +1265,7 @@ def _order_code(
         return codes.BELOW_MINIMUM
     if size_lots > (rules >> 112) & (2**56 - 1):
         return codes.SIZE_TOO_LARGE
-    maximum_ppm: uint256 = min((order >> 72) & M16, rules >> 240)
-    if (order >> 56) & M16 > maximum_ppm or (order >> 40) & M16 > maximum_ppm:
+    if max((order >> 56) & M16, (order >> 40) & M16) > min((order >> 72) & M16, rules >> 240):
         return codes.FEE_ABOVE_MAXIMUM
     expiry_s: uint256 = order & M40
     if matched_at_s > expiry_s:
@@ -1463,7 +1465,7 @@ def _move_position(
     """
     @notice Computes one side of a fill.
     @dev Twice per fill, so it repeats the last lines of _value_position instead of sharing a call.
-    @param position fees << 176 + fills << 160 + entry << 64 + size, a signed sum.
+    @param position fees << 176 + closings << 168 + fills << 160 + entry << 64 + size, a signed sum.
     @param is_buy Not zero for the buyer.
     @param lots Lots of the fill, < 2^40.
     @param notional_quote lots x price, < 2^73.
@@ -1524,7 +1526,7 @@ def _move_position(
 def _entry_quote(position: uint256) -> int256:
     """
     @notice Reads the entry of a position of the table.
-    @param position fees << 176 + fills << 160 + entry << 64 + size, a signed sum.
+    @param position fees << 176 + closings << 168 + fills << 160 + entry << 64 + size, a signed sum.
     @return The entry.
     """
     size_lots: int256 = convert(convert(position << 192, bytes32), int256) >> 192
@@ -1651,17 +1653,20 @@ def _closed(account_word: uint256, market: uint256) -> uint256:
 
 
 @internal
-def _write_position(key: uint256, position: uint256, fees_quote: uint256, realised: uint256, index: uint256) -> uint256:
+def _write_position(key: uint256, position: uint256, counters: uint256, index: uint256) -> uint256:
     """
     @notice Writes and logs a position touched by a fill.
     @param key Account id << 16 | market.
     @param position counters << 160 + entry << 64 + size, a signed sum.
-    @param fees_quote Fees of this position in this batch.
-    @param realised Twice the quote realised in this batch, bit 0 set when the last side closed was short.
+    @param counters Fills 8 | closings 8 | fees of this position in this batch.
     @param index Index word of the market.
     @return change of the sum of entries << 64 + change of the pot << 160, a signed sum.
     """
     old: uint256 = self.positions[key]
+    realised: uint256 = 0
+    if (counters >> 8) & 255 != 0:
+        realised = self.realised[key]
+        self.realised[key] = 0
     size_lots: int256 = convert(convert(position << 192, bytes32), int256) >> 192
     entry_quote: int256 = (
         convert(convert(unsafe_sub(position, convert(convert(size_lots, bytes32), uint256)) << 96, bytes32), int256) >> 160
@@ -1682,7 +1687,7 @@ def _write_position(key: uint256, position: uint256, fees_quote: uint256, realis
     log IClearinghouse.PositionChanged(
         account=key >> 16,
         market=convert(key & 255, uint8),
-        change=(fees_quote << 160) | (((realised >> 1) & M96) << 64) | (unsafe_sub(position, old) & M64),
+        change=(counters >> 16 << 160) | (((realised >> 1) & M96) << 64) | (unsafe_sub(position, old) & M64),
         position=word,
     )
     totals_change: uint256 = convert(
