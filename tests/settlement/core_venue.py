@@ -96,7 +96,7 @@ class CoreVenue:
         lane: int = 0,
         market: int = AAPL,
     ) -> list[Event]:
-        """Sign and submit an order as the gateway would."""
+        """Sign and submit an order as the gateway does."""
         self.n_orders += 1
         config = self.core.config
         # A millisecond each, so that no order of an actor shares a seq.
@@ -115,7 +115,7 @@ class CoreVenue:
         )
         order_id = digest(order, exchange_domain(config.chain_id, config.clearinghouse).separator())
         r, vs = actor.key.sign(order_id)
-        _, events = await self.core.sequencer.submit(
+        _, events = await self.core.gate.submit(
             PlaceOrder(
                 order_id=order_id,
                 owner=order.owner,

@@ -10,6 +10,7 @@ import pytest
 
 from afterbell.adapters.web3_chain import Web3Chain
 from afterbell.domain.batch import BatchHeader, Payload, encode
+from afterbell.domain.errors import Rejected
 from afterbell.domain.events import FillMatched
 from afterbell.domain.words import AccountWord, PositionWord, read_unsigned
 from afterbell.settlement.calldata import BATCH_SETTLED_TOPIC, build_view_calldata
@@ -318,6 +319,28 @@ def test_settlement__chain_rolled_back_while_running__submits_the_lost_batch_aga
             assert (await _position(venue, TAKER)).size_lots == 2 * SIZE_LOTS
             assert await live.core.reconciler.check_all() > 10
         assert await _count_settled_logs(venue) == {1: 1, 2: 1, 3: 1}
+
+    _run(scenario())
+
+
+def test_settlement__chain_silent_for_half_the_lag__orders_are_refused_until_it_answers(venue: Venue) -> None:
+    async def scenario() -> None:
+        async with (
+            serve_fault_proxy(venue.anvil.url) as proxy,
+            run_core(venue, venue.make_data_dir(), rpc_url=proxy.url) as live,
+        ):
+            await _open(live)
+            proxy.add(*(Rule(method="evm_setNextBlockTimestamp", fault="status_500") for _ in range(1_000)))
+            await live.trade(MAKER, TAKER, size_lots=SIZE_LOTS)
+            await live.seal()
+            live.clock.move_to_s(live.start_s + 151)
+
+            with pytest.raises(Rejected, match="settlement lags more than 150 s"):
+                await live.place(MAKER, is_buy=True, size_lots=SIZE_LOTS, limit_ticks=live.mark_ticks())
+            proxy.rules.clear()
+            await asyncio.wait_for(live.core.settler.wait_until_settled(), 20)
+            await live.adopt_prices(live.start_s + 600)
+            await live.trade(MAKER, TAKER, size_lots=SIZE_LOTS)
 
     _run(scenario())
 
