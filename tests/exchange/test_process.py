@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 from pathlib import Path
 
 import httpx
-import pytest
 
 from afterbell.adapters.file_journal import read_journal
 from afterbell.domain.batch import BatchHeader, Payload, encode
@@ -32,7 +32,11 @@ async def _run(venue: Venue) -> None:
             trader = Trader(url, venue.manifest, ledger)
             await trader.wait_until_ready()
             await trader.trade()
+            # Stopped for a moment: whoever settles first must not depend on the machine's load.
+            exchange.process.send_signal(signal.SIGSTOP)
+            await asyncio.sleep(0.3)
             await asyncio.to_thread(_settle_as_rival, venue)
+            exchange.process.send_signal(signal.SIGCONT)
             with contextlib.suppress(httpx.HTTPError):
                 while exchange.process.poll() is None:
                     await trader.trade()
@@ -55,11 +59,7 @@ async def _run(venue: Venue) -> None:
 
 
 def _settle_as_rival(venue: Venue) -> None:
-    """Settle an empty batch ahead of the exchange, as often as it takes to be first."""
-    for _ in range(20):
-        sequence, matched_at_s, head = venue.read_batch()
-        payload = encode(Payload(header=BatchHeader(sequence=sequence + 1, matched_at_s=matched_at_s)))
-        with contextlib.suppress(AssertionError):
-            venue.settle_as_rival(head, payload, matched_at_s)
-            return
-    pytest.fail("the exchange was always first")
+    """Settle an empty batch ahead of the exchange."""
+    sequence, matched_at_s, head = venue.read_batch()
+    payload = encode(Payload(header=BatchHeader(sequence=sequence + 1, matched_at_s=matched_at_s)))
+    venue.settle_as_rival(head, payload, matched_at_s)
