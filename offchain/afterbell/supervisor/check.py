@@ -79,7 +79,9 @@ async def _follow(
 
 
 def _describe(fill: Fill, market: Market) -> str:
-    place = f", block {fill.block}, transaction {fill.transaction}" if fill.transaction else ""
+    place = f", transaction {fill.transaction}" if fill.transaction else ""
+    if fill.block is not None:
+        place = f", block {fill.block}{place}"
     return (
         f"fill {fill.fill_id}: {market.to_shares(fill.size_lots)} {fill.symbol} "
         f"at {market.to_usd(fill.price_ticks)} USD, batch {fill.sequence}: {fill.status}{place}"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import date
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO, cast
 
 import click
 from rich.console import Console
@@ -70,6 +72,29 @@ def _choose_directory(data_dir: Path | None, *, is_check: bool) -> Iterator[Path
         yield Path("var")
 
 
+class _Terminal:
+    """Standard output that may vanish: when a terminal is closed, stopping in order matters more than saying so."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self.encoding = file.encoding
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._file.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._file.flush()
+
+    def isatty(self) -> bool:
+        return self._file.isatty()
+
+    def fileno(self) -> int:
+        return self._file.fileno()
+
+
 @click.command()
 @click.option("--speed", "speed_ppm", default="1", show_default=True, callback=_read_speed,
               help="Replayed trading days a minute, at most.")  # fmt: skip
@@ -96,7 +121,7 @@ def up(
 
     Ctrl-C stops it in order; the next `up` goes on from there.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(file=cast(TextIO, _Terminal(sys.stdout)), highlight=False, soft_wrap=True)
     with ExitStack() as stack:
         directory = stack.enter_context(_choose_directory(data_dir, is_check=check))
         try:

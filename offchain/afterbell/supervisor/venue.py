@@ -373,6 +373,15 @@ async def _stop(state: VenueState, console: Console, running: _Running) -> bool:
     if running.anvil is None:
         return True
     console.print("\nstopping …")
+    try:
+        is_clean = await _stop_children(console, running)
+    finally:
+        is_saved = await _stop_chain(state, console, running.anvil, is_deployed=running.manifest is not None)
+    return is_clean and is_saved
+
+
+async def _stop_children(console: Console, running: _Running) -> bool:
+    """Stop programs, exchange and publishers, in this order."""
     is_clean = running.is_healthy
     if running.programs is not None:
         is_clean &= _tell(console, running.programs, await stop_child(running.programs, _STOP_TIMEOUT_S))
@@ -387,21 +396,26 @@ async def _stop(state: VenueState, console: Console, running: _Running) -> bool:
                 console.print(f"  {line}", markup=False)
     for child in running.publishers:
         is_clean &= _tell(console, child, await stop_child(child, _STOP_TIMEOUT_S))
-    if not running.anvil.is_running:
+    return is_clean
+
+
+async def _stop_chain(state: VenueState, console: Console, anvil: Anvil, *, is_deployed: bool) -> bool:
+    """Save the chain, unless nothing was deployed on it yet, and end it."""
+    if not anvil.is_running:
         console.print("  the chain was not saved: it had ended", style="bold red")
         return False
     try:
-        await asyncio.to_thread(running.anvil.stop, is_saving=running.manifest is not None)
+        await asyncio.to_thread(anvil.stop, is_saving=is_deployed)
     except AfterbellError as error:
         console.print(f"  the chain's state was not saved: {error}", style="bold red", markup=False)
         return False
-    if running.manifest is not None:
+    if is_deployed:
         size = state.chain_state_path.stat().st_size
         console.print(f"  chain saved: {state.chain_state_path.name}, {size:,} bytes")
         console.print(
             f"  keys, journal, read model and logs are in {state.data_dir}; `afterbell up` goes on from there"
         )
-    return is_clean
+    return True
 
 
 def _tell(console: Console, child: Child, has_ended: bool) -> bool:
