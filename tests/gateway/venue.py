@@ -388,8 +388,7 @@ async def open_venue(
                 )
                 for market, (symbol, synthetic) in enumerate(MARKETS, 1)
             )
-            for command in build_genesis_commands(markets):
-                await sequencer.submit(command)
+            await asyncio.gather(*(sequencer.submit(command) for command in build_genesis_commands(markets)))
             await venue.adopt_prices(start_ticks, start_ticks)
             yield venue
             sequencer.stop()

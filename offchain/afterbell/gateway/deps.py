@@ -19,7 +19,7 @@ from afterbell.gateway.limits import RateLimiter
 from afterbell.gateway.services import Services
 from afterbell.gateway.signatures import SignatureChecker
 
-_CATCH_UP_S = 0.5
+_CATCH_UP_S = 2
 
 
 async def _services(connection: HTTPConnection) -> Services:

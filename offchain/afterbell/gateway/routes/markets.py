@@ -39,13 +39,13 @@ async def _build_markets(services: Services, views: Sequence[MarketView]) -> lis
 
 
 @router.get("")
-async def get_markets(services: ServicesDep) -> MarketsOut:
+async def get_markets(services: CaughtUp) -> MarketsOut:
     """Return every listed market."""
     return MarketsOut(markets=await _build_markets(services, _read_views(services)))
 
 
 @router.get("/{symbol}")
-async def get_market(services: ServicesDep, market: MarketPath) -> MarketOut:
+async def get_market(services: CaughtUp, market: MarketPath) -> MarketOut:
     """Return one market."""
     views = [view for view in _read_views(services) if view.market == market]
     return (await _build_markets(services, views))[0]
