@@ -116,8 +116,10 @@ class Exchange:
 
     def read_clock_status(self) -> ClockStatus:
         """Return the clock for people."""
-        if self._replay_clock is None or self.keeper is None:
+        if self._replay_clock is None:
             return ClockStatus(mode="live")
+        if self.keeper is None:
+            return ClockStatus(mode=self._replay_clock.mode, step_time_ms=self._replay_clock.step_ms)
         status = self.keeper.status
         return ClockStatus(
             mode=self._replay_clock.mode,
