@@ -29,7 +29,7 @@ class ExchangeSettings(BaseSettings):
     poll_ms: int = Field(default=100, ge=5)
     stop_timeout_ms: int = Field(default=30_000, ge=100)
     host: str = "127.0.0.1"
-    port: int = Field(default=8080, ge=0, le=65_535)
+    port: int = Field(default=8720, ge=0, le=65_535)
     database_dsn: SecretStr = Field(default=SecretStr(""), description="Read model; empty: readmodel.sqlite, data_dir.")
     publisher_urls: tuple[str, ...] = Field(default=(), description="Price publishers; none: no replay runs.")
     speed_ppm: int = Field(default=1_000_000, ge=1, description="Replayed trading days a minute, in millionths.")

@@ -342,7 +342,7 @@ async def _run(settings: ExchangeSettings, manifest: Manifest, listener: socket.
 @click.command()
 @data_dir_option
 @click.option("--host", default=None, help="Address of the gateway.  [default: 127.0.0.1]")
-@click.option("--port", type=int, default=None, help="Port of the gateway, 0 takes a free one.  [default: 8080]")
+@click.option("--port", type=int, default=None, help="Port of the gateway, 0 takes a free one.  [default: 8720]")
 @click.option("--rpc", "rpc_url", default=None, help="The chain's node.  [default: http://127.0.0.1:8545]")
 def exchange(data_dir: Path, host: str | None, port: int | None, rpc_url: str | None) -> None:
     """Run sequencer, settler, indexer, replay and gateway until SIGTERM or Ctrl-C."""
