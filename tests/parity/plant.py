@@ -72,8 +72,8 @@ PLANTS = {
     "settlement-contract": Plant(
         "a fill must leave more than the settlement margin, not as much",
         f"{CONTRACTS}/Clearinghouse.vy",
-        "if equity >= fixed_point._as_signed((moved >> 80) & M80):",
-        "if equity > fixed_point._as_signed((moved >> 80) & M80):",
+        "if convert(convert(maker_risk, bytes32), int256) >> 160 < convert((maker_risk >> 80) & M80, int256):",
+        "if convert(convert(maker_risk, bytes32), int256) >> 160 <= convert((maker_risk >> 80) & M80, int256):",
     ),
     "settlement-model": Plant(
         "a fill may leave one quote unit less than the settlement margin",
@@ -84,8 +84,8 @@ PLANTS = {
     "lane-contract": Plant(
         "orders that share a lane no longer share what is filled",
         f"{CONTRACTS}/Clearinghouse.vy",
-        "if lane != recorded_lane:",
-        "if lane != recorded_lane or j > 3:",
+        "if lane == recorded_lane:",
+        "if lane == recorded_lane and j < 3:",
     ),
     "step-model": Plant(
         "the model lets the mark move one second early",
@@ -115,7 +115,7 @@ def apply_plant(target: Path, plant: Plant) -> None:
     path = target / plant.path
     text = path.read_text()
     if text.count(plant.right) != 1:
-        raise SystemExit(f"{plant.path} must contain once: {plant.right}")
+        raise SystemExit(f"the sources moved on: rewrite this plant. {plant.path} must contain once: {plant.right}")
     text = text.replace(plant.right, plant.wrong)
     if "div_toward_zero" in plant.wrong:
         text = text.replace("import INDEX_SCALE, Quote, div_up", "import INDEX_SCALE, Quote, div_toward_zero")
