@@ -458,7 +458,10 @@ def test_mark__moved_by_many_batches_in_one_second__takes_one_step_only(venue: V
 
 @pytest.mark.parametrize(
     ("wait_s", "asked", "mark"),
-    [(2, 11_000, 10_000), (3, 11_000, 10_100), (5, 11_000, 10_100), (30, 11_000, 11_000), (6, 1, 9_800), (60, 0, 9_000)],
+    [
+        (2, 11_000, 10_000), (3, 11_000, 10_100), (5, 11_000, 10_100), (30, 11_000, 11_000), (6, 1, 9_800),
+        (60, 0, 9_000),
+    ],
 )
 def test_mark__asked_for_anything__moves_by_time_and_stays_in_the_band(
     venue: Venue, wait_s: int, asked: int, mark: int
@@ -578,7 +581,8 @@ def settle_raw(venue: Venue, *args: Any, **changes: Any) -> None:
 def test_entry__lowest__settles_one_lower_reverts(venue: Venue, beyond: int) -> None:
     """MAKER is short 1,000 lots with a ledger near -2^92; it sells 1,000 more: - 10 USDC + fee."""
     entry = -(2**92) + NOTIONAL - MAKER_FEE - beyond
-    venue.chain.write_word("positions", MAKER_ACCOUNT << 16 | 1, PositionWord(size_lots=-1_000, entry_quote=entry).pack())
+    position = PositionWord(size_lots=-1_000, entry_quote=entry)
+    venue.chain.write_word("positions", MAKER_ACCOUNT << 16 | 1, position.pack())
     word = replace(venue.account(MAKER_ACCOUNT), open_markets=(1, 0, 0, 0, 0, 0))
     venue.chain.write_word("accounts", MAKER_ACCOUNT << 16, word.pack())
     venue.chain.write_word("totals", 1, TotalsWord(open_interest_lots=1_000).pack())
@@ -686,10 +690,9 @@ def put_code(venue: Venue, contract: str, code: bytes) -> None:
 
 
 def answering(reports: list[int]) -> bytes:
-    """Return code that answers any call with a DynArray of these numbers."""
+    """Return code that copies what follows byte 14 into memory and answers any call with it: a DynArray."""
     body = b"".join(number.to_bytes(32, "big") for number in (32, len(reports), *reports))
     size = len(body).to_bytes(2, "big")
-    # codecopy(0, 14, size); return(0, size)
     head = b"\x61" + size + b"\x61\x00\x0e" + b"\x5f\x39" + b"\x61" + size + b"\x5f\xf3"
     return head.ljust(14, b"\x00") + body
 

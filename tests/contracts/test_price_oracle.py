@@ -223,7 +223,7 @@ def test_source__evidence_of_the_first_under_the_name_of_the_second__reverts(ven
     add_source(venue)
     evidence = venue.evidence([Report()])
 
-    with pytest.raises(Exception, match="source: (not a publisher|signer order)"):
+    with pytest.raises(Exception, match=r"source: (not a publisher|signer order)"):
         venue.settle(evidence=b"\x01" + evidence[1:])
 
 

@@ -80,7 +80,7 @@ def test_reports__signature_malformed__revert(chain: Chain, flaw: str) -> None:
     if flaw == "wrong parity":
         evidence[71] ^= 0x80
         # another key comes out of it: nobody's, or out of order
-        with pytest.raises(Exception, match="source: (signer order|not a publisher|signature)"):
+        with pytest.raises(Exception, match=r"source: (signer order|not a publisher|signature)"):
             read(chain, evidence)
         return
 
@@ -106,12 +106,12 @@ def test_reports__signed_for_another_chain_or_source__revert(chain: Chain, domai
     assert price_domain(CHAIN_ID, here).separator() == chain.price_domain_separator
 
     # another digest recovers another address, anywhere in the order
-    with pytest.raises(Exception, match="source: (not a publisher|signer order)"):
+    with pytest.raises(Exception, match=r"source: (not a publisher|signer order)"):
         read(chain, make(chain, domain_separator=domain(here)))
 
 
 def test_reports__signed_under_the_exchange_domain__revert(chain: Chain) -> None:
-    with pytest.raises(Exception, match="source: (not a publisher|signer order)"):
+    with pytest.raises(Exception, match=r"source: (not a publisher|signer order)"):
         read(chain, make(chain, domain_separator=chain.domain_separator))
 
 
