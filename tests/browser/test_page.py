@@ -31,6 +31,11 @@ COUNT_CANDLE_PIXELS: Final = """
   return sum + found;
 }, 0)
 """
+# In one go: rows are replaced with every change of the book.
+READ_BEST_PRICES: Final = """
+() => [document.querySelector('[data-testid=bid] span').textContent,
+       [...document.querySelectorAll('[data-testid=ask]')].at(-1).querySelector('span').textContent]
+"""
 
 
 @dataclass
@@ -95,9 +100,9 @@ def test_page__venue_runs__prices_chart_book_and_clock_live(screen: Screen) -> N
     n_messages = screen.page.evaluate("window.afterbell.stream.nMessages")
     screen.wait_for_number("window.afterbell.stream.nMessages", n_messages + 4)
 
-    bids, asks = screen.at("bid").all_inner_texts(), screen.at("ask").all_inner_texts()
+    best_bid, best_ask = screen.page.evaluate(READ_BEST_PRICES)
 
-    assert float(bids[0].split()[0].replace(",", "")) < float(asks[-1].split()[0].replace(",", ""))
+    assert float(best_bid.replace(",", "")) < float(best_ask.replace(",", ""))
     assert screen.problems == []
 
 
