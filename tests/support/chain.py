@@ -232,7 +232,7 @@ class Chain:
         slots += [self._word_slot(variable, key) for variable, key in words]
         storage = {slot: self.evm.storage(address, slot) for slot in slots}
         return settle_once(
-            code=self.evm.get_code(address),
+            code=self.evm.get_code(address) or b"",
             storage={slot: word for slot, word in storage.items() if word},
             address=bytes.fromhex(address[2:]),
             sender=bytes.fromhex(SEQUENCER[2:]),
@@ -244,6 +244,7 @@ class Chain:
         """Decode the logs of the last call."""
         names = {address: name for name, address in self.addresses.items() if name in self.contracts}
         decoded = []
+        assert self.evm.result is not None
         for log in self.evm.result.logs:
             contract = self.contracts[names[to_checksum_address(log.address)]]
             topics = [bytes.fromhex(topic[2:]) if isinstance(topic, str) else bytes(topic) for topic in log.topics]
