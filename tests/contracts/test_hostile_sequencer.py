@@ -13,8 +13,9 @@ from typing import Any, Final
 import pytest
 from pyrevm import AccountInfo
 
-from afterbell.domain.batch import PriceRow, encode
+from afterbell.domain.batch import PriceRow, compute_head, encode
 from afterbell.domain.codes import TAKER_SIDE, StatusCode
+from afterbell.domain.hashing import keccak
 from afterbell.domain.order import TimeInForce, TriggerKind
 from afterbell.domain.words import AccountWord, BatchWord, PositionWord, TotalsWord
 from afterbell.signing.keys import SigningKey
@@ -768,6 +769,85 @@ def test_credit_deposit__vault_calls_outside_a_batch__has_no_lock_to_meet(venue:
     venue.chain.transact(venue.chain.addresses["Vault"], venue.chain.addresses["Clearinghouse"], calldata)
 
     assert venue.account(MAKER_ACCOUNT).collateral_quote == 10_000 * USDC + 5
+
+
+VAULT_REENTRIES: Final = {
+    "claim": lambda: encode_call("Vault", "claim", address_of(TAKER)),
+    "deposit": lambda: encode_call("Vault", "deposit", address_of(TAKER), 0, 1),
+    "view": lambda: encode_call("Vault", "tracked_quote"),
+}
+
+
+@pytest.mark.parametrize("name", VAULT_REENTRIES)
+def test_claim__token_calls_back_while_it_pays__meets_the_lock(venue: Venue, name: str) -> None:
+    venue.settle(operations=[venue.withdraw(MAKER, USDC), venue.withdraw(TAKER, USDC)])
+    put_code(venue, "token", calling_back(VAULT_REENTRIES[name]()))
+
+    assert venue.chain.call("Vault", "claim", address_of(MAKER)) == USDC
+
+    assert venue.claim_of(address_of(MAKER)) == 0
+    assert venue.claim_of(address_of(TAKER)) == USDC
+
+
+def test_token__that_calls_a_vault_without_a_lock__would_revert(venue: Venue) -> None:
+    """The negative of the one above: outside a claim the same callback succeeds, and the token's code reverts."""
+    code = calling_back(encode_call("Vault", "tracked_quote"))
+    venue.chain.evm.insert_account_info(address_of(THIRD), AccountInfo(nonce=1, code=code))
+    venue.chain.evm.insert_account_info(venue.chain.addresses["token"], AccountInfo(nonce=1, code=b""))
+
+    # called by somebody without code the callback finds nobody to answer, which counts as success
+    with refused(""):
+        venue.chain.transact(address_of(TAKER), address_of(THIRD), b"")
+
+
+def sending(address: str, calls: list[bytes]) -> bytes:
+    """Return code that makes these calls to one contract in one transaction, all or nothing."""
+    target = bytes.fromhex(address[2:])
+    n_head = 43 * len(calls) + 5
+    head, body = b"", b"".join(calls)
+    at = n_head
+    for call in calls:
+        size, start = len(call).to_bytes(2, "big"), at.to_bytes(2, "big")
+        head += b"\x61" + size + b"\x61" + start + b"\x5f\x39"  # codecopy to 0
+        head += b"\x5f\x5f\x61" + size + b"\x5f\x5f\x73" + target + b"\x5a\xf1"  # call, gas as it is
+        head += b"\x15\x61" + (n_head - 4).to_bytes(2, "big") + b"\x57"  # on failure to the end
+        at += len(call)
+    head += b"\x00\x5b\x5f\x5f\xfd"
+    assert len(head) == n_head
+    return head + body
+
+
+def test_settle__two_batches_in_one_transaction__leave_nothing_over_in_between(venue: Venue) -> None:
+    """What a batch keeps for itself within the transaction must not reach the next: realised sums and locks.
+
+    Both batches are round trips over 1,000 lots: each realises minus its own fees, 2 x 1,000 for MAKER.
+    """
+    contract = "0x" + "cc" * 20
+    clearinghouse = venue.chain.addresses["Clearinghouse"]
+    venue.chain.call("MarketRegistry", "set_sequencer", contract, sender=GOVERNOR)
+    calls, heads = [], [venue.chain.head]
+    for _ in range(2):
+        orders = [
+            venue.order(MAKER, is_buy=False, lane=3), venue.order(TAKER, is_buy=True),
+            venue.order(MAKER, is_buy=True, lane=4), venue.order(TAKER, is_buy=False, lane=5),
+        ]  # fmt: skip
+        table = venue.table(orders, [(0, 1, 1_000), (2, 3, 1_000)])
+        table = replace(table, header=replace(table.header, sequence=venue.chain.sequence + len(heads)))
+        payload = encode(table)
+        calls.append(encode_call("Clearinghouse", "settle", heads[-1], payload))
+        heads.append(compute_head(heads[-1], keccak(payload), b""))
+    venue.chain.evm.insert_account_info(contract, AccountInfo(nonce=1, code=sending(clearinghouse, calls)))
+
+    venue.chain.transact(address_of(THIRD), contract, b"")
+
+    changes = [
+        event.args["change"] for event in venue.chain.events()
+        if event.name == "PositionChanged" and event.args["account"] == MAKER_ACCOUNT
+    ]  # fmt: skip
+    assert venue.chain.head == heads[-1]
+    assert changes == [(2 * MAKER_FEE << 160) | ((-2 * MAKER_FEE) % 2**96 << 64)] * 2
+    assert venue.account(MAKER_ACCOUNT).collateral_quote == 10_000 * USDC - 4 * MAKER_FEE
+    venue.check_books()
 
 
 # Batches.

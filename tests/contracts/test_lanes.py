@@ -234,6 +234,26 @@ def test_lane__immediate_twin_of_a_resting_seq__consumes_what_is_left_of_both(ve
     assert venue.lane(TAKER_ACCOUNT, 1) == (300, ALL_ONES)
 
 
+@pytest.mark.parametrize("seqs", [(300, 301), (301, 300), (300, 300)])
+@pytest.mark.parametrize("kinds", ["II", "IG", "GI"])
+@pytest.mark.parametrize("lane", [0, 6])
+def test_lane__shared_with_immediate_orders__ends_at_the_latest_consumed_seq(
+    venue: Venue, seqs: tuple[int, int], kinds: str, lane: int
+) -> None:
+    """I is immediate, G rests. Unfilled, a lane ends at the highest immediate seq, whatever the table's order."""
+    orders = [
+        venue.order(
+            TAKER, is_buy=True, seq=seq, lane=lane, time_in_force=TimeInForce.IOC if kind == "I" else TimeInForce.GTC
+        )
+        for seq, kind in zip(seqs, kinds, strict=True)
+    ]
+
+    assert venue.settle(orders).is_clean
+
+    latest = max(seq for seq, kind in zip(seqs, kinds, strict=True) if kind == "I")
+    assert venue.lane(TAKER_ACCOUNT, lane) == (latest, ALL_ONES)
+
+
 # All ones.
 
 
