@@ -247,9 +247,8 @@ class Chain:
         assert self.evm.result is not None
         for log in self.evm.result.logs:
             contract = self.contracts[names[to_checksum_address(log.address)]]
-            topics = [bytes.fromhex(topic[2:]) if isinstance(topic, str) else bytes(topic) for topic in log.topics]
-            raw = log.data
-            data = bytes(raw[1] if isinstance(raw, tuple) else raw)
+            topics = [bytes.fromhex(topic[2:]) for topic in log.topics]
+            data = bytes(log.data[1])
             entry = _events(contract).get(topics[0])
             if entry is None:
                 decoded.append(Event(contract, topics[0].hex(), {}))
