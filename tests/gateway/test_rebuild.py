@@ -8,7 +8,8 @@ from typing import Any
 
 from afterbell.adapters.file_journal import FileJournal
 from afterbell.engine.state import EngineConfig, EngineState
-from afterbell.gateway.stream import StreamClient, StreamHub
+from afterbell.gateway.stream import StreamHub
+from afterbell.gateway.stream_client import StreamClient
 from afterbell.readmodel.database import open_database, sqlite_dsn
 from afterbell.readmodel.projector import Projector
 from afterbell.sequencer.recovery import replay

@@ -25,8 +25,9 @@ from afterbell.domain.session import Session
 from afterbell.domain.words import RulesWord
 from afterbell.engine.state import EngineConfig, EngineState
 from afterbell.gateway.app import create_app
+from afterbell.gateway.recorder import LiveRecorder
 from afterbell.gateway.services import ClockStatus, FaucetGrant, GatewayLimits, Services, VenueInfo
-from afterbell.gateway.stream import LiveRecorder, StreamHub
+from afterbell.gateway.stream import StreamHub
 from afterbell.ports import Frame
 from afterbell.readmodel.database import open_database, sqlite_dsn
 from afterbell.readmodel.projector import Projector

@@ -2,8 +2,9 @@
 
     services.py   what the gateway is given        schemas.py     shapes of the API
     app.py        create_app                       signatures.py  who signed this
-    routes/       one file per part of the API     stream.py      /v1/stream
-    errors.py     reason → HTTP status and body    page/          the web page, plain ES modules
+    routes/       one file per part of the API     stream.py      channels, snapshots, deltas (stream_client.py: one client)
+    errors.py     reason → HTTP status and body    recorder.py    what the chain did, to read model and stream
+    views.py      engine and read model → schemas  page/          the web page, plain ES modules
 
 Must not: hold state that matters, decide about orders, block the event loop.
 

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-import msgspec
 import structlog
 
 from afterbell.domain.codes import RejectReason, describe_code
@@ -42,6 +41,7 @@ from afterbell.engine import queries
 from afterbell.engine.book_view import BookView, LevelChange
 from afterbell.engine.state import EngineState
 from afterbell.gateway.services import ClockStatus, GatewayLimits, VenueClock
+from afterbell.gateway.stream_client import StreamClient, StreamRefused, encode_message
 from afterbell.gateway.views import (
     build_account,
     build_account_fills,
@@ -53,7 +53,6 @@ from afterbell.gateway.views import (
     to_hex,
 )
 from afterbell.ports import Frame
-from afterbell.readmodel.projector import Projector
 from afterbell.readmodel.queries import BatchView, FillView
 from afterbell.waiting import sleep_ms
 
@@ -64,53 +63,6 @@ N_TRADES: Final = 100
 N_BATCHES: Final = 50
 _N_LIVING_BATCHES: Final = 4_096
 _CLOCK_INTERVAL_MS: Final = 1_000
-
-
-class StreamRefused(Exception):
-    """A client asked for something that is not there; the connection stays."""
-
-    def __init__(self, code: RejectReason, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-
-
-class StreamClient:
-    """One connection: a bounded queue and why it ended."""
-
-    __slots__ = ("_queue", "channels", "is_dropped")
-
-    def __init__(self, max_queued_messages: int) -> None:
-        self._queue: asyncio.Queue[str | None] = asyncio.Queue(max_queued_messages)
-        self.channels: set[str] = set()
-        self.is_dropped = False
-
-    def offer(self, text: str) -> None:
-        """Queue a message, or drop the client."""
-        if self.is_dropped:
-            return
-        try:
-            self._queue.put_nowait(text)
-        except asyncio.QueueFull:
-            self.is_dropped = True
-            # What is queued is old already; the last word takes its place.
-            while not self._queue.empty():
-                self._queue.get_nowait()
-            self._queue.put_nowait(
-                encode_error(RejectReason.OVERLOADED, "you read too slowly; reconnect and take new snapshots")
-            )
-            self._queue.put_nowait(None)
-
-    def close(self) -> None:
-        """End the connection without another word."""
-        self.is_dropped = True
-        while not self._queue.empty():
-            self._queue.get_nowait()
-        self._queue.put_nowait(None)
-
-    async def take(self) -> str | None:
-        """Return the next message, None when the connection must close."""
-        return await self._queue.get()
 
 
 @dataclass(slots=True)
@@ -631,53 +583,6 @@ class StreamHub:
         text = encode_message(channel, current, previous, "delta", content)
         for client in subscribers:
             client.offer(text)
-
-
-class LiveRecorder:
-    """Tell read model and stream what only the chain knows; implements what settler and indexer ask for."""
-
-    def __init__(self, projector: Projector, hub: StreamHub) -> None:
-        self._projector = projector
-        self._hub = hub
-
-    async def wait_for(self, sequence: int) -> None:
-        """Return when the rows of this frame are written."""
-        await self._projector.wait_for(sequence)
-
-    async def read_chain_cursor(self) -> int:
-        """Return the last block recorded."""
-        return await self._projector.read_chain_cursor()
-
-    async def record_chain_cursor(self, block: int, block_hash: bytes) -> None:
-        """Note that the logs up to `block` are recorded."""
-        await self._projector.record_chain_cursor(block, block_hash)
-
-    async def record_batch_submitted(self, sequence: int, transaction: bytes) -> None:
-        """Note that a batch is on its way."""
-        await self._projector.record_batch_submitted(sequence, transaction)
-        self._hub.note_submitted(sequence, transaction)
-
-    async def record_final_block(self, block: int) -> None:
-        """Note that everything up to `block` is final."""
-        await self._projector.record_final_block(block)
-        self._hub.note_final(block)
-
-    async def record_claim_paid(self, recipient: bytes, transaction: bytes, block: int) -> None:
-        """Note that the vault paid a recipient's claims."""
-        await self._projector.record_claim_paid(recipient, transaction, block)
-        self._hub.note_claim_paid(recipient, transaction)
-
-
-def encode_message(channel: str, sequence: int, previous: int | None, kind: str, content: dict[str, Any]) -> str:
-    """Return one message of a channel."""
-    return msgspec.json.encode(
-        {"channel": channel, "sequence": sequence, "previous_sequence": previous, "kind": kind, "data": content}
-    ).decode()
-
-
-def encode_error(code: RejectReason, message: str) -> str:
-    """Return a message that is about the connection, not about a channel."""
-    return msgspec.json.encode({"error": {"code": code.value, "message": message}}).decode()
 
 
 def _show_levels(levels: Iterable[LevelChange]) -> list[list[int]]:

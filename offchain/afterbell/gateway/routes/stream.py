@@ -10,7 +10,8 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
 from afterbell.domain.codes import RejectReason
 from afterbell.gateway.services import Services
-from afterbell.gateway.stream import StreamClient, StreamHub, StreamRefused, encode_error
+from afterbell.gateway.stream import StreamHub
+from afterbell.gateway.stream_client import StreamClient, StreamRefused, encode_error
 
 router = APIRouter()
 _TRY_AGAIN_LATER = 1013

@@ -1,0 +1,72 @@
+"""Hold one connection of the stream: its bounded queue, and the shape of its messages.
+
+Must not: know what channels mean; stream.py does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+
+from afterbell.domain.codes import RejectReason
+
+
+class StreamRefused(Exception):
+    """A client asked for something that is not there; the connection stays."""
+
+    def __init__(self, code: RejectReason, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class StreamClient:
+    """One connection: a bounded queue and why it ended."""
+
+    __slots__ = ("_queue", "channels", "is_dropped")
+
+    def __init__(self, max_queued_messages: int) -> None:
+        self._queue: asyncio.Queue[str | None] = asyncio.Queue(max_queued_messages)
+        self.channels: set[str] = set()
+        self.is_dropped = False
+
+    def offer(self, text: str) -> None:
+        """Queue a message, or drop the client."""
+        if self.is_dropped:
+            return
+        try:
+            self._queue.put_nowait(text)
+        except asyncio.QueueFull:
+            self.is_dropped = True
+            # What is queued is old already; the last word takes its place.
+            while not self._queue.empty():
+                self._queue.get_nowait()
+            self._queue.put_nowait(
+                encode_error(RejectReason.OVERLOADED, "you read too slowly; reconnect and take new snapshots")
+            )
+            self._queue.put_nowait(None)
+
+    def close(self) -> None:
+        """End the connection without another word."""
+        self.is_dropped = True
+        while not self._queue.empty():
+            self._queue.get_nowait()
+        self._queue.put_nowait(None)
+
+    async def take(self) -> str | None:
+        """Return the next message, None when the connection must close."""
+        return await self._queue.get()
+
+
+def encode_message(channel: str, sequence: int, previous: int | None, kind: str, content: dict[str, Any]) -> str:
+    """Return one message of a channel."""
+    return msgspec.json.encode(
+        {"channel": channel, "sequence": sequence, "previous_sequence": previous, "kind": kind, "data": content}
+    ).decode()
+
+
+def encode_error(code: RejectReason, message: str) -> str:
+    """Return a message that is about the connection, not about a channel."""
+    return msgspec.json.encode({"error": {"code": code.value, "message": message}}).decode()
