@@ -2,7 +2,7 @@
 
     services.py   what the gateway is given        schemas.py     shapes of the API
     app.py        create_app                       signatures.py  who signed this
-    routes/       one file per part of the API     stream.py      channels, snapshots, deltas (stream_client.py: one client)
+    routes/       one file per part of the API     stream.py      channels; one client: stream_client.py
     errors.py     reason → HTTP status and body    recorder.py    what the chain did, to read model and stream
     views.py      engine and read model → schemas  page/          the web page, plain ES modules
 

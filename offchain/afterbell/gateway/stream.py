@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-import structlog
-
 from afterbell.domain.codes import RejectReason, describe_code
 from afterbell.domain.commands import ConfirmBatch
 from afterbell.domain.events import (
@@ -55,8 +53,6 @@ from afterbell.gateway.views import (
 from afterbell.ports import Frame
 from afterbell.readmodel.queries import BatchView, FillView
 from afterbell.waiting import sleep_ms
-
-_log = structlog.get_logger(__name__)
 
 BOOK_DEPTH: Final = 200
 N_TRADES: Final = 100
