@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
+import time
 from datetime import date
 from pathlib import Path
 
@@ -142,3 +145,36 @@ async def test_child__that_ends_at_once__fails_with_its_last_lines(tmp_path: Pat
     with pytest.raises(ChildFailed, match=r"publisher-1 ended with status 1[\s\S]*manifest\.json"):
         await wait_for_address(child, 60)
     assert await stop_child(child, 1)
+
+
+def test_child__supervisor_killed__ends_too(tmp_path: Path) -> None:
+    """The children of a killed supervisor must not hold ports and journal against the next one."""
+    script = (
+        "import asyncio, pathlib, sys\n"
+        "from afterbell.supervisor.children import start_child\n"
+        "async def main():\n"
+        "    folder = pathlib.Path(sys.argv[1])\n"
+        "    arguments = ['programs', '--url', 'http://127.0.0.1:9', '--data-dir', sys.argv[1]]\n"
+        "    child = await start_child('programs', arguments, logs_dir=folder)\n"
+        "    print(child.process.pid, flush=True)\n"
+        "    await asyncio.sleep(600)\n"
+        "asyncio.run(main())\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+
+    deadline_s = time.monotonic() + 60
+    while _is_running(child):
+        assert time.monotonic() < deadline_s, f"child {child} outlives its supervisor"
+        time.sleep(0.1)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import re
 import signal
@@ -22,6 +23,9 @@ from afterbell.domain.errors import AfterbellError
 
 _LISTENING: Final = re.compile(r"listening on (http://\S+)")
 _POLL_S: Final = 0.05
+_PR_SET_PDEATHSIG: Final = 1
+# Loaded here: between fork and exec nothing may be imported. Other systems than Linux have no prctl and go without.
+_LIBC: Final = ctypes.CDLL(None) if sys.platform == "linux" else None
 _N_TAIL_LINES: Final = 15
 
 
@@ -89,8 +93,15 @@ async def start_child(
             stderr=asyncio.subprocess.STDOUT,
             env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
             start_new_session=True,
+            preexec_fn=_end_with_parent,
         )
     return Child(name=name, process=process, output=output, begin=begin, logs=tuple(logs))
+
+
+def _end_with_parent() -> None:
+    """Have the kernel send SIGTERM to this process when the supervisor dies, whatever it dies of."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 async def wait_for_address(child: Child, timeout_s: float) -> str:
