@@ -33,11 +33,13 @@ writeFileSync(
 </fontconfig>
 `,
 );
+// A machine without a locale would give scripts the language "en-US@posix", which Intl refuses.
 writeFileSync(
   join(partial, "chromium"),
   `#!/usr/bin/env bash
 here="$(cd "$(dirname "\${BASH_SOURCE[0]}")" && pwd)"
 export LD_LIBRARY_PATH="$here/lib\${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}" FONTCONFIG_PATH="$here" XDG_CACHE_HOME="$here/cache"
+export LC_ALL=en_US.UTF-8
 exec "$here/chromium.bin" "$@"
 `,
   { mode: 0o755 },
