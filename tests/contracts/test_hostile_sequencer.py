@@ -7,10 +7,13 @@ then the bound that holds. Bounds that do not exist are named too, at the end.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 from itertools import combinations
 from typing import Any, Final
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pyrevm import AccountInfo
 
 from afterbell.domain.batch import PriceRow, compute_head, encode
@@ -907,6 +910,61 @@ def test_settle__operation_and_order_and_fill_failed__has_a_code_each_in_this_or
     assert settled.named("BatchSettled")[0]["n_failures"] == 3
 
 
+# A hostile user: whatever it signs may fail alone, never for the others.
+
+ODD_ORDERS: Final = st.fixed_dictionaries(
+    {},
+    optional={
+        "market_id": st.sampled_from([0, 1, 2, 8, 9, 32, 33, 255]),
+        "epoch": st.sampled_from([0, 1, 2, 2**32 - 1]),
+        "size_lots": st.sampled_from([0, 1, 10, 1_000, 1_000_000, 1_000_010, 2**40, 2**47, 2**48 - 1]),
+        "limit_ticks": st.sampled_from([0, 1, 5, 9_000, 10_000, 11_000, 2**33, 2**39, 2**40 - 1]),
+        "max_fee_ppm": st.sampled_from([0, 450, 1_000, 1_001, 2**16 - 1]),
+        "expiry_s": st.sampled_from([0, 1_900_000_000, 1_900_000_000 + 30 * 86_400, 2**40 - 1]),
+        "lane": st.sampled_from([0, 1, 2, 65_534, 65_535]),
+        "seq": st.sampled_from([0, 1, 2**39, 2**40 - 1]),
+        "reduce_only": st.booleans(),
+        "post_only": st.booleans(),
+        "time_in_force": st.sampled_from(list(TimeInForce)),
+        "trigger_kind": st.sampled_from([*TriggerKind, 5, 255]),
+        "trigger_ticks": st.sampled_from([0, 10_000, 2**40 - 1]),
+        "subaccount": st.sampled_from([0, 1, 2**80 - 1]),
+        "fees": st.sampled_from([(0, 0), (65_535, 65_535), (450, 0)]),
+    },
+)
+
+
+@cache
+def open_shared() -> Venue:
+    """Return one venue for all examples; each undoes what it did."""
+    return Venue.open()
+
+
+@given(
+    changes=ODD_ORDERS, is_buy=st.booleans(), lots=st.sampled_from([0, 1, 10, 1_000, 2**40, 2**48 - 1]),
+    quote=st.sampled_from([0, 1, 10_000 * USDC, 2**64 - 1]), nonce=st.sampled_from([0, 2**40, 2**56 - 1]),
+)  # fmt: skip
+def test_settle__any_order_and_operation_somebody_signs__stops_nobody_else(
+    changes: dict[str, Any], is_buy: bool, lots: int, quote: int, nonce: int
+) -> None:
+    """THIRD signs anything; the fill between MAKER and TAKER settles in the same batch and the books stay exact."""
+    venue = open_shared()
+    with venue.chain.undone():
+        venue.chain.deposit(account_of(THIRD), 10_000 * USDC)
+        odd = venue.order(THIRD, is_buy=is_buy, **changes)
+        orders = [odd, *venue.pair(maker={"lane": 90, "size_lots": 5_000}, taker={"lane": 91, "size_lots": 5_000})]
+        other = 2 if not is_buy else 1
+        operations = [
+            venue.withdraw(THIRD, quote, before_fill=1), venue.cancel(THIRD, nonce, before_fill=1),
+            venue.cancel_all(THIRD, nonce & 2**40 - 1, before_fill=1),
+        ]  # fmt: skip
+
+        settled = venue.settle(orders, [(0, other, lots), (1, 2, 1_000), (other, 0, lots)], operations)
+
+        assert settled.orders[1:] == [0, 0]
+        assert settled.fills[1] == 0
+
+
 # Bounds that do not exist: what a hostile sequencer can do, so that nobody believes otherwise.
 
 
@@ -935,3 +993,26 @@ def test_fill__below_the_size_step__settles_inside_the_order(venue: Venue) -> No
     """Steps bound orders, not fills: a sequencer can leave somebody a position of one lot."""
     assert venue.trade(1).is_clean
     assert venue.position(TAKER_ACCOUNT).size_lots == 1
+
+
+def test_withdrawal__of_unrealised_profit__leaves_collateral_negative_and_the_debt_bound_to_the_position(
+    venue: Venue,
+) -> None:
+    """Market 1 rises from 10,000 to 12,000. TAKER's 1,000 lots gain 2 USDC; 1.2 stay as a tenth of the notional.
+
+    The gain is MAKER's unrealised loss: it leaves the vault before MAKER has paid it. What protects the vault is
+    MAKER's margin alone, until liquidation and an insurance fund stand beside it.
+    """
+    open_short(venue)
+    venue.wait(60)
+    venue.set_prices({1: 12_000})
+    most = 10_000 * USDC - TAKER_FEE + 2 * USDC - 1_200_000
+
+    settled = venue.settle(operations=[venue.withdraw(TAKER, most + 1), venue.withdraw(TAKER, most)])
+
+    assert settled.operations == [StatusCode.MARGIN, 0]
+    assert venue.account(TAKER_ACCOUNT).collateral_quote == 10_000 * USDC - most == -795_500
+    changes = {"limit_ticks": 12_000, "reduce_only": True}
+    assert venue.trade(maker_buys=True, maker=changes, taker=changes).is_clean
+    # 12 USDC x 450 ppm = 5,400 for closing
+    assert venue.account(TAKER_ACCOUNT).collateral_quote == 1_200_000 - 5_400
