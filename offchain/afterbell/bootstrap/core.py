@@ -41,7 +41,7 @@ from afterbell.settlement.reconciler import Reconciler
 from afterbell.settlement.sealer import Sealer
 from afterbell.settlement.sender import TransactionSender
 from afterbell.settlement.settler import Settler, SettlerSettings
-from afterbell.waiting import sleep_ms, within_ms
+from afterbell.waiting import end_task, sleep_ms, within_ms
 
 _log = structlog.get_logger(__name__)
 
@@ -349,9 +349,7 @@ class Core:
 
     async def _end(self, name: str) -> None:
         """Cancel a task and wait for its end."""
-        task = self._tasks[name]
-        task.cancel()
-        await asyncio.wait([task])
+        await end_task(self._tasks[name])
 
     def close(self) -> None:
         """Close the files; call when no task runs any more, also after a fault."""

@@ -51,11 +51,13 @@ from afterbell.ports import Clock
 from afterbell.readmodel.queries import Candle
 from afterbell.settings import ExchangeSettings
 from afterbell.signing.typed_data import price_domain
+from afterbell.waiting import end_task
 
 _log = structlog.get_logger(__name__)
 
 _LOCAL_CHAIN_ID: Final = 31337
 _SPEED_SCALE: Final = 1_000_000
+_GATEWAY_STOP_S: Final = 10
 
 
 class ManifestMissing(AfterbellError):
@@ -239,15 +241,20 @@ class Exchange:
 
                 await stop.wait()
 
+                _log.info("exchange.stopping")
                 self.core.gate.is_stopping = True
                 self.hub.stop()
                 server.should_exit = True
-                await serving
+                await asyncio.wait([serving], timeout=_GATEWAY_STOP_S)
+                if not serving.done():
+                    _log.warning("gateway.cancelled", reason=f"it did not end within {_GATEWAY_STOP_S} s")
+                    await end_task(serving)
+                _log.info("gateway.stopped")
                 if keeper is not None:
-                    keeper.cancel()
-                    await asyncio.wait([keeper])
+                    await end_task(keeper)
+                    _log.info("replay.stopped")
                 report = await self.core.stop()
-                await asyncio.wait([hub])
+                await end_task(hub)
                 return report
         finally:
             for fetcher in self._fetchers:
