@@ -322,6 +322,24 @@ def test_steps__whole_history__never_more_than_six_hours_and_hit_every_open_and_
     assert max(seen) == history.end_s == _at("2013-03-01T21:00:00")
 
 
+def test_count_steps__unbroken_replay__numbers_them_one_after_another(history: PriceHistory) -> None:
+    assert history.count_steps(history.start_s - 1) == 0
+    time_s: int | None = history.start_s
+    for number in range(1, 1_000):
+        assert time_s is not None
+        assert history.count_steps(time_s) == number
+        time_s = history.compute_next_step_s(time_s)
+
+
+def test_count_steps__started_again_in_the_night__does_not_fall(history: PriceHistory) -> None:
+    """2005-03-01: step 40 at the close, 21:00 UTC; 41 and 42 six and twelve hours later; 43 at the open, 14:30."""
+    assert history.count_steps(_at("2005-03-01T21:00:00")) == 40
+    assert history.count_steps(_at("2005-03-02T01:00:00")) == 40
+    assert history.count_steps(_at("2005-03-02T07:00:00")) == 41
+    assert history.count_steps(_at("2005-03-02T13:00:00")) == 42
+    assert history.count_steps(_at("2005-03-02T14:30:00")) == 43
+
+
 def test_steps__step_that_does_not_divide_the_session__still_hits_the_close(bundled: dict[str, MarketBars]) -> None:
     history = build_history(SYMBOLS, bundled, step_s=7000)
     open_s = history.start_s

@@ -317,6 +317,34 @@ async def test_withdraw__signed_by_the_owner__is_accepted_and_shown(tmp_path: Pa
 
 
 @pytest.mark.anyio
+async def test_withdraw__quote_units__are_exact(tmp_path: Path) -> None:
+    async with _playing(tmp_path) as (_, maker, _taker):
+        assert (await maker.withdraw(quote=250_000_001)).quote == 250_000_001
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("terms", "words"),
+    [
+        ({"usdc": 1000}, r'write "1000" or Decimal\(1000\) for USDC, quote=1000 for quote units'),
+        ({"usdc": 2.5}, "Decimal or text, found float"),
+        ({}, "found neither"),
+        ({"usdc": "1", "quote": 1}, "found both"),
+        ({"quote": "1"}, "quote must be an int"),
+    ],
+)
+async def test_money__not_clearly_usdc_or_quote_units__is_refused_here(
+    tmp_path: Path, terms: dict[str, Any], words: str
+) -> None:
+    async with _playing(tmp_path) as (_, maker, _taker):
+        with pytest.raises(TypeError, match=words):
+            await maker.withdraw(**terms)
+        with pytest.raises(TypeError, match=words):
+            await maker.deposit(**terms)
+        assert {shown.kind for shown in await maker.transfers()} == {"deposit"}
+
+
+@pytest.mark.anyio
 async def test_faucet__local_chain__is_asked_for_the_owner(tmp_path: Path) -> None:
     async with _playing(tmp_path) as (venue, maker, _taker):
         await maker.faucet()

@@ -7,14 +7,18 @@ import subprocess
 import sys
 import time
 from datetime import date
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from afterbell.adapters.history import write_replay_settings
 from afterbell.supervisor.children import ChildFailed, start_child, stop_child, wait_for_address
 from afterbell.supervisor.command import up
+from afterbell.supervisor.progress import Progress, describe_now
 from afterbell.supervisor.state import StateUnusable, erase_state, lock_directory, open_state
 from afterbell.supervisor.venue import must_be_free
 
@@ -103,6 +107,48 @@ def test_must_be_free__port_taken__says_which_option_helps() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ChildFailed, match=r"--port"):
         must_be_free(taken.getsockname()[1])
     must_be_free(0)
+
+
+def _look(venue_time_s: int, *, session: str = "REGULAR", halt_reason: str = "") -> tuple[Any, Any, Any]:
+    """Return clock, batch and markets as the API shows them, as far as the progress looks at them."""
+    names = ("AAPL", "MSFT", "IBM", "TSLA")
+    markets = [
+        {"symbol": name, "mark_ticks": 4_499, "ticks_per_usd": 100, "session": session, "is_halted": False}
+        | ({"is_halted": True, "halt_reason": halt_reason} if name == "TSLA" and halt_reason else {})
+        for name in names
+    ]
+    return {"venue_time_ms": venue_time_s * 1000, "step": 7}, {"sequence": 12, "status": "confirmed"}, markets
+
+
+def test_progress__not_a_terminal__says_each_trading_day_once() -> None:
+    """1109687400 is 2005-03-01 14:30 UTC, the open in New York; a day later the next one."""
+    console = Console(file=StringIO(), width=40)
+    progress = Progress(console)
+
+    progress.tell_day(*_look(1_109_687_400 - 3_600, session="CLOSED"))
+    for after_s in (0, 600, 86_400):
+        progress.tell_day(*_look(1_109_687_400 + after_s))
+
+    assert console.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
+        "Tue 2005-03-01  step 7  batch 12 confirmed  AAPL 44.99  MSFT 44.99  IBM 44.99",
+        "Wed 2005-03-02  step 7  batch 12 confirmed  AAPL 44.99  MSFT 44.99  IBM 44.99",
+    ]
+
+
+def test_progress__market_halted__is_said_once_with_the_reason() -> None:
+    console = Console(file=StringIO(), width=40)
+    progress = Progress(console)
+
+    for reason in ("", "looks like a 5:1 split", "looks like a 5:1 split"):
+        progress.tell_halts(_look(1_109_687_400, halt_reason=reason)[2])
+
+    assert console.file.getvalue() == "halted  TSLA: looks like a 5:1 split\n"  # type: ignore[attr-defined]
+
+
+def test_describe_now__eighty_columns__keep_time_and_batch() -> None:
+    shown = describe_now(*_look(1_109_687_400))
+
+    assert shown[:80].startswith("Tue 2005-03-01 09:30 New York · batch 12 confirmed · REGULAR · AAPL 44.99")
 
 
 @pytest.mark.parametrize(

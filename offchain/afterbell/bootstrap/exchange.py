@@ -120,12 +120,12 @@ class Exchange:
         """Return the clock for people."""
         if self._replay_clock is None:
             return ClockStatus(mode="live")
-        if self.keeper is None:
+        if self.keeper is None or self.history is None:
             return ClockStatus(mode=self._replay_clock.mode, step_time_ms=self._replay_clock.step_ms)
         status = self.keeper.status
         return ClockStatus(
             mode=self._replay_clock.mode,
-            step=status.n_steps,
+            step=self.history.count_steps(milliseconds_to_seconds(self._replay_clock.step_ms)),
             step_time_ms=self._replay_clock.step_ms,
             next_step_ms=self._replay_clock.next_step_ms,
             speed=_format_speed(status.speed_ppm),

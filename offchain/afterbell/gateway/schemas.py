@@ -237,7 +237,7 @@ class ErrorOut(_Out):
 
 class ClockOut(_Out):
     venue_time_ms: int
-    step: int | None = Field(description="number of the replay step, null when live")
+    step: int | None = Field(description="number of the replay step, from the start of the history, null when live")
     step_time_ms: int | None
     next_step_ms: int | None
     speed: str = Field(description='venue seconds that pass per wall second between steps, "1" when live')

@@ -12,6 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import accumulate
 from typing import Final
 
 from afterbell.domain.session import Session
@@ -81,6 +82,7 @@ class PriceHistory:
         if not self.days:
             raise BadHistory(f"no real market has a bar on or after {start}: choose an earlier --start")
         self._opens = [compute_open_s(day) for day in self.days]
+        self._n_steps_before = list(accumulate((self.count_steps_of_day(open_s) for open_s in self._opens), initial=0))
         self._bar_days = {symbol: [bar.day for bar in market.bars] for symbol, market in self.markets.items()}
         self._splits: dict[str, Split] = {}
         for symbol, market in self.markets.items():
@@ -128,6 +130,22 @@ class PriceHistory:
             return n_session
         closed_s = self._opens[index + 1] - compute_close_s(self.days[index])
         return n_session + -(-closed_s // MAX_CLOSED_STEP_S)
+
+    def count_steps(self, time_s: int) -> int:
+        """Return how many steps of an unbroken replay lie from the start to `time_s`, both included.
+
+        A venue started again in closed hours steps at other times until the next open; this count never falls.
+        """
+        if time_s < self.start_s:
+            return 0
+        index = bisect_right(self._opens, time_s) - 1
+        open_s, close_s = self._opens[index], compute_close_s(self.days[index])
+        n_before = self._n_steps_before[index]
+        if time_s < close_s:
+            return n_before + (time_s - open_s) // self.step_s + 1
+        n_session = -(-(close_s - open_s) // self.step_s)
+        n_closed = (time_s - close_s) // MAX_CLOSED_STEP_S if index + 1 < len(self._opens) else 0
+        return n_before + n_session + n_closed + 1
 
     def observe(self, symbol: str, time_s: int) -> Observation | None:
         """Return price and session of a market, or None before its first bar opens.

@@ -53,9 +53,8 @@ class MarketPrices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayStatus:
-    """Where the replay is. `n_steps` counts steps of this run."""
+    """Where the replay is."""
 
-    n_steps: int
     step_s: int | None
     next_step_s: int | None
     speed_ppm: int
@@ -91,7 +90,6 @@ class ReplayKeeper:
         self._wait_until_settled = wait_until_settled
         self._has_unsettled = has_unsettled
         self._speed_ppm = speed_ppm
-        self._n_steps = 0
         self._step_s: int | None = None
         self._is_finished = False
 
@@ -100,7 +98,6 @@ class ReplayKeeper:
         """Return where the replay is."""
         next_step_s = None if self._step_s is None else self._history.compute_next_step_s(self._step_s)
         return ReplayStatus(
-            n_steps=self._n_steps,
             step_s=self._step_s,
             next_step_s=next_step_s,
             speed_ppm=self._speed_ppm,
@@ -140,7 +137,6 @@ class ReplayKeeper:
         self._step_s = step_s
         await self._halt_split_markets(step_s)
         await self._submitter.submit(build_adopt_prices(prices, self._read_markets()))
-        self._n_steps += 1
         _log.info(
             "step.begun",
             venue_time=_format_utc(step_s),

@@ -74,7 +74,7 @@ class Trader:
                 break
             await self.client.faucet()
         quote = min(self._target_quote, await self.client.wallet_quote())
-        transfer = await self.client.deposit(quote)
+        transfer = await self.client.deposit(quote=quote)
         _log.info("program.funded", program=self.name, account=self.client.account_id, quote=transfer.quote)
 
     async def trade_once(self) -> None:

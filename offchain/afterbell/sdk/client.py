@@ -62,8 +62,8 @@ Size: TypeAlias = Decimal | int | str
 """An int is lots; a Decimal or text is shares."""
 Price: TypeAlias = Decimal | int | str
 """An int is ticks; a Decimal or text is USD."""
-Amount: TypeAlias = Decimal | int | str
-"""An int is quote units (1e-6 USDC); a Decimal or text is USDC."""
+Amount: TypeAlias = Decimal | str
+"""USDC; an exact number of quote units (1e-6 USDC) goes into `quote=` instead."""
 
 DEFAULT_URL: Final = "http://127.0.0.1:8720"
 DEFAULT_LIFETIME_S: Final = 86_400
@@ -484,18 +484,21 @@ class AsyncClient:
         """Ask for test USDC and gas; local chain only."""
         await self._transport.post("/v1/faucet", {"address": self.owner}, dict[str, Any])
 
-    async def deposit(self, usdc: Amount, *, timeout_s: float = 60.0) -> Transfer:
+    async def deposit(
+        self, usdc: Amount | None = None, *, quote: int | None = None, timeout_s: float = 60.0
+    ) -> Transfer:
         """Move test or real USDC from the owner's wallet into the account; return once the venue credited it.
 
-        usdc: int quote units (1e-6 USDC), or Decimal/text USDC. Two transactions the first time (approve, deposit).
-        Raises: WalletFailed; SdkError when mined but not credited in time (it will be: the chain has it).
+        Give either usdc, Decimal or text, or quote, exact quote units (1e-6 USDC). Two transactions the first time
+        (approve, deposit). Raises: TypeError for an int as usdc; WalletFailed; SdkError when mined but not credited in
+        time (it will be: the chain has it).
         """
-        quote = to_quote(usdc)
+        amount_quote = to_quote(usdc, quote)
         wallet, addresses = await self._must_have_wallet(), (await self.venue()).addresses
         token, vault = (parse_address_hex(addresses[name]) for name in ("token", "vault"))
-        await wallet.approve_if_needed(token, vault, quote, timeout_s=timeout_s)
+        await wallet.approve_if_needed(token, vault, amount_quote, timeout_s=timeout_s)
         calldata = encode_call(
-            "deposit(address,uint80,uint256)", self._must_have_signer().address, self._subaccount, quote
+            "deposit(address,uint80,uint256)", self._must_have_signer().address, self._subaccount, amount_quote
         )
         transaction = await wallet.send(vault, calldata, timeout_s=timeout_s)
         deadline_s = time.monotonic() + timeout_s
@@ -506,16 +509,20 @@ class AsyncClient:
             await asyncio.sleep(_POLL_S)
         raise SdkError(f"deposit {transaction} is mined but was not credited within {timeout_s} s")
 
-    async def withdraw(self, usdc: Amount, *, recipient: str | None = None) -> Transfer:
+    async def withdraw(
+        self, usdc: Amount | None = None, *, quote: int | None = None, recipient: str | None = None
+    ) -> Transfer:
         """Sign a withdrawal; it becomes a claim on chain with the next batch, paid out by `claim`.
 
-        usdc: int quote units, or Decimal/text USDC. recipient: by default the owner. Raises: ApiRejected.
+        Give either usdc, Decimal or text, or quote, exact quote units (1e-6 USDC). recipient: by default the owner.
+        Raises: TypeError for an int as usdc; ApiRejected.
         """
+        amount_quote = to_quote(usdc, quote)
         to = parse_address_hex(recipient) if recipient is not None else self._must_have_signer().address
         withdraw = Withdraw(
             owner=self._must_have_signer().address,
             subaccount=self._subaccount,
-            quote=to_quote(usdc),
+            quote=amount_quote,
             recipient=to,
             expiry_s=await self._now_s() + DEFAULT_LIFETIME_S,
             seq=self._lanes.next_seq(OPERATION_LANE, await self._now_seq()),

@@ -215,13 +215,15 @@ class Client:
         """Ask for test USDC and gas; local chain only."""
         self._run(self._inner.faucet())
 
-    def deposit(self, usdc: Amount, *, timeout_s: float = 60.0) -> Transfer:
-        """Deposit; int quote units, or Decimal/text USDC."""
-        return self._run(self._inner.deposit(usdc, timeout_s=timeout_s))
+    def deposit(self, usdc: Amount | None = None, *, quote: int | None = None, timeout_s: float = 60.0) -> Transfer:
+        """Deposit either usdc, Decimal or text, or quote, exact quote units (1e-6 USDC)."""
+        return self._run(self._inner.deposit(usdc, quote=quote, timeout_s=timeout_s))
 
-    def withdraw(self, usdc: Amount, *, recipient: str | None = None) -> Transfer:
-        """Sign a withdrawal."""
-        return self._run(self._inner.withdraw(usdc, recipient=recipient))
+    def withdraw(
+        self, usdc: Amount | None = None, *, quote: int | None = None, recipient: str | None = None
+    ) -> Transfer:
+        """Sign a withdrawal of either usdc, Decimal or text, or quote, exact quote units (1e-6 USDC)."""
+        return self._run(self._inner.withdraw(usdc, quote=quote, recipient=recipient))
 
     def withdrawal(self, withdrawal_id: str) -> Transfer:
         """Return where a withdrawal stands."""

@@ -297,12 +297,29 @@ class StreamMessage(_Value, frozen=True, kw_only=True):
     data: Any = None
 
 
-def to_quote(usdc: Decimal | int | str) -> int:
-    """Return an amount in quote units (1e-6 USDC): an int is quote units already, a Decimal or text is USDC.
+def to_quote(usdc: Decimal | str | None, quote: int | None) -> int:
+    """Return an amount in quote units (1e-6 USDC), given either as USDC or as quote units.
 
-    Raises: TypeError for a float; ValueError below one quote unit.
+    An int is never taken for USDC: whoever writes 1000 may mean either. Raises: TypeError unless exactly one is given,
+    in its type; ValueError below one quote unit.
     """
-    return _to_atoms(usdc, QUOTE_PER_USDC, "one quote unit is 1e-6 USDC")
+    if isinstance(usdc, int):
+        raise TypeError(
+            f'the int {usdc} could mean USDC or quote units (1e-6 USDC): write "{usdc}" or Decimal({usdc}) for USDC, '
+            f"quote={usdc} for quote units"
+        )
+    if (usdc is None) == (quote is None):
+        found = "neither" if usdc is None else "both"
+        raise TypeError(
+            f'give either USDC as text or Decimal ("1000") or quote units (quote=1000000000), found {found}'
+        )
+    if usdc is not None:
+        if not isinstance(usdc, Decimal | str):
+            raise TypeError(f"give USDC as Decimal or text, found {type(usdc).__name__}")
+        return _to_atoms(usdc, QUOTE_PER_USDC, "one quote unit is 1e-6 USDC")
+    if isinstance(quote, bool) or not isinstance(quote, int):
+        raise TypeError(f"quote must be an int, in units of 1e-6 USDC, found {type(quote).__name__}")
+    return quote
 
 
 def _to_atoms(number: Decimal | int | str, atoms: int, rule: str) -> int:

@@ -17,7 +17,6 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Final
 
 import httpx
@@ -29,7 +28,6 @@ from afterbell.adapters.deployment import KeySender, connect, deploy
 from afterbell.adapters.keys import read_or_create_key
 from afterbell.domain.errors import AfterbellError
 from afterbell.domain.manifest import Manifest
-from afterbell.keepers.sessions import NEW_YORK
 from afterbell.sdk import SdkError
 from afterbell.signing.keys import SigningKey
 from afterbell.supervisor.check import CheckFailed, check_fill
@@ -44,6 +42,7 @@ from afterbell.supervisor.children import (
     stop_child,
     wait_for_address,
 )
+from afterbell.supervisor.progress import Progress, describe_now
 from afterbell.supervisor.state import N_PUBLISHERS, VenueState
 
 HOST: Final = "127.0.0.1"
@@ -288,7 +287,7 @@ async def _watch(
             )
         )
         waits.add(checking)
-    showing = asyncio.create_task(_show_status(console, running)) if console.is_terminal and checking is None else None
+    showing = asyncio.create_task(_show_progress(console, running)) if checking is None else None
     try:
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -345,23 +344,21 @@ async def _wait_for_death(console: Console, running: _Running) -> str:
         await asyncio.sleep(_WATCH_S)
 
 
-async def _show_status(console: Console, running: _Running) -> None:
-    """Keep one line with venue time and progress at the bottom of a terminal."""
+async def _show_progress(console: Console, running: _Running) -> None:
+    """Say where the venue is: on a terminal in one line at its bottom, elsewhere in a line per trading day."""
+    progress = Progress(console)
     async with httpx.AsyncClient(trust_env=False, timeout=2.0, base_url=running.url) as client:
-        with console.status("") as line:
+        with console.status("") if console.is_terminal else contextlib.nullcontext() as line:
             while True:
                 with contextlib.suppress(httpx.HTTPError, ValueError, KeyError, IndexError):
+                    markets = (await client.get("/v1/markets")).json()["markets"]
+                    progress.tell_halts(markets)
                     clock = (await client.get("/v1/clock")).json()
                     batch = (await client.get("/v1/batches", params={"limit": 1})).json()["batches"][0]
-                    markets = (await client.get("/v1/markets")).json()["markets"]
-                    at = datetime.fromtimestamp(clock["venue_time_ms"] // 1000, tz=UTC).astimezone(NEW_YORK)
-                    shown = "  ".join(
-                        f"{market['symbol']} {market['mark_ticks'] / market['ticks_per_usd']:.2f}" for market in markets
-                    )
-                    line.update(
-                        f"{at:%a %Y-%m-%d %H:%M} New York · {markets[0]['session']} · {shown} · "
-                        f"batch {batch['sequence']} {batch['status']}"
-                    )
+                    if line is None:
+                        progress.tell_day(clock, batch, markets)
+                    else:
+                        line.update(describe_now(clock, batch, markets))
                 await asyncio.sleep(_STATUS_S)
 
 
