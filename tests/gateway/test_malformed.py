@@ -64,6 +64,38 @@ def test_post__no_json_or_no_fields__malformed(play: Play, body: bytes) -> None:
     assert {response.json()["error"]["code"] for response in responses} == {"MALFORMED_REQUEST"}
 
 
+@pytest.mark.parametrize(
+    ("body", "message", "found"),
+    [
+        (b"{", "the body must be JSON; not JSON at byte 1: Expecting property name enclosed in double quotes", ""),
+        (b'{"a": nope}', "the body must be JSON; not JSON at byte 6: Expecting value", "nope}"),
+        ('{"é": nope}'.encode(), "the body must be JSON; not JSON at byte 7: Expecting value", "nope}"),
+        (b"", "the body must be a JSON object; there is none", ""),
+    ],
+)
+def test_post__not_json__told_where_and_why(play: Play, body: bytes, message: str, found: str) -> None:
+    async def scenario(venue: Venue) -> Any:
+        return await venue.http.post("/v1/orders", content=body, headers={"content-type": "application/json"})
+
+    error = play(scenario).json()["error"]
+
+    assert (error["message"], error["found"]) == (message, found)
+    assert error["details"]["fields"] == [{"field": "", "problem": message, "found": found}]
+
+
+@pytest.mark.parametrize(
+    ("headers", "found"), [({}, "no content-type"), ({"content-type": "text/plain"}, "text/plain")]
+)
+def test_post__another_content_type__told_to_send_json(play: Play, headers: dict[str, str], found: str) -> None:
+    async def scenario(venue: Venue) -> Any:
+        return await venue.http.post("/v1/orders", content=b'{"order": {}}', headers=headers)
+
+    error = play(scenario).json()["error"]
+
+    assert (error["code"], error["found"]) == ("MALFORMED_REQUEST", found)
+    assert error["message"] == "the body must be JSON; send content-type: application/json"
+
+
 BAD_FIELDS: dict[str, tuple[str, Any]] = {
     "float size": ("size_lots", 1.5),
     "whole float size": ("size_lots", 100.0),
@@ -157,12 +189,12 @@ def test_body__above_the_limit__refused_before_it_is_read(play: Play) -> None:
         ("/v1/accounts/0x12", 400, "MALFORMED_REQUEST"),
         ("/v1/accounts/0x" + "AB" * 30, 400, "MALFORMED_REQUEST"),
         ("/v1/accounts/0x" + "ab" * 30 + "/fills?before=-1", 400, "MALFORMED_REQUEST"),
-        ("/v1/batches/99", 404, "MALFORMED_REQUEST"),
+        ("/v1/batches/99", 404, "UNKNOWN_BATCH"),
         ("/v1/batches/-1", 400, "MALFORMED_REQUEST"),
         ("/v1/batches/1e3", 400, "MALFORMED_REQUEST"),
-        ("/v1/nothing", 404, "MALFORMED_REQUEST"),
-        ("/page/..%2Fapp.py", 404, "MALFORMED_REQUEST"),
-        ("/vendor/other.js", 404, "MALFORMED_REQUEST"),
+        ("/v1/nothing", 404, "NOT_FOUND"),
+        ("/page/..%2Fapp.py", 404, "NOT_FOUND"),
+        ("/vendor/other.js", 404, "NOT_FOUND"),
     ],
 )
 def test_get__nothing_there__says_what_is(play: Play, path: str, status: int, code: str) -> None:
@@ -182,7 +214,9 @@ def test_method__not_allowed__told_in_the_same_shape(play: Play) -> None:
 
     response = play(scenario)
 
-    assert response.status_code == 405 and response.json()["error"]["code"] == "MALFORMED_REQUEST"
+    error = response.json()["error"]
+    assert (response.status_code, error["code"], error["required"]) == (405, "METHOD_NOT_ALLOWED", "POST")
+    assert response.headers["allow"] == "POST" and error["found"] == "DELETE /v1/orders"
 
 
 def test_requests__faster_than_the_limit__rate_limited_with_a_wait(play: Play) -> None:

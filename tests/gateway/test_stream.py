@@ -213,15 +213,18 @@ def test_client__nonsense__told_and_kept(play: Play) -> None:
                 "x" * 10_000,
             ):
                 await connection.send(text)
-                answers.append((await receive(connection))["error"]["code"])
+                answers.append((await receive(connection))["error"])
             await connection.send(b"\x00\x01")
-            answers.append((await receive(connection))["error"]["code"])
+            answers.append((await receive(connection))["error"])
             await connection.send('{"op": "ping"}')
             return answers, await receive(connection)
 
     answers, pong = play(scenario)
 
-    assert answers == ["MALFORMED_REQUEST"] * 4 + ["UNKNOWN_MARKET"] + ["MALFORMED_REQUEST"] * 5
+    codes = [error["code"] for error in answers]
+    assert codes == ["MALFORMED_REQUEST"] * 4 + ["UNKNOWN_MARKET"] + ["MALFORMED_REQUEST"] * 5
+    assert all(error["message"] and error["required"] and error["found"] and error["action"] for error in answers)
+    assert (answers[4]["required"], answers[4]["found"]) == ("a symbol of /v1/markets", "NOPE")
     assert pong == {"op": "pong"}
 
 

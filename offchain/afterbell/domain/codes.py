@@ -98,7 +98,8 @@ class ReportCode(IntEnum):
 class RejectReason(StrEnum):
     """Why the engine or the API refused a request; the value is the stable word sent to clients."""
 
-    # Same rule as the StatusCode of the same name.
+    # Same rule as the StatusCode of the same name. No request is refused with OVERFILL, BAD_CANCEL or TRIGGER_NOT_MET:
+    # the engine never makes such a fill or operation, and takes no triggers yet.
     UNKNOWN_MARKET = "UNKNOWN_MARKET"
     UNKNOWN_FLAGS = "UNKNOWN_FLAGS"
     BAD_SIGNATURE = "BAD_SIGNATURE"
@@ -129,25 +130,29 @@ class RejectReason(StrEnum):
     MARGIN = "MARGIN"
     # Only off chain.
     MALFORMED_REQUEST = "MALFORMED_REQUEST"
-    UNKNOWN_ACCOUNT = "UNKNOWN_ACCOUNT"
+    NOT_FOUND = "NOT_FOUND"
+    METHOD_NOT_ALLOWED = "METHOD_NOT_ALLOWED"
     UNKNOWN_ORDER = "UNKNOWN_ORDER"
+    UNKNOWN_BATCH = "UNKNOWN_BATCH"
     INSUFFICIENT_MARGIN = "INSUFFICIENT_MARGIN"
     WRONG_CHAIN = "WRONG_CHAIN"
     WOULD_TAKE = "WOULD_TAKE"
-    CANNOT_FILL = "CANNOT_FILL"
-    NO_LIQUIDITY = "NO_LIQUIDITY"
     SEQ_TOO_FAR_AHEAD = "SEQ_TOO_FAR_AHEAD"
-    DUPLICATE_ORDER = "DUPLICATE_ORDER"
-    LANE_IN_USE = "LANE_IN_USE"
     TOO_MANY_ORDERS = "TOO_MANY_ORDERS"
     MARKET_HALTED = "MARKET_HALTED"
-    CANCEL_ONLY = "CANCEL_ONLY"
-    POST_ONLY_MARKET = "POST_ONLY_MARKET"
-    UNAUTHORIZED = "UNAUTHORIZED"
     RATE_LIMITED = "RATE_LIMITED"
     UNSUPPORTED = "UNSUPPORTED"
     OVERLOADED = "OVERLOADED"
     NOT_READY = "NOT_READY"
+    # Reserved: nothing is refused with these today; clients may know the words, so they keep their meaning.
+    UNKNOWN_ACCOUNT = "UNKNOWN_ACCOUNT"
+    CANNOT_FILL = "CANNOT_FILL"
+    NO_LIQUIDITY = "NO_LIQUIDITY"
+    DUPLICATE_ORDER = "DUPLICATE_ORDER"
+    LANE_IN_USE = "LANE_IN_USE"
+    CANCEL_ONLY = "CANCEL_ONLY"
+    POST_ONLY_MARKET = "POST_ONLY_MARKET"
+    UNAUTHORIZED = "UNAUTHORIZED"
 
     @classmethod
     def of_code(cls, code: int) -> RejectReason | None:

@@ -28,6 +28,9 @@ _STATUS: Final[Mapping[RejectReason, int]] = {
     RejectReason.UNKNOWN_MARKET: 404,
     RejectReason.UNKNOWN_ACCOUNT: 404,
     RejectReason.UNKNOWN_ORDER: 404,
+    RejectReason.UNKNOWN_BATCH: 404,
+    RejectReason.NOT_FOUND: 404,
+    RejectReason.METHOD_NOT_ALLOWED: 405,
     RejectReason.DEAD_LANE: 409,
     RejectReason.DUPLICATE_ORDER: 409,
     RejectReason.NONCE_CONSUMED: 409,
@@ -40,6 +43,7 @@ _STATUS: Final[Mapping[RejectReason, int]] = {
     RejectReason.NOT_READY: 503,
 }
 _MAX_FOUND_CHARACTERS: Final = 200
+_MAX_SNIPPET_CHARACTERS: Final = 40
 ERROR_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     400: {"model": ErrorOut, "description": "malformed, unsigned or mis-signed"},
     404: {"model": ErrorOut, "description": "unknown market, order, account, batch or path"},
@@ -156,15 +160,16 @@ def _answer_unavailable(request: Request, error: Exception) -> AsciiJSONResponse
     )
 
 
-def _answer_malformed(_request: Request, error: Exception) -> AsciiJSONResponse:
+def _answer_malformed(request: Request, error: Exception) -> AsciiJSONResponse:
     if not isinstance(error, RequestValidationError):
         raise error
-    problems = [_describe_problem(problem) for problem in error.errors()[:20]]
+    content_type = request.headers.get("content-type", "")
+    problems = [_describe_problem(problem, content_type, error.body) for problem in error.errors()[:20]]
     first = problems[0] if problems else {"field": "", "problem": "unreadable", "found": ""}
     return build_error_response(
         RejectReason.MALFORMED_REQUEST,
         400,
-        f"{first['field'] or 'request'}: {first['problem']}",
+        f"{first['field']}: {first['problem']}" if first["field"] else first["problem"],
         required="the shape in /openapi.json; lots, ticks and times as integers, hex with 0x",
         found=first["found"],
         action="correct the named fields and send it again",
@@ -172,12 +177,45 @@ def _answer_malformed(_request: Request, error: Exception) -> AsciiJSONResponse:
     )
 
 
-def _describe_problem(problem: Mapping[str, Any]) -> dict[str, str]:
+def _describe_problem(problem: Mapping[str, Any], content_type: str, body: object) -> dict[str, str]:
     location: Sequence[object] = problem.get("loc", ())
+    kind = problem.get("type")
+    if kind == "json_invalid":
+        return _describe_no_json(problem, body)
+    if tuple(location) == ("body",):
+        if not _is_json(content_type):
+            why = "the body must be JSON; send content-type: application/json"
+            return {"field": "", "problem": why, "found": shorten(content_type) or "no content-type"}
+        if kind == "missing":
+            return {"field": "", "problem": "the body must be a JSON object; there is none", "found": ""}
+        return {
+            "field": "",
+            "problem": shorten(f"the body must be a JSON object; {problem.get('msg', '')}"),
+            "found": shorten(problem.get("input", "")),
+        }
     return {
         "field": shorten(".".join(str(part) for part in location if part != "body")),
         "problem": shorten(str(problem.get("msg", ""))),
         "found": "" if problem.get("type") == "missing" else shorten(problem.get("input", "")),
+    }
+
+
+def _is_json(content_type: str) -> bool:
+    media_type = content_type.partition(";")[0].strip().lower()
+    return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))
+
+
+def _describe_no_json(problem: Mapping[str, Any], body: object) -> dict[str, str]:
+    """Say where a body stops being JSON; FastAPI counts characters and keeps the body as text."""
+    text = body if isinstance(body, str) else ""
+    location: Sequence[object] = problem.get("loc", ())
+    n_characters = next((part for part in location if isinstance(part, int)), 0)
+    n_bytes = len(text[:n_characters].encode("utf-8", "surrogatepass"))
+    why = problem.get("ctx", {}).get("error", "")
+    return {
+        "field": "",
+        "problem": shorten(f"the body must be JSON; not JSON at byte {n_bytes}: {why}"),
+        "found": text[n_characters : n_characters + _MAX_SNIPPET_CHARACTERS],
     }
 
 
@@ -186,13 +224,26 @@ def _answer_http(request: Request, error: Exception) -> AsciiJSONResponse:
         raise error
     if error.status_code == 404:
         return build_error_response(
-            RejectReason.MALFORMED_REQUEST,
+            RejectReason.NOT_FOUND,
             404,
             "no such path",
             required="a path of /openapi.json",
             found=shorten(request.url.path),
             action="see /openapi.json",
         )
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        response = build_error_response(
+            RejectReason.METHOD_NOT_ALLOWED,
+            405,
+            "this path does not take this method",
+            required=allowed or "a method of /openapi.json",
+            found=shorten(f"{request.method} {request.url.path}"),
+            action="see /openapi.json",
+        )
+        if allowed:
+            response.headers["Allow"] = allowed
+        return response
     return build_error_response(
         RejectReason.MALFORMED_REQUEST,
         error.status_code,

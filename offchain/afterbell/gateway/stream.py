@@ -58,6 +58,7 @@ BOOK_DEPTH: Final = 200
 N_TRADES: Final = 100
 N_BATCHES: Final = 50
 _N_LIVING_BATCHES: Final = 4_096
+_MAX_FOUND_CHARACTERS: Final = 72
 _CLOCK_INTERVAL_MS: Final = 1_000
 
 
@@ -348,7 +349,13 @@ class StreamHub:
     def connect(self) -> StreamClient:
         """Take a new connection. Raises: StreamRefused when there are too many."""
         if len(self._clients) >= self._limits.max_clients:
-            raise StreamRefused(RejectReason.OVERLOADED, "too many connections; try again later")
+            raise StreamRefused(
+                RejectReason.OVERLOADED,
+                "too many connections",
+                required=f"at most {self._limits.max_clients} connections to the venue",
+                found="as many as that",
+                action="try again later",
+            )
         client = StreamClient(self._limits.max_queued_messages)
         self._clients.add(client)
         return client
@@ -365,7 +372,11 @@ class StreamHub:
             return
         if len(client.channels) >= self._limits.max_channels_per_client:
             raise StreamRefused(
-                RejectReason.RATE_LIMITED, f"at most {self._limits.max_channels_per_client} channels per connection"
+                RejectReason.RATE_LIMITED,
+                "too many channels",
+                required=f"at most {self._limits.max_channels_per_client} channels per connection",
+                found=f"{channel[:_MAX_FOUND_CHARACTERS]} would be one more",
+                action="unsubscribe from some, or open another connection",
             )
         self._must_exist(channel)
         # Those already here get what is pending first: the snapshot then starts exactly where they are.
@@ -401,24 +412,41 @@ class StreamHub:
             return
         if kind in ("book", "trades"):
             if rest not in self._markets:
-                raise StreamRefused(RejectReason.UNKNOWN_MARKET, f"no market {rest[:32]!r}; see /v1/markets")
+                raise StreamRefused(
+                    RejectReason.UNKNOWN_MARKET,
+                    "no such market",
+                    required="a symbol of /v1/markets",
+                    found=rest[:_MAX_FOUND_CHARACTERS],
+                    action="GET /v1/markets",
+                )
             return
         if kind == "account":
             try:
                 parse_account_hex(rest)
             except ValueError as error:
-                raise StreamRefused(RejectReason.MALFORMED_REQUEST, f"account channel: {error}") from error
+                raise StreamRefused(
+                    RejectReason.MALFORMED_REQUEST,
+                    f"account channel: {error}",
+                    required='"account:0x" and 60 lower-case hex digits: owner (20 bytes) and subaccount (10 bytes)',
+                    found=channel[:_MAX_FOUND_CHARACTERS],
+                    action="append 20 zeros to the owner's address for its first account",
+                ) from error
             return
         raise StreamRefused(
             RejectReason.MALFORMED_REQUEST,
-            "channels are book:SYMBOL, trades:SYMBOL, prices, account:0x…, batches, clock",
+            "no such channel",
+            required="book:SYMBOL, trades:SYMBOL, prices, account:0x…, batches or clock",
+            found=channel[:_MAX_FOUND_CHARACTERS],
+            action="subscribe to one of these",
         )
 
     # ------------------------------------------------------------ content
 
     def _must_state(self) -> EngineState:
         if self._state is None:
-            raise StreamRefused(RejectReason.NOT_READY, "the engine is not up yet")
+            raise StreamRefused(
+                RejectReason.NOT_READY, "the engine is not up yet", action="try again in a moment; /readyz tells when"
+            )
         return self._state()
 
     def _build_snapshot(self, channel: str) -> dict[str, Any]:

@@ -16,10 +16,19 @@ from afterbell.domain.codes import RejectReason
 class StreamRefused(Exception):
     """A client asked for something that is not there; the connection stays."""
 
-    def __init__(self, code: RejectReason, message: str) -> None:
+    def __init__(
+        self, code: RejectReason, message: str, *, required: str = "", found: str = "", action: str = ""
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.message = message
+        self.required = required
+        self.found = found
+        self.action = action
+
+    def encode(self) -> str:
+        """Return the message that tells the client."""
+        return encode_error(self.code, self.message, required=self.required, found=self.found, action=self.action)
 
 
 class StreamClient:
@@ -44,7 +53,13 @@ class StreamClient:
             while not self._queue.empty():
                 self._queue.get_nowait()
             self._queue.put_nowait(
-                encode_error(RejectReason.OVERLOADED, "you read too slowly; reconnect and take new snapshots")
+                encode_error(
+                    RejectReason.OVERLOADED,
+                    "you read too slowly",
+                    required=f"fewer than {self._queue.maxsize} messages waiting",
+                    found="a full queue",
+                    action="reconnect and take new snapshots",
+                )
             )
             self._queue.put_nowait(None)
 
@@ -67,6 +82,7 @@ def encode_message(channel: str, sequence: int, previous: int | None, kind: str,
     ).decode()
 
 
-def encode_error(code: RejectReason, message: str) -> str:
-    """Return a message that is about the connection, not about a channel."""
-    return msgspec.json.encode({"error": {"code": code.value, "message": message}}).decode()
+def encode_error(code: RejectReason, message: str, *, required: str = "", found: str = "", action: str = "") -> str:
+    """Return a message that is about the connection, not about a channel, worded like the errors of HTTP."""
+    error = {"code": code.value, "message": message, "required": required, "found": found, "action": action}
+    return msgspec.json.encode({"error": error}).decode()

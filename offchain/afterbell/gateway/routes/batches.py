@@ -30,9 +30,8 @@ async def get_batch(services: CaughtUp, sequence: Annotated[int, Path(ge=0, lt=2
     view = await readmodel.run(readmodel.get_batch, sequence)
     if view is None:
         raise ApiError(
-            RejectReason.MALFORMED_REQUEST,
+            RejectReason.UNKNOWN_BATCH,
             "no such batch",
-            status=404,
             required="the sequence of a sealed batch",
             found=str(sequence),
             action="GET /v1/batches",

@@ -66,9 +66,8 @@ def install_page(app: FastAPI, node_modules: Path | None) -> None:
 def _send(path: Path | None, name: str, *, max_age_s: int = 0) -> Response:
     if path is None or not path.is_file():
         raise ApiError(
-            RejectReason.MALFORMED_REQUEST,
+            RejectReason.NOT_FOUND,
             "no such file",
-            status=404,
             required="a file of the page",
             found=name[:100],
             action="run `make install` if /vendor is missing",

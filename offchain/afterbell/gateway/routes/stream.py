@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
 from afterbell.domain.codes import RejectReason
+from afterbell.gateway.errors import shorten
 from afterbell.gateway.services import Services
 from afterbell.gateway.stream import StreamHub
 from afterbell.gateway.stream_client import StreamClient, StreamRefused, encode_error
@@ -29,7 +30,7 @@ async def stream(socket: WebSocket) -> None:
     try:
         client = hub.connect()
     except StreamRefused as refusal:
-        await socket.send_text(encode_error(refusal.code, refusal.message))
+        await socket.send_text(refusal.encode())
         await socket.close(_TRY_AGAIN_LATER)
         return
     reader = asyncio.create_task(_read(socket, hub, client, services.limits.max_stream_message_bytes))
@@ -65,7 +66,13 @@ async def _read(socket: WebSocket, hub: StreamHub, client: StreamClient, max_byt
             if text is None or len(text) > max_bytes:
                 n_bad += 1
                 client.offer(
-                    encode_error(RejectReason.MALFORMED_REQUEST, f"messages are JSON text up to {max_bytes} bytes")
+                    encode_error(
+                        RejectReason.MALFORMED_REQUEST,
+                        "not a text message of a fitting size",
+                        required=f"JSON text up to {max_bytes} bytes",
+                        found="bytes" if text is None else f"{len(text)} characters",
+                        action="send a text message, with fewer channels if it is too long",
+                    )
                 )
             elif not _obey(hub, client, text):
                 n_bad += 1
@@ -81,7 +88,10 @@ def _obey(hub: StreamHub, client: StreamClient, text: str) -> bool:
         client.offer(
             encode_error(
                 RejectReason.MALFORMED_REQUEST,
-                'messages are {"op": "subscribe" | "unsubscribe" | "ping", "channels": ["book:AAPL", …]}',
+                "not a message of this stream",
+                required='{"op": "subscribe" | "unsubscribe" | "ping", "channels": ["book:AAPL", …]}',
+                found=shorten(text),
+                action="correct the message and send it again",
             )
         )
         return False
@@ -98,7 +108,7 @@ def _obey(hub: StreamHub, client: StreamClient, text: str) -> bool:
                 hub.unsubscribe(client, channel)
         except StreamRefused as refusal:
             is_understood = False
-            client.offer(encode_error(refusal.code, refusal.message))
+            client.offer(refusal.encode())
     return is_understood
 
 
