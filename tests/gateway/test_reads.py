@@ -7,6 +7,7 @@ from typing import Any
 
 from afterbell.domain.digests import ORDER_TYPE
 from afterbell.domain.session import Session
+from afterbell.gateway import schemas
 from afterbell.gateway.routes.markets import join_history
 from afterbell.gateway.services import GatewayLimits
 from afterbell.readmodel.queries import Candle
@@ -145,14 +146,39 @@ def test_faucet__local_chain__grants_and_limits(play: Play) -> None:
     assert second.status_code == 429 and granted == [b"\xab" * 20]
 
 
-def test_openapi__every_post_has_an_example_and_every_route_an_error_shape(play: Play) -> None:
+def test_openapi__every_shape__has_a_whole_example_that_fits_it(play: Play) -> None:
+    shapes = play(lambda venue: venue.get("/openapi.json"))["components"]["schemas"]
+
+    assert {"PlaceOrderIn", "OrderOut", "ErrorOut"} < set(shapes)
+    for name, shape in shapes.items():
+        model, example = getattr(schemas, name), shape.get("example")
+        assert example is not None, f"{name} shows no example"
+        checked = model.model_validate(example, strict=True)
+        if name.endswith("In"):
+            assert set(shape.get("required", ())) <= set(example), name
+        else:
+            assert checked.model_dump(mode="json") == example, f"{name}: the venue would answer more or other fields"
+            assert set(shape["properties"]) == set(example), name
+
+
+def test_openapi__bad_signature_example__names_what_to_compare(play: Play) -> None:
+    shapes = play(lambda venue: venue.get("/openapi.json"))["components"]["schemas"]
+
+    error = shapes["ErrorOut"]["example"]["error"]
+
+    assert error["code"] == "BAD_SIGNATURE"
+    assert set(error["details"]) == {"digest", "expected_signer", "recovered_signer"}
+
+
+def test_openapi__every_route__refers_to_shapes_and_an_error_shape(play: Play) -> None:
     schema = play(lambda venue: venue.get("/openapi.json"))
 
     for path, methods in schema["paths"].items():
         for method, operation in methods.items():
-            if method == "post" and path != "/v1/rpc":
-                reference = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"]
-                assert "example" in schema["components"]["schemas"][reference.rsplit("/", 1)[1]], path
+            if method == "post":
+                assert "$ref" in operation["requestBody"]["content"]["application/json"]["schema"], path
+            if path not in ("/v1/rpc", "/healthz"):
+                assert "$ref" in operation["responses"]["200"]["content"]["application/json"]["schema"], path
             if path.startswith("/v1/") and path not in ("/v1/venue", "/v1/clock"):
                 assert "422" in operation["responses"] and "503" in operation["responses"], path
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import FastAPI
 
+from afterbell.gateway import schemas
 from afterbell.gateway.errors import install_error_handlers
 from afterbell.gateway.limits import BodyLimit, RateLimiter
 from afterbell.gateway.routes import accounts, batches, local, markets, orders, stream, venue, withdrawals
@@ -18,9 +21,22 @@ Sign with venue time (`/v1/clock`), never with your own clock. `*_quote` are 1e-
 one tick is one quote unit."""
 
 
+class _Gateway(FastAPI):
+    """FastAPI, but its schema keeps the nulls of examples, which FastAPI drops although they mean something here."""
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the schema behind /openapi.json."""
+        if self.openapi_schema is None:
+            for name, shape in super().openapi()["components"]["schemas"].items():
+                model = getattr(schemas, name, None)
+                if model is not None:
+                    shape["example"] = model.model_config["json_schema_extra"]["example"]
+        return super().openapi()
+
+
 def create_app(services: Services) -> FastAPI:
     """Return the gateway; whoever runs it also runs services.hub and the projector."""
-    app = FastAPI(title="Afterbell", version="1", description=_DESCRIPTION, docs_url=None, redoc_url=None)
+    app = _Gateway(title="Afterbell", version="1", description=_DESCRIPTION, docs_url=None, redoc_url=None)
     app.state.services = services
     app.state.signatures = SignatureChecker(services.venue.domain())
     app.state.requests_limiter = RateLimiter(n_per_period=services.limits.n_requests_per_s)

@@ -7,16 +7,12 @@ signed types (contracts/README.md, "Typed data").
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from afterbell.domain.order import UINT8_MAX, UINT16_MAX, UINT32_MAX, UINT40_MAX, UINT48_MAX, UINT56_MAX, UINT64_MAX
-
-ACCOUNT_EXAMPLE: Final = "0x70997970c51812dc3a010c7d01b50e0d17dc79c800000000000000000000"
-ADDRESS_EXAMPLE: Final = "0x70997970c51812dc3a010c7d01b50e0d17dc79c8"
-HASH_EXAMPLE: Final = "0x" + "5a" * 32
-SIGNATURE_EXAMPLE: Final = "0x" + "1b" * 64 + "1c"
+from afterbell.gateway import examples
 
 
 def _read_decimal(found: Any) -> Any:
@@ -42,6 +38,11 @@ TimeInForceName = Literal["GTC", "GTT", "IOC", "FOK"]
 QuoteText = Annotated[str, Field(description="quote units (1e-6 USDC), exact decimal integer", examples=["1250000000"])]
 
 
+def _shown_as(example: examples.Example) -> ConfigDict:
+    """Print this body in /openapi.json; everything else is inherited."""
+    return ConfigDict(json_schema_extra={"example": example})
+
+
 class _In(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -56,12 +57,16 @@ class _Out(BaseModel):
 class DomainIn(_In):
     """The EIP-712 domain the client signed under; optional, lets a wrong chain be told from a wrong key."""
 
+    model_config = _shown_as(examples.SIGNED_DOMAIN)
+
     chain_id: Annotated[int, Field(strict=True, ge=0, le=UINT64_MAX)] | None = None
     verifying_contract: Address | None = None
 
 
 class OrderIn(_In):
     """The signed fields of an order."""
+
+    model_config = _shown_as(examples.ORDER_FIELDS)
 
     account: Account
     market: Uint8
@@ -80,32 +85,7 @@ class OrderIn(_In):
 
 
 class PlaceOrderIn(_In):
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        json_schema_extra={
-            "example": {
-                "order": {
-                    "account": ACCOUNT_EXAMPLE,
-                    "market": 1,
-                    "epoch": 1,
-                    "is_buy": True,
-                    "size_lots": 10_000,
-                    "limit_ticks": 15_050,
-                    "max_fee_ppm": 500,
-                    "expiry_s": 1_200_000_000,
-                    "nonce": "86400000",
-                    "reduce_only": False,
-                    "post_only": False,
-                    "time_in_force": "GTC",
-                    "trigger_ticks": 0,
-                    "trigger_kind": 0,
-                },
-                "signature": SIGNATURE_EXAMPLE,
-                "client_id": "my-order-1",
-            }
-        },
-    )
+    model_config = _shown_as(examples.PLACE_ORDER)
 
     order: OrderIn
     signature: SignatureHex | None = None
@@ -114,6 +94,8 @@ class PlaceOrderIn(_In):
 
 
 class CancelIn(_In):
+    model_config = _shown_as(examples.CANCEL_FIELDS)
+
     account: Account
     order_nonce: Uint56
     expiry_s: Uint40
@@ -121,21 +103,7 @@ class CancelIn(_In):
 
 
 class CancelOrderIn(_In):
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        json_schema_extra={
-            "example": {
-                "cancel": {
-                    "account": ACCOUNT_EXAMPLE,
-                    "order_nonce": "86400000",
-                    "expiry_s": 1_200_000_000,
-                    "nonce": "72056494612692992",
-                },
-                "signature": SIGNATURE_EXAMPLE,
-            }
-        },
-    )
+    model_config = _shown_as(examples.CANCEL_ORDER)
 
     cancel: CancelIn
     signature: SignatureHex | None = None
@@ -143,6 +111,8 @@ class CancelOrderIn(_In):
 
 
 class CancelEverythingIn(_In):
+    model_config = _shown_as(examples.CANCEL_ALL_FIELDS)
+
     account: Account
     min_seq_ms: Uint40
     expiry_s: Uint40
@@ -150,21 +120,7 @@ class CancelEverythingIn(_In):
 
 
 class CancelAllIn(_In):
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        json_schema_extra={
-            "example": {
-                "cancel_all": {
-                    "account": ACCOUNT_EXAMPLE,
-                    "min_seq_ms": 86_400_001,
-                    "expiry_s": 1_200_000_000,
-                    "nonce": "72056494612692993",
-                },
-                "signature": SIGNATURE_EXAMPLE,
-            }
-        },
-    )
+    model_config = _shown_as(examples.CANCEL_ALL)
 
     cancel_all: CancelEverythingIn
     signature: SignatureHex | None = None
@@ -172,6 +128,8 @@ class CancelAllIn(_In):
 
 
 class WithdrawFieldsIn(_In):
+    model_config = _shown_as(examples.WITHDRAW_FIELDS)
+
     account: Account
     quote: Uint64
     recipient: Address
@@ -180,22 +138,7 @@ class WithdrawFieldsIn(_In):
 
 
 class WithdrawIn(_In):
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        json_schema_extra={
-            "example": {
-                "withdrawal": {
-                    "account": ACCOUNT_EXAMPLE,
-                    "quote": "250000000",
-                    "recipient": ADDRESS_EXAMPLE,
-                    "expiry_s": 1_200_000_000,
-                    "nonce": "72056494612692994",
-                },
-                "signature": SIGNATURE_EXAMPLE,
-            }
-        },
-    )
+    model_config = _shown_as(examples.WITHDRAW)
 
     withdrawal: WithdrawFieldsIn
     signature: SignatureHex | None = None
@@ -203,13 +146,15 @@ class WithdrawIn(_In):
 
 
 class FaucetIn(_In):
-    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={"example": {"address": ADDRESS_EXAMPLE}})
+    model_config = _shown_as(examples.FAUCET)
 
     address: Address
 
 
 class RpcIn(_In):
     """One JSON-RPC request to the local node; only a few methods pass."""
+
+    model_config = _shown_as(examples.RPC)
 
     jsonrpc: Literal["2.0"] = "2.0"
     id: int | Annotated[str, StringConstraints(max_length=64)] | None = None
@@ -223,6 +168,8 @@ class RpcIn(_In):
 class ErrorBody(_Out):
     """`code` is stable; required and found say what broke, with units; action says what to do."""
 
+    model_config = _shown_as(examples.ERROR_BODY)
+
     code: str
     message: str
     required: str = ""
@@ -232,10 +179,14 @@ class ErrorBody(_Out):
 
 
 class ErrorOut(_Out):
+    model_config = _shown_as(examples.ERROR)
+
     error: ErrorBody
 
 
 class ClockOut(_Out):
+    model_config = _shown_as(examples.CLOCK)
+
     venue_time_ms: int
     step: int | None = Field(description="number of the replay step, from the start of the history, null when live")
     step_time_ms: int | None
@@ -245,6 +196,8 @@ class ClockOut(_Out):
 
 
 class BoundsOut(_Out):
+    model_config = _shown_as(examples.BOUNDS)
+
     max_orders: int
     max_fills: int
     max_accounts: int
@@ -257,6 +210,8 @@ class BoundsOut(_Out):
 
 
 class DomainOut(_Out):
+    model_config = _shown_as(examples.DOMAIN)
+
     name: str
     version: str
     chain_id: int
@@ -264,6 +219,8 @@ class DomainOut(_Out):
 
 
 class VenueOut(_Out):
+    model_config = _shown_as(examples.VENUE)
+
     name: str
     chain_id: int
     is_local_chain: bool
@@ -278,6 +235,8 @@ class VenueOut(_Out):
 
 
 class RulesOut(_Out):
+    model_config = _shown_as(examples.RULES)
+
     initial_margin_ppm: int
     maintenance_margin_ppm: int
     band_ppm: int
@@ -293,6 +252,8 @@ class RulesOut(_Out):
 
 
 class MarketOut(_Out):
+    model_config = _shown_as(examples.MARKET)
+
     market: int
     symbol: str
     epoch: int
@@ -320,16 +281,22 @@ class MarketOut(_Out):
 
 
 class MarketsOut(_Out):
+    model_config = _shown_as(examples.MARKETS)
+
     markets: list[MarketOut]
 
 
 class LevelOut(_Out):
+    model_config = _shown_as(examples.LEVEL)
+
     price_ticks: int
     size_lots: int
     n_orders: int
 
 
 class BookOut(_Out):
+    model_config = _shown_as(examples.BOOK)
+
     symbol: str
     market: int
     sequence: int = Field(description="journal frame after which the book looked like this")
@@ -338,6 +305,8 @@ class BookOut(_Out):
 
 
 class TradeOut(_Out):
+    model_config = _shown_as(examples.TRADE)
+
     fill_id: int
     symbol: str
     price_ticks: int
@@ -348,11 +317,15 @@ class TradeOut(_Out):
 
 
 class TradesOut(_Out):
+    model_config = _shown_as(examples.TRADES)
+
     symbol: str
     trades: list[TradeOut]
 
 
 class CandleOut(_Out):
+    model_config = _shown_as(examples.CANDLE)
+
     time_s: int
     open_ticks: int
     high_ticks: int
@@ -362,6 +335,8 @@ class CandleOut(_Out):
 
 
 class CandlesOut(_Out):
+    model_config = _shown_as(examples.CANDLES)
+
     symbol: str
     interval_s: int
     candles: list[CandleOut]
@@ -371,6 +346,8 @@ FillStatus = Literal["matched", "submitted", "mined", "final", "rejected"]
 
 
 class FillOut(_Out):
+    model_config = _shown_as(examples.FILL)
+
     fill_id: int
     order_id: str
     account: str
@@ -391,6 +368,8 @@ class FillOut(_Out):
 
 
 class OrderOut(_Out):
+    model_config = _shown_as(examples.ORDER)
+
     order_id: str
     account: str
     market: int
@@ -417,21 +396,29 @@ class OrderOut(_Out):
 
 
 class OrdersOut(_Out):
+    model_config = _shown_as(examples.ORDERS)
+
     account: str
     orders: list[OrderOut]
 
 
 class FillsOut(_Out):
+    model_config = _shown_as(examples.FILLS)
+
     account: str
     fills: list[FillOut]
 
 
 class CancelOut(_Out):
+    model_config = _shown_as(examples.CANCELLED)
+
     account: str
     order_ids: list[str] = Field(description="orders that left the book")
 
 
 class PositionOut(_Out):
+    model_config = _shown_as(examples.POSITION)
+
     market: int
     symbol: str
     size_lots: int
@@ -447,6 +434,8 @@ class PositionOut(_Out):
 
 
 class AccountOut(_Out):
+    model_config = _shown_as(examples.ACCOUNT)
+
     account: str
     owner: str
     subaccount: str
@@ -468,11 +457,15 @@ class AccountOut(_Out):
 
 
 class PositionsOut(_Out):
+    model_config = _shown_as(examples.POSITIONS)
+
     account: str
     positions: list[PositionOut]
 
 
 class TransferOut(_Out):
+    model_config = _shown_as(examples.TRANSFER)
+
     transfer_id: str
     account: str
     kind: Literal["deposit", "withdrawal"]
@@ -488,11 +481,15 @@ class TransferOut(_Out):
 
 
 class TransfersOut(_Out):
+    model_config = _shown_as(examples.TRANSFERS)
+
     account: str
     transfers: list[TransferOut]
 
 
 class FaucetOut(_Out):
+    model_config = _shown_as(examples.FAUCET_GRANT)
+
     address: str
     usdc_quote: QuoteText
     gas_wei: str
@@ -500,6 +497,8 @@ class FaucetOut(_Out):
 
 
 class BatchOut(_Out):
+    model_config = _shown_as(examples.BATCH)
+
     sequence: int
     status: Literal["sealed", "submitted", "mined", "final"]
     matched_at_s: int
@@ -517,13 +516,19 @@ class BatchOut(_Out):
 
 
 class BatchesOut(_Out):
+    model_config = _shown_as(examples.BATCHES)
+
     batches: list[BatchOut]
 
 
 class BatchDetailOut(BatchOut):
+    model_config = _shown_as(examples.BATCH_DETAIL)
+
     fills: list[TradeOut]
 
 
 class ReadyOut(_Out):
+    model_config = _shown_as(examples.READY)
+
     is_ready: bool
     checks: dict[str, bool]
