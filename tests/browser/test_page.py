@@ -22,7 +22,11 @@ COUNT_CANDLE_PIXELS: Final = """
 () => [...document.querySelectorAll('[data-testid=chart] canvas')].reduce((sum, canvas) => {
   const { width, height } = canvas;
   if (!width || !height) return sum;
-  const pixels = canvas.getContext('2d').getImageData(0, 0, width, height).data;
+  // Read a copy made for reading: Chromium warns on the console about repeated reads of the page's own canvas.
+  const copy = Object.assign(document.createElement('canvas'), { width, height });
+  const context = copy.getContext('2d', { willReadFrequently: true });
+  context.drawImage(canvas, 0, 0);
+  const pixels = context.getImageData(0, 0, width, height).data;
   let found = 0;
   for (let i = 0; i < pixels.length; i += 4) {
     const [r, g, b] = [pixels[i], pixels[i + 1], pixels[i + 2]];
