@@ -26,6 +26,7 @@ from afterbell.domain.manifest import Manifest
 from afterbell.domain.units import milliseconds_to_seconds
 from afterbell.domain.words import PriceWord
 from afterbell.engine.state import EngineConfig, EngineState
+from afterbell.gateway.recorder import LiveRecorder
 from afterbell.gateway.stream import StreamHub
 from afterbell.indexer.follower import Follower, FollowerSettings
 from afterbell.ports import ChainUnavailable, Clock, EventSink, Frame
@@ -80,36 +81,6 @@ class TradingGate:
             )
 
 
-class _ChainNews:
-    """Tell read model and streams what only the chain knows."""
-
-    def __init__(self, projector: Projector, hub: StreamHub | None) -> None:
-        self._projector = projector
-        self._hub = hub
-
-    async def record_batch_submitted(self, sequence: int, transaction: bytes) -> None:
-        await self._projector.record_batch_submitted(sequence, transaction)
-        if self._hub is not None:
-            self._hub.note_submitted(sequence, transaction)
-
-    async def record_final_block(self, block: int) -> None:
-        await self._projector.record_final_block(block)
-        if self._hub is not None:
-            self._hub.note_final(block)
-
-    async def read_chain_cursor(self) -> int:
-        return await self._projector.read_chain_cursor()
-
-    async def record_chain_cursor(self, block: int, block_hash: bytes) -> None:
-        await self._projector.record_chain_cursor(block, block_hash)
-
-    async def record_claim_paid(self, recipient: bytes, transaction: bytes, block: int) -> None:
-        await self._projector.record_claim_paid(recipient, transaction, block)
-
-    async def wait_for(self, sequence: int) -> None:
-        await self._projector.wait_for(sequence)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopReport:
     """What an orderly stop leaves behind."""
@@ -155,7 +126,7 @@ class Core:
         self.projector = Projector(self.database)
         self.readmodel = ReadModel(self.database)
         self.hub = hub
-        recorder = _ChainNews(self.projector, hub)
+        recorder = self.projector if hub is None else LiveRecorder(self.projector, hub)
         self.settler = Settler(
             chain=chain,
             sender=TransactionSender(
