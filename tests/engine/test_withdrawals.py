@@ -38,7 +38,7 @@ def test_withdrawal__accepted__leaves_collateral_and_becomes_a_claim_at_the_seal
     assert isinstance(accepted, WithdrawalAccepted)
     assert (accepted.sequence, accepted.quote, accepted.recipient) == (1, 40 * USDC, owner(77))
     assert isinstance(sealed, BatchSealed)
-    assert (sealed.n_operations, sealed.codes, sealed.withdrawal_ids) == (1, b"\0", (accepted.withdrawal_id,))
+    assert (sealed.n_operations, sealed.codes, sealed.operation_ids) == (1, b"\0", (accepted.withdrawal_id,))
     assert collateral_quote(venue, 1) == 99_960 * USDC
     assert venue.state.chain.claims == {owner(77): 40 * USDC}
     venue.state.chain.validate_invariants()

@@ -116,7 +116,7 @@ def fill(fill_id: int, size_lots: int, sequence: int = 1) -> FillMatched:
     )
 
 
-def sealed(*, fill_ids: tuple[int, ...], codes: bytes, withdrawal_ids: tuple[bytes, ...] = ()) -> BatchSealed:
+def sealed(*, fill_ids: tuple[int, ...], codes: bytes, operation_ids: tuple[bytes, ...] = ()) -> BatchSealed:
     return BatchSealed(
         sequence=1,
         matched_at_s=3,
@@ -124,10 +124,10 @@ def sealed(*, fill_ids: tuple[int, ...], codes: bytes, withdrawal_ids: tuple[byt
         head=b"\x55" * 32,
         payload=b"1234",
         codes=codes,
-        n_operations=len(withdrawal_ids),
+        n_operations=len(operation_ids),
         n_orders=2,
         fill_ids=fill_ids,
-        withdrawal_ids=withdrawal_ids,
+        operation_ids=operation_ids,
     )
 
 
@@ -373,7 +373,7 @@ def test_transfers__deposit_and_withdrawal__amounts_above_64_bits_exact_and_life
                 )
             ],
         ),
-        (frame(4), [sealed(fill_ids=(), codes=bytes(1), withdrawal_ids=(withdrawal_id,))]),
+        (frame(4), [sealed(fill_ids=(), codes=bytes(1), operation_ids=(withdrawal_id,))]),
         (
             frame(5, ConfirmBatch(sequence=1, head=b"", codes=b"", block=12, transaction=TRANSACTION, gas_used=1)),
             [BatchConfirmed(sequence=1, block=12, transaction=TRANSACTION, gas_used=1)],

@@ -9,6 +9,7 @@ import pytest
 
 from afterbell.adapters.command_codec import decode_command, encode_command
 from afterbell.domain.commands import (
+    AdoptDirectOperation,
     AdoptPrices,
     CancelAll,
     CancelOrder,
@@ -16,8 +17,10 @@ from afterbell.domain.commands import (
     ConfirmBatch,
     CreditDeposit,
     HaltMarket,
+    LinkKey,
     ListMarket,
     RequestWithdrawal,
+    RevokeKey,
     SealBatch,
     SetMarketRules,
 )
@@ -38,6 +41,28 @@ COMMANDS: list[Command] = [
         quote=(1 << 64) - 1,
         recipient=b"\x04" * 20,
         **SIGNED,  # type: ignore[arg-type]
+    ),
+    LinkKey(
+        operation_id=b"\x0a" * 32,
+        account=ACCOUNT,
+        key=b"\x0b" * 20,
+        key_expiry_s=(1 << 40) - 1,
+        max_notional_quote=(1 << 64) - 1,
+        markets=(1 << 32) - 1,
+        trade_only=True,
+        reduce_only=False,
+        **SIGNED,  # type: ignore[arg-type]
+    ),
+    RevokeKey(operation_id=b"\x0c" * 32, account=ACCOUNT, key=b"\x0d" * 20, **SIGNED),  # type: ignore[arg-type]
+    AdoptDirectOperation(
+        direct_op=2,
+        kind=3,
+        account=ACCOUNT,
+        subject=b"\x0e" * 32,
+        word=b"\xff" * 32,
+        time_s=(1 << 40) - 1,
+        block=1,
+        transaction=b"\x0f" * 32,
     ),
     CreditDeposit(direct_op=1, account=ACCOUNT, quote=1, sender=b"\x05" * 20, block=1, transaction=b"\x06" * 32),
     SealBatch(journal_hash=b"\x07" * 32),

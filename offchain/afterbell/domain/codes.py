@@ -32,12 +32,15 @@ class StatusCode(IntEnum):
     TRIGGER_NOT_MET = 11
     ZERO_SIZE = 12
     WRONG_EPOCH = 13
+    KEY_EXPIRED = 14
+    KEY_LIMIT = 15
     # Operations.
     UNKNOWN_OPERATION = 16
     NONCE_CONSUMED = 17
     ZERO_WITHDRAWAL = 18
     BAD_RECIPIENT = 19
     BAD_CANCEL = 20
+    BAD_KEY = 21
     # Fills.
     ORDER_INVALID = 32
     ZERO_FILL = 33
@@ -99,7 +102,7 @@ class RejectReason(StrEnum):
     """Why the engine or the API refused a request; the value is the stable word sent to clients."""
 
     # Same rule as the StatusCode of the same name. No request is refused with OVERFILL, BAD_CANCEL or TRIGGER_NOT_MET:
-    # the engine never makes such a fill or operation, and takes no triggers yet.
+    # the engine never makes such a fill or operation, and an order whose trigger is not met waits.
     UNKNOWN_MARKET = "UNKNOWN_MARKET"
     UNKNOWN_FLAGS = "UNKNOWN_FLAGS"
     BAD_SIGNATURE = "BAD_SIGNATURE"
@@ -113,11 +116,14 @@ class RejectReason(StrEnum):
     TRIGGER_NOT_MET = "TRIGGER_NOT_MET"
     ZERO_SIZE = "ZERO_SIZE"
     WRONG_EPOCH = "WRONG_EPOCH"
+    KEY_EXPIRED = "KEY_EXPIRED"
+    KEY_LIMIT = "KEY_LIMIT"
     UNKNOWN_OPERATION = "UNKNOWN_OPERATION"
     NONCE_CONSUMED = "NONCE_CONSUMED"
     ZERO_WITHDRAWAL = "ZERO_WITHDRAWAL"
     BAD_RECIPIENT = "BAD_RECIPIENT"
     BAD_CANCEL = "BAD_CANCEL"
+    BAD_KEY = "BAD_KEY"
     SELF_TRADE = "SELF_TRADE"
     DEAD_LANE = "DEAD_LANE"
     OVERFILL = "OVERFILL"
@@ -144,9 +150,14 @@ class RejectReason(StrEnum):
     UNSUPPORTED = "UNSUPPORTED"
     OVERLOADED = "OVERLOADED"
     NOT_READY = "NOT_READY"
+    CANNOT_FILL = "CANNOT_FILL"
+    FILLED_MEANWHILE = "FILLED_MEANWHILE"
+    DUPLICATE_CLIENT_ID = "DUPLICATE_CLIENT_ID"
+    NOT_AMENDABLE = "NOT_AMENDABLE"
+    UNKNOWN_KEY = "UNKNOWN_KEY"
+    NOT_APPROVED = "NOT_APPROVED"
     # Reserved: nothing is refused with these today; clients may know the words, so they keep their meaning.
     UNKNOWN_ACCOUNT = "UNKNOWN_ACCOUNT"
-    CANNOT_FILL = "CANNOT_FILL"
     NO_LIQUIDITY = "NO_LIQUIDITY"
     DUPLICATE_ORDER = "DUPLICATE_ORDER"
     LANE_IN_USE = "LANE_IN_USE"

@@ -65,10 +65,15 @@ class PlaceOrder(_Command, frozen=True, kw_only=True, forbid_unknown_fields=True
     r: bytes
     vs: bytes
     client_id: str = ""
+    signer: bytes = b""
+    """Session key that signed, 20 bytes; empty: the owner."""
+    amends: bytes = b""
+    """Order id this one replaces in its lane; refused unless that one is live with `amends_filled_lots` filled."""
+    amends_filled_lots: int = 0
 
 
 class CancelOrder(_Command, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
-    """Cancel one resting order by its nonce; signed by the owner, binding off chain only."""
+    """Cancel the live orders of one nonce (two if they are an OCO); signed by owner or session key, off chain only."""
 
     account: int
     order_nonce: int
@@ -76,6 +81,7 @@ class CancelOrder(_Command, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     nonce: int
     r: bytes
     vs: bytes
+    signer: bytes = b""
 
 
 class CancelAll(_Command, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
@@ -87,6 +93,7 @@ class CancelAll(_Command, frozen=True, kw_only=True, forbid_unknown_fields=True,
     nonce: int
     r: bytes
     vs: bytes
+    signer: bytes = b""
 
 
 class RequestWithdrawal(_Command, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
@@ -100,6 +107,57 @@ class RequestWithdrawal(_Command, frozen=True, kw_only=True, forbid_unknown_fiel
     nonce: int
     r: bytes
     vs: bytes
+    signer: bytes = b""
+    is_approved: bool = False
+    """The owner approved the digest on chain; r and vs are 32 zero bytes each."""
+
+
+class LinkKey(_Command, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
+    """Carry a signed LinkKey in the open batch, which is sealed at once: a key signs from the next batch on."""
+
+    operation_id: bytes
+    account: int
+    key: bytes
+    key_expiry_s: int
+    max_notional_quote: int
+    markets: int
+    trade_only: bool
+    reduce_only: bool
+    expiry_s: int
+    nonce: int
+    r: bytes
+    vs: bytes
+    is_approved: bool = False
+
+
+class RevokeKey(_Command, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
+    """Carry a signed RevokeKey in the open batch; live orders of the key are cancelled at once."""
+
+    operation_id: bytes
+    account: int
+    key: bytes
+    expiry_s: int
+    nonce: int
+    r: bytes
+    vs: bytes
+    is_approved: bool = False
+
+
+class AdoptDirectOperation(_Command, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
+    """Adopt what an owner or the registry did directly on chain (contracts/README.md, Direct operations).
+
+    kind 1 cancel-all, 2 key link, 3 key revocation, 4 change of rules. `subject` is the event's key field (0, key
+    address, key address, market << 8 | session), `word` its value, 32 bytes each. direct_op: no gaps, deposits included.
+    """
+
+    direct_op: int
+    kind: int
+    account: int
+    subject: bytes
+    word: bytes
+    time_s: int
+    block: int
+    transaction: bytes
 
 
 class CreditDeposit(_Command, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
@@ -145,6 +203,9 @@ Command = (
     | CancelOrder
     | CancelAll
     | RequestWithdrawal
+    | LinkKey
+    | RevokeKey
+    | AdoptDirectOperation
     | CreditDeposit
     | SealBatch
     | ConfirmBatch

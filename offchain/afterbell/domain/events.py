@@ -46,6 +46,41 @@ class OrderAccepted(_Event, frozen=True, kw_only=True, tag=True):
     client_id: str
     filled_lots: int
     resting_lots: int
+    trigger_ticks: int = 0
+    trigger_kind: int = 0
+    is_waiting: bool = False
+    """Its trigger is not met: it is in no book."""
+    signer: bytes = b""
+    amends: bytes = b""
+    keeps_priority: bool = False
+
+
+class OrderTriggered(_Event, frozen=True, kw_only=True, tag=True):
+    """A waiting order's trigger was met; its fills, `resting_lots` on the book or an OrderCancelled follow from it."""
+
+    order_id: bytes
+    account: int
+    market: int
+    trigger_ticks: int
+    resting_lots: int
+
+
+class OrderWaiting(_Event, frozen=True, kw_only=True, tag=True):
+    """A triggered order that rested left the book because its trigger is not met any more; it waits again."""
+
+    order_id: bytes
+    account: int
+    market: int
+    remaining_lots: int
+
+
+class OrderReduced(_Event, frozen=True, kw_only=True, tag=True):
+    """A fill of the other order of its OCO left `remaining_lots` of this one."""
+
+    order_id: bytes
+    account: int
+    market: int
+    remaining_lots: int
 
 
 class OrderRejected(_Event, frozen=True, kw_only=True, tag=True):
@@ -64,7 +99,8 @@ class OrderRejected(_Event, frozen=True, kw_only=True, tag=True):
 class OrderCancelled(_Event, frozen=True, kw_only=True, tag=True):
     """`remaining_lots` left the book.
 
-    reason: USER, IOC, REPLACED, EXPIRED, BATCH_FULL, MARKET_HALTED or the name of the status code that stopped it.
+    reason: USER, IOC, REPLACED, AMENDED, OCO (the other order filled), EXPIRED, BATCH_FULL, MARKET_HALTED, KEY_REVOKED,
+    CANNOT_FILL (a FOK) or the name of the status code that stopped it.
     """
 
     order_id: bytes
@@ -136,6 +172,57 @@ class WithdrawalRejected(_Event, frozen=True, kw_only=True, tag=True):
     action: str
 
 
+class KeyLinked(_Event, frozen=True, kw_only=True, tag=True):
+    """A session key word as the engine now holds it. operation_id is empty when linked directly on chain."""
+
+    operation_id: bytes
+    sequence: int
+    account: int
+    key: bytes
+    word: bytes
+    transaction: bytes = b""
+
+
+class KeyRevoked(_Event, frozen=True, kw_only=True, tag=True):
+    operation_id: bytes
+    sequence: int
+    account: int
+    key: bytes
+    word: bytes
+    transaction: bytes = b""
+
+
+class KeyOperationRejected(_Event, frozen=True, kw_only=True, tag=True):
+    operation_id: bytes
+    account: int
+    key: bytes
+    reason: str
+    required: str
+    found: str
+    action: str
+
+
+class CancelAllAdopted(_Event, frozen=True, kw_only=True, tag=True):
+    """A cancel-all made on chain; what it cancels follows as OrderCancelled."""
+
+    direct_op: int
+    account: int
+    min_seq_ms: int
+    since_s: int
+    block: int
+    transaction: bytes
+
+
+class RulesAdopted(_Event, frozen=True, kw_only=True, tag=True):
+    """Rules of a market and session changed on chain; batches matched after binds_after_s use them."""
+
+    direct_op: int
+    market: int
+    session: int
+    rules_word: bytes
+    binds_after_s: int
+
+
 class BatchSealed(_Event, frozen=True, kw_only=True, tag=True):
     """A batch ready for the chain. fill_ids in payload order; codes and head as the mirror predicts them."""
 
@@ -148,7 +235,8 @@ class BatchSealed(_Event, frozen=True, kw_only=True, tag=True):
     n_operations: int
     n_orders: int
     fill_ids: tuple[int, ...]
-    withdrawal_ids: tuple[bytes, ...]
+    operation_ids: tuple[bytes, ...]
+    """Digest of every operation, in payload order: its code is codes[i]."""
 
 
 class BatchConfirmed(_Event, frozen=True, kw_only=True, tag=True):
@@ -163,6 +251,9 @@ Event = (
     | MarketHalted
     | PricesAdopted
     | OrderAccepted
+    | OrderTriggered
+    | OrderWaiting
+    | OrderReduced
     | OrderRejected
     | OrderCancelled
     | CancelRejected
@@ -171,6 +262,11 @@ Event = (
     | DepositCredited
     | WithdrawalAccepted
     | WithdrawalRejected
+    | KeyLinked
+    | KeyRevoked
+    | KeyOperationRejected
+    | CancelAllAdopted
+    | RulesAdopted
     | BatchSealed
     | BatchConfirmed
 )

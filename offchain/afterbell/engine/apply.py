@@ -16,6 +16,7 @@ from typing import Final
 from afterbell.domain.batch import PriceRow
 from afterbell.domain.chain_state import FIRST_EPOCH
 from afterbell.domain.commands import (
+    AdoptDirectOperation,
     AdoptPrices,
     CancelAll,
     CancelOrder,
@@ -23,9 +24,11 @@ from afterbell.domain.commands import (
     ConfirmBatch,
     CreditDeposit,
     HaltMarket,
+    LinkKey,
     ListMarket,
     PlaceOrder,
     RequestWithdrawal,
+    RevokeKey,
     SealBatch,
     SetMarketRules,
 )
@@ -76,6 +79,8 @@ def apply(state: EngineState, command: Command, *, time_ms: int, previous_hash: 
         events += cancel_all(state, command, time_ms)
     elif isinstance(command, RequestWithdrawal):
         events += request_withdrawal(state, command, time_ms)
+    elif isinstance(command, (LinkKey, RevokeKey, AdoptDirectOperation)):
+        raise CommandRefused(f"{type(command).__name__} is not taken by this engine")
     elif isinstance(command, SealBatch):
         if command.journal_hash != previous_hash:
             raise CommandRefused(f"SealBatch must carry 0x{previous_hash.hex()}, found 0x{command.journal_hash.hex()}")

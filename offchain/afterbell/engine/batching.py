@@ -93,7 +93,7 @@ def seal_batch(state: EngineState, journal_hash: bytes) -> list[Event]:
             n_operations=result.n_operations,
             n_orders=len(order_ids),
             fill_ids=tuple(fill.fill_id for fill in batch.fills),
-            withdrawal_ids=tuple(operation.digest for operation in batch.operations),
+            operation_ids=tuple(operation.digest for operation in batch.operations),
         )
     )
     return events

@@ -251,7 +251,7 @@ class _Changes:
             }
         )
         # Codes start with the operations, in payload order; the only operations a batch carries so far are withdrawals.
-        for withdrawal_id, code in zip(event.withdrawal_ids, event.codes, strict=False):
+        for withdrawal_id, code in zip(event.operation_ids, event.codes, strict=False):
             if code:
                 self.transfer_codes.append({"b_transfer_id": "0x" + withdrawal_id.hex(), "b_code": describe_code(code)})
 
