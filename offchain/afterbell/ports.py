@@ -38,6 +38,7 @@ class Journal(Protocol):
     @property
     def genesis_hash(self) -> bytes:
         """Hash 0, which ties the journal to one instance."""
+
     @property
     def head_hash(self) -> bytes: ...
     @property

@@ -11,18 +11,29 @@ from typing import Any, Final, get_args
 import msgspec
 
 from afterbell.domain.commands import (
+    AdoptDirectOperation,
     CancelAll,
     CancelOrder,
     Command,
     CreditDeposit,
+    LinkKey,
     RequestWithdrawal,
+    RevokeKey,
 )
 from afterbell.domain.ids import account_bytes
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(dict[str, Any])
 _CLASSES: Final[dict[str, type[Command]]] = {command.__name__: command for command in get_args(Command)}
-_WITH_ACCOUNT: Final = (CancelOrder, CancelAll, RequestWithdrawal, CreditDeposit)
+_WITH_ACCOUNT: Final = (
+    CancelOrder,
+    CancelAll,
+    RequestWithdrawal,
+    LinkKey,
+    RevokeKey,
+    AdoptDirectOperation,
+    CreditDeposit,
+)
 
 
 def encode_command(command: Command) -> bytes:

@@ -270,7 +270,6 @@ def _build_listing(market: ManifestMarket) -> tuple[Any, ...]:
     )
 
 
-
 # ---------------------------------------------------------------- doing it
 
 

@@ -147,7 +147,7 @@ class AdoptDirectOperation(_Command, frozen=True, kw_only=True, forbid_unknown_f
     """Adopt what an owner or the registry did directly on chain (contracts/README.md, Direct operations).
 
     kind 1 cancel-all, 2 key link, 3 key revocation, 4 change of rules. `subject` is the event's key field (0, key
-    address, key address, market << 8 | session), `word` its value, 32 bytes each. direct_op: no gaps, deposits included.
+    address, key address, market << 8 | session), `word` its value. direct_op has no gaps, deposits included.
     """
 
     direct_op: int

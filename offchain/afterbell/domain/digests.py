@@ -26,9 +26,7 @@ ORDER_TYPE: Final = (
 WITHDRAW_TYPE: Final = (
     "Withdraw(address owner,uint80 subaccount,uint64 quote,address recipient,uint40 expiry,uint56 nonce)"
 )
-CANCEL_ORDER_TYPE: Final = (
-    "CancelOrder(address owner,uint80 subaccount,uint56 orderNonce,uint40 expiry,uint56 nonce)"
-)
+CANCEL_ORDER_TYPE: Final = "CancelOrder(address owner,uint80 subaccount,uint56 orderNonce,uint40 expiry,uint56 nonce)"
 CANCEL_ALL_TYPE: Final = "CancelAll(address owner,uint80 subaccount,uint40 minSeq,uint40 expiry,uint56 nonce)"
 PRICE_ROOT_TYPE: Final = "PriceRoot(bytes32 root,uint40 publishTime)"
 

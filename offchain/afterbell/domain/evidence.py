@@ -231,9 +231,7 @@ def compute_external_ticks(price_e8: int, market: OracleMarket) -> Ticks:
 
     Formula: price_e8 x num x ticks_per_usd // (den x 1e8). Rounding: down.
     """
-    return Ticks(
-        div_down(price_e8 * market.multiplier_num * market.ticks_per_usd, market.multiplier_den * PRICE_SCALE)
-    )
+    return Ticks(div_down(price_e8 * market.multiplier_num * market.ticks_per_usd, market.multiplier_den * PRICE_SCALE))
 
 
 def judge_report(

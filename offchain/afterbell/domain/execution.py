@@ -363,8 +363,10 @@ class Execution:
             return code
         epoch = self.price(record.market_id).epoch - record.is_previous_epoch
         digest = build_digest(domain_separator, hash_order(record.to_order(account_id, epoch)))
-        return StatusCode.OK if _is_signed_by(owner_of(account_id), digest, record, recover) else (
-            StatusCode.BAD_SIGNATURE
+        return (
+            StatusCode.OK
+            if _is_signed_by(owner_of(account_id), digest, record, recover)
+            else (StatusCode.BAD_SIGNATURE)
         )
 
     def _check_order_terms(self, account_id: int, record: OrderRecord) -> StatusCode:
@@ -446,8 +448,7 @@ class Execution:
         sides = (maker, taker)
         accounts = [self._account(order.account_id) for order in sides]
         old = [
-            self._position(account, order.account_id, market_id)
-            for account, order in zip(accounts, sides, strict=True)
+            self._position(account, order.account_id, market_id) for account, order in zip(accounts, sides, strict=True)
         ]
         changes = [size_lots if order.record.is_buy else -size_lots for order in sides]
         new_lots = [position.size_lots + change for position, change in zip(old, changes, strict=True)]
@@ -612,9 +613,7 @@ class Execution:
             return StatusCode.MARGIN
         account.collateral_quote -= message.quote
         validate_collateral(account.collateral_quote)
-        self._operations.append(
-            Withdrawn(account_id=account_id, recipient=message.recipient, quote=message.quote)
-        )
+        self._operations.append(Withdrawn(account_id=account_id, recipient=message.recipient, quote=message.quote))
         return StatusCode.OK
 
     def _cancel_order(self, account_id: AccountId, account: _Account, message: CancelOrder) -> StatusCode:

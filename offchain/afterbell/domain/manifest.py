@@ -75,9 +75,7 @@ class ManifestMarket(_Part, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def build_rules_words(self) -> dict[int, bytes]:
         """Return session number -> rules word, 32 bytes, as set on chain."""
-        return {
-            int(Session[name]): rules.build_word().pack().to_bytes(32, "big") for name, rules in self.rules.items()
-        }
+        return {int(Session[name]): rules.build_word().pack().to_bytes(32, "big") for name, rules in self.rules.items()}
 
 
 class ManifestDomain(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -119,9 +117,7 @@ class Manifest(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def build_code_hashes(self) -> dict[str, tuple[bytes, bytes | None]]:
         """Return contract -> (address, keccak of its code), the form the chain adapter checks."""
-        return {
-            name: (self.get_address(name), bytes.fromhex(self.code_hashes[name][2:])) for name in self.addresses
-        }
+        return {name: (self.get_address(name), bytes.fromhex(self.code_hashes[name][2:])) for name in self.addresses}
 
 
 def compute_abi_hash(abis: Mapping[str, object]) -> str:

@@ -129,8 +129,7 @@ def is_fill_covered(before: AccountHealth, after: AccountHealth, *, reducing: bo
     return (
         reducing
         and after.equity_quote >= 0
-        and after.equity_quote * before.maintenance_margin_quote
-        >= before.equity_quote * after.maintenance_margin_quote
+        and after.equity_quote * before.maintenance_margin_quote >= before.equity_quote * after.maintenance_margin_quote
     )
 
 

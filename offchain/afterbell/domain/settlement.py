@@ -157,9 +157,7 @@ def _run_tables(execution: Execution, batch: Payload, domain_separator: bytes, r
     orders: list[TableOrder] = []
     for account in batch.accounts:
         for record in account.orders:
-            code = execution.check_order(
-                account.account_id, record, domain_separator=domain_separator, recover=recover
-            )
+            code = execution.check_order(account.account_id, record, domain_separator=domain_separator, recover=recover)
             orders.append(TableOrder(account_id=account.account_id, record=record, code=code))
     operation_codes: list[int] = []
     fill_codes: list[int] = []
