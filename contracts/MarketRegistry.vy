@@ -4,12 +4,14 @@
 # pragma nonreentrancy on
 """
 @title MarketRegistry
-@license Apache-2.0
-@notice Lists markets and sets their rules. Everything is validated here once and then pushed to where it is used, so a batch
-        reads one word per market and session and trusts it.
-@custom:security Only the governor; a timelock in production.
+@license AGPL-3.0-only
+@notice Lists markets, sets their rules, replaces the sequencer. Everything is validated here once and then pushed to where it is
+        used, so a batch reads one word per market and session and trusts it.
+@custom:security The governor (the Timelock) decides; the guardian may only tighten, without waiting, and never so far that
+                 somebody could not close a position or becomes liquidatable by it; the sequencer may only step aside.
 @custom:invariants Every rules word in the Clearinghouse passed `_validate_rules`; a listed market has rules in all sessions.
-@custom:kill Rules with openings off make a market reduce-only.
+                   The sequencer is the first one or was approved by the governor.
+@custom:kill halt_market makes a market reduce-only.
 """
 
 from interfaces import IClearinghouse
@@ -33,6 +35,10 @@ M20: constant(uint256) = 2**20 - 1
 MAX_OPEN_INTEREST_LOTS: constant(uint256) = 2**40 - 1
 # 20 steps, the most one batch takes, then never exceed the mark itself
 MAX_MARK_STEP_PPM: constant(uint256) = 50_000
+# the guardian leaves at least this band: inside none at all nobody could close either
+MIN_GUARDIAN_BAND_PPM: constant(uint256) = 10_000
+# flag "openings allowed" of a rules word
+OPENINGS: constant(uint256) = 1 << 168
 
 
 event MarketListed:
@@ -42,6 +48,18 @@ event MarketListed:
     ticks_per_usd: uint256
     source_id: uint8
     max_confidence_ppm: uint256
+
+
+event GuardianSet:
+    guardian: indexed(address)
+
+
+event SequencerApproved:
+    sequencer: indexed(address)
+
+
+event SequencerRevoked:
+    sequencer: indexed(address)
 
 
 struct SessionRules:
@@ -58,6 +76,12 @@ ORACLE: public(immutable(address))
 symbols: public(HashMap[uint256, String[16]])
 # k by market: lot = 10^-k units; written by list_market, never changed
 lot_exponents: public(HashMap[uint256, uint256])
+# who may tighten and rotate without waiting, zero = nobody; written by set_guardian
+guardian: public(address)
+# who may become sequencer; written by approve_sequencer and revoke_sequencer
+is_standby: public(HashMap[address, bool])
+# rules words set last, by market << 8 | session: in force, or about to be within SETTLE_LAG; written with the Clearinghouse's
+latest_rules: public(HashMap[uint256, uint256])
 
 
 @deploy
@@ -113,14 +137,13 @@ def list_market(
     extcall IPriceOracle(ORACLE).set_market(market, source_id, ticks_per_usd, max_confidence_ppm, 1, 1)
     extcall IClearinghouse(CLEARINGHOUSE).list_market(market)
     for session: uint256 in range(N_SESSIONS):
-        self._validate_rules(rules[session])
-        extcall IClearinghouse(CLEARINGHOUSE).set_market_rules(market, session, rules[session])
+        self._set_rules(market, session, rules[session])
 
 
 @external
 def set_rules(market: uint256, session_rules: DynArray[SessionRules, N_SESSIONS]):
     """
-    @notice Replaces the rules of some sessions of a market.
+    @notice Replaces the rules of some sessions of a market. They bind batches matched SETTLE_LAG from now and later.
     @param market A listed market.
     @param session_rules Session and rules word, at least one.
     """
@@ -129,18 +152,89 @@ def set_rules(market: uint256, session_rules: DynArray[SessionRules, N_SESSIONS]
     assert len(session_rules) > 0, errors.RULES_COUNT
     for entry: SessionRules in session_rules:
         assert entry.session < N_SESSIONS, errors.RULES_SESSION
-        self._validate_rules(entry.rules)
-        extcall IClearinghouse(CLEARINGHOUSE).set_market_rules(market, entry.session, entry.rules)
+        self._set_rules(market, entry.session, entry.rules)
 
 
 @external
-def set_sequencer(sequencer: address):
+def set_guardian(guardian: address):
     """
-    @notice Replaces the address that may settle.
+    @notice Names who may tighten rules, halt markets and rotate the sequencer without waiting.
+    @param guardian Not zero; whoever held the role loses it.
+    """
+    governed._check_governor()
+    assert guardian != empty(address), errors.NO_ADDRESS
+    self.guardian = guardian
+    log GuardianSet(guardian=guardian)
+
+
+@external
+def approve_sequencer(sequencer: address):
+    """
+    @notice Makes an address a standby, which may be rotated to from then on.
     @param sequencer Not zero.
     """
     governed._check_governor()
+    assert sequencer != empty(address), errors.NO_ADDRESS
+    self.is_standby[sequencer] = True
+    log SequencerApproved(sequencer=sequencer)
+
+
+@external
+def revoke_sequencer(sequencer: address):
+    """
+    @notice Takes an address off the standbys. Governor or guardian. The sequencer that settles now goes on.
+    @param sequencer The address.
+    """
+    assert msg.sender == self.guardian or msg.sender == governed.governor, errors.NOT_GUARDIAN
+    self.is_standby[sequencer] = False
+    log SequencerRevoked(sequencer=sequencer)
+
+
+@external
+def rotate_sequencer(sequencer: address):
+    """
+    @notice Lets a standby settle from now on, and nobody else. Guardian, governor or the sequencer that settles now.
+    @dev Both stay standbys if they were: a healthy machine may be rotated back to, a stolen key is revoked besides.
+    @param sequencer A standby.
+    """
+    current: address = convert(staticcall IClearinghouse(CLEARINGHOUSE).operator_word() & (2**160 - 1), address)
+    assert (
+        msg.sender == self.guardian or msg.sender == current or msg.sender == governed.governor
+    ), errors.NOT_ROTATOR
+    assert self.is_standby[sequencer], errors.NOT_STANDBY
     extcall IClearinghouse(CLEARINGHOUSE).set_sequencer(sequencer)
+
+
+@external
+def tighten_rules(market: uint256, session: uint256, rules: uint256):
+    """
+    @notice Makes the rules of a market in one session stricter. Only the guardian.
+    @param market A listed market.
+    @param session 0..8.
+    @param rules Rules word, at least as strict in every field as the one set last.
+    """
+    assert msg.sender == self.guardian, errors.NOT_GUARDIAN
+    assert len(self.symbols[market]) > 0, errors.MARKET_NOT_LISTED
+    assert session < N_SESSIONS, errors.RULES_SESSION
+    open_interest_lots: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).totals_word(market) & (2**64 - 1)
+    self._check_tighter(self.latest_rules[(market << 8) | session], rules, open_interest_lots)
+    self._set_rules(market, session, rules)
+
+
+@external
+def halt_market(market: uint256):
+    """
+    @notice Switches openings off in every session of a market: it becomes reduce-only. Only the guardian.
+    @dev All sessions or none: one that changed less than 2 x SETTLE_LAG ago makes the call revert, the others can be tightened
+         one by one meanwhile.
+    @param market A listed market.
+    """
+    assert msg.sender == self.guardian, errors.NOT_GUARDIAN
+    assert len(self.symbols[market]) > 0, errors.MARKET_NOT_LISTED
+    for session: uint256 in range(N_SESSIONS):
+        rules: uint256 = self.latest_rules[(market << 8) | session]
+        if rules & OPENINGS != 0:
+            self._set_rules(market, session, rules ^ OPENINGS)
 
 
 @external
@@ -151,6 +245,53 @@ def check_rules(rules: uint256):
     @param rules Rules word.
     """
     self._validate_rules(rules)
+
+
+@internal
+def _set_rules(market: uint256, session: uint256, rules: uint256):
+    """
+    @notice Validates rules, keeps them and hands them to the Clearinghouse.
+    @param market A listed market.
+    @param session 0..8.
+    @param rules Rules word.
+    """
+    self._validate_rules(rules)
+    self.latest_rules[(market << 8) | session] = rules
+    extcall IClearinghouse(CLEARINGHOUSE).set_market_rules(market, session, rules)
+
+
+@internal
+@pure
+def _check_tighter(old: uint256, new: uint256, open_interest_lots: uint256):
+    """
+    @notice Reverts unless a rules word is at least as strict as another in every field.
+    @dev Maintenance margin and the steps stay as they are: a guardian limits new risk and liquidates nobody. A cap below the open
+         interest and a band near zero would keep people from closing, and add nothing to openings switched off.
+    @param old Rules word set last.
+    @param new Rules word that may follow.
+    @param open_interest_lots Open interest of the market now.
+    """
+    # initial and settlement margin not lower; maintenance margin, steps and minimum notional the same
+    assert new & M20 >= old & M20, errors.RULES_LOOSER
+    assert (new >> 20) & M20 >= (old >> 20) & M20, errors.RULES_LOOSER
+    assert (new >> 40) & M20 == (old >> 40) & M20, errors.RULES_LOOSER
+    assert (new >> 176) & (2**64 - 1) == (old >> 176) & (2**64 - 1), errors.RULES_LOOSER
+    # band, mark step, age, cap and fee not higher; an age of 0 is no limit
+    band_ppm: uint256 = (new >> 60) & M20
+    assert band_ppm <= (old >> 60) & M20, errors.RULES_LOOSER
+    assert (new >> 80) & M16 <= (old >> 80) & M16, errors.RULES_LOOSER
+    max_age_s: uint256 = (new >> 96) & M16
+    old_max_age_s: uint256 = (old >> 96) & M16
+    assert old_max_age_s == 0 or (max_age_s > 0 and max_age_s <= old_max_age_s), errors.RULES_LOOSER
+    cap_lots: uint256 = (new >> 112) & (2**56 - 1)
+    old_cap_lots: uint256 = (old >> 112) & (2**56 - 1)
+    assert cap_lots <= old_cap_lots, errors.RULES_LOOSER
+    assert new >> 240 <= old >> 240, errors.RULES_LOOSER
+    # flags may only be switched off
+    assert new & ~old & (255 << 168) == 0, errors.RULES_LOOSER
+    # whoever is in must be able to get out
+    assert band_ppm == (old >> 60) & M20 or band_ppm >= MIN_GUARDIAN_BAND_PPM, errors.RULES_BAND
+    assert cap_lots == old_cap_lots or cap_lots >= open_interest_lots, errors.RULES_CAP
 
 
 @internal

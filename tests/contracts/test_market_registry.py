@@ -283,7 +283,7 @@ def test_clearinghouse__genesis_in_the_future__is_not_deployed() -> None:
     chain = Chain.deploy()
     for genesis_s, is_late in ((chain.time_s + 1, True), (chain.time_s, False)):
         address = predict_address(DEPLOYER, chain.nonce + 2)
-        chain.create("Vault", chain.addresses["token"], address)
+        chain.create("Vault", chain.addresses["token"], address, OUTSIDER)
         chain.create("PriceOracle", GOVERNOR, GOVERNOR, address, GOVERNOR)
         arguments = [
             chain.addresses["Vault"], chain.addresses["PriceOracle"], GOVERNOR, chain.addresses["token"], GOVERNOR,

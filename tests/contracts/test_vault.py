@@ -190,7 +190,7 @@ def test_deposit__address_without_code_as_token__reverts() -> None:
     """A call to an address without code succeeds and returns nothing: the compiler asks for code."""
     chain = Chain.deploy()
     chain.addresses["Nothing"] = OUTSIDER
-    chain.create("Vault", OUTSIDER, chain.addresses["Clearinghouse"])
+    chain.create("Vault", OUTSIDER, chain.addresses["Clearinghouse"], OUTSIDER)
 
     with refused(""):
         chain.call("Vault", "deposit", OWNER, 0, 1)
@@ -308,9 +308,9 @@ def test_settle__token_paused_or_vault_blacklisted__goes_on_and_claims_wait() ->
 # Wiring.
 
 
-@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize("place", [0, 1, 2])
 def test_vault__wired_to_zero__is_not_deployed(chain: Chain, place: int) -> None:
-    neighbours = [chain.addresses["token"], chain.addresses["Clearinghouse"]]
+    neighbours = [chain.addresses["token"], chain.addresses["Clearinghouse"], OUTSIDER]
     neighbours[place] = ZERO_ADDRESS
 
     with refused("wiring: zero address"):

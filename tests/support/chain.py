@@ -143,7 +143,7 @@ class Chain:
         chain.create("SignedPriceSource", GOVERNOR, list(publishers) or [OUTSIDER], threshold)
         chain.create("PriceOracle", GOVERNOR, at["SignedPriceSource"], at["Clearinghouse"], wired_registry)
         chain.create("MarketRegistry", GOVERNOR, at["Clearinghouse"], at["PriceOracle"])
-        chain.create("Vault", chain.addresses["token"], at["Clearinghouse"])
+        chain.create("Vault", chain.addresses["token"], at["Clearinghouse"], at.get("Operations", DEPLOYER))
         chain.create(
             "Clearinghouse",
             at["Vault"],

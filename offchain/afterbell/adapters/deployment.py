@@ -236,7 +236,7 @@ def _build_steps(
     clearinghouse, registry = addresses["clearinghouse"], addresses["market_registry"]
     arguments: dict[str, tuple[Any, ...]] = {
         "token": (),
-        "vault": (addresses["token"], clearinghouse),
+        "vault": (addresses["token"], clearinghouse, addresses.get("operations", clearinghouse)),
         "signed_price_source": (deployer, list(plan.publishers), plan.threshold),
         "price_oracle": (deployer, addresses["signed_price_source"], clearinghouse, registry),
         "market_registry": (deployer, clearinghouse, addresses["price_oracle"]),
