@@ -143,7 +143,7 @@ def list_market(
 @external
 def set_rules(market: uint256, session_rules: DynArray[SessionRules, N_SESSIONS]):
     """
-    @notice Replaces the rules of some sessions of a market. They bind batches matched SETTLE_LAG from now and later.
+    @notice Replaces the rules of some sessions of a market. They bind batches matched more than SETTLE_LAG later.
     @param market A listed market.
     @param session_rules Session and rules word, at least one.
     """

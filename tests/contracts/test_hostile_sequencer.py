@@ -827,7 +827,8 @@ def test_settle__two_batches_in_one_transaction__leave_nothing_over_in_between(v
     """
     contract = "0x" + "cc" * 20
     clearinghouse = venue.chain.addresses["Clearinghouse"]
-    venue.chain.call("MarketRegistry", "set_sequencer", contract, sender=GOVERNOR)
+    venue.chain.call("MarketRegistry", "approve_sequencer", contract, sender=GOVERNOR)
+    venue.chain.call("MarketRegistry", "rotate_sequencer", contract, sender=GOVERNOR)
     calls, heads = [], [venue.chain.head]
     for _ in range(2):
         orders = [
@@ -888,7 +889,8 @@ def test_settle__two_batches_of_one_sequence__only_one_lands(venue: Venue) -> No
 
 
 def test_settle__by_a_replaced_sequencer__is_refused(venue: Venue) -> None:
-    venue.chain.call("MarketRegistry", "set_sequencer", address_of(THIRD), sender=GOVERNOR)
+    venue.chain.call("MarketRegistry", "approve_sequencer", address_of(THIRD), sender=GOVERNOR)
+    venue.chain.call("MarketRegistry", "rotate_sequencer", address_of(THIRD), sender=GOVERNOR)
     payload = encode(venue.table())
 
     with refused("batch: not sequencer"):

@@ -234,19 +234,25 @@ def test_set_rules__bad_argument__reverts_whole(
 # Sequencer and wiring.
 
 
-def test_set_sequencer__valid__replaces_it_and_keeps_the_counter(chain: Chain) -> None:
+def test_rotate_sequencer__to_a_standby__replaces_it_and_keeps_the_counter(chain: Chain) -> None:
     chain.deposit(1 << 80, 5)
-    chain.call(REGISTRY, "set_sequencer", OUTSIDER, sender=GOVERNOR)
+    chain.call(REGISTRY, "approve_sequencer", OUTSIDER, sender=GOVERNOR)
+    assert [(event.name, event.args) for event in chain.events()] == [
+        ("SequencerApproved", {"sequencer": OUTSIDER.lower()})
+    ]
+
+    chain.call(REGISTRY, "rotate_sequencer", OUTSIDER, sender=GOVERNOR)
 
     assert [(event.name, event.args) for event in chain.events()] == [
         ("SequencerSet", {"sequencer": OUTSIDER.lower()})
     ]
     assert chain.call("Clearinghouse", "operator_word") == 1 << 160 | int(OUTSIDER, 16)
+    assert chain.call(REGISTRY, "is_standby", OUTSIDER)
 
 
-def test_set_sequencer__zero__reverts(chain: Chain) -> None:
+def test_approve_sequencer__zero__reverts(chain: Chain) -> None:
     with refused("wiring: zero address"):
-        chain.call(REGISTRY, "set_sequencer", ZERO_ADDRESS, sender=GOVERNOR)
+        chain.call(REGISTRY, "approve_sequencer", ZERO_ADDRESS, sender=GOVERNOR)
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])

@@ -88,8 +88,9 @@ def compile_contracts(*, is_forced: bool = False) -> Artifacts:
 
 
 def compute_source_hash(contracts: Path) -> str:
-    """Return sha256 over compiler version and every source with its relative path; 64 digits."""
-    digest = hashlib.sha256(find_compiler().encode())
+    """Return sha256 over compiler and library version and every source with its relative path; 64 digits."""
+    # snekmate is imported from beside the compiler: Vyper searches site-packages too.
+    digest = hashlib.sha256(f"{find_compiler()} snekmate {version('snekmate')}".encode())
     for path in sorted(path for kind in ("*.vy", "*.vyi") for path in contracts.rglob(kind)):
         for part in (str(path.relative_to(contracts)).encode(), path.read_bytes()):
             digest.update(len(part).to_bytes(8, "big") + part)
