@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from afterbell.domain.codes import RejectReason
 from afterbell.domain.commands import Command
-from afterbell.domain.errors import AfterbellError, Unavailable
+from afterbell.domain.errors import AfterbellError, Rejected, Unavailable
 from afterbell.domain.events import Event
 
 
@@ -155,3 +156,62 @@ class ChainTime(Protocol):
 
     async def set_next_block_time(self, time_s: int) -> None:
         """Give the next block this timestamp. Raises: TransactionRefused when the chain is already past it."""
+
+
+# What the gateway asks of the chain for a client.
+
+
+class ApprovalReader(Protocol):
+    """Reads digests that owners approved on chain (contracts/README.md, Direct operations)."""
+
+    async def is_approved(self, owner: bytes, digest: bytes) -> bool:
+        """Return Operations.is_approved(owner, digest) of the latest block. Raises: ChainUnavailable."""
+
+
+class RelayRefused(Rejected):
+    """The relayer sent nothing, because the chain would refuse it; the fields go to the client as they are.
+
+    reason: NOTHING_TO_CLAIM, TOKEN_REFUSED (the token or the vault reverts: `found` has its words), BAD_SIGNATURE,
+    NONCE_CONSUMED (the authorization was used or cancelled) or EXPIRED.
+    """
+
+    def __init__(self, reason: RejectReason, message: str, *, required: str, found: str, action: str) -> None:
+        super().__init__(reason, message)
+        self.required = required
+        self.found = found
+        self.action = action
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DepositAuthorization:
+    """A deposit signed as EIP-3009 ReceiveWithAuthorization (contracts/README.md, Deposits); nobody else may fill it.
+
+    sender, owner and key are 20 bytes (key zero: none), salt, r and s 32; limits are bits 0-137 of a session key word.
+    """
+
+    sender: bytes
+    owner: bytes
+    subaccount: int
+    quote: int
+    valid_after_s: int
+    valid_before_s: int
+    salt: bytes
+    key: bytes
+    limits: int
+    v: int
+    r: bytes
+    s: bytes
+
+
+class Relayer(Protocol):
+    """Sends what anybody may send, and pays its gas. Returns as soon as the node has taken the transaction.
+
+    Both methods raise RelayRefused when a trial run of the call reverts, ChainUnavailable when the node does not
+    answer (then the transaction may be on its way; asking again is harmless).
+    """
+
+    async def claim(self, recipient: bytes) -> bytes:
+        """Send Vault.claim(recipient); return the transaction's hash."""
+
+    async def deposit_with_authorization(self, authorization: DepositAuthorization) -> bytes:
+        """Send Vault.deposit_with_authorization(...); return the transaction's hash."""

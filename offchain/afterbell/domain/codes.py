@@ -156,6 +156,8 @@ class RejectReason(StrEnum):
     NOT_AMENDABLE = "NOT_AMENDABLE"
     UNKNOWN_KEY = "UNKNOWN_KEY"
     NOT_APPROVED = "NOT_APPROVED"
+    NOTHING_TO_CLAIM = "NOTHING_TO_CLAIM"
+    TOKEN_REFUSED = "TOKEN_REFUSED"
     # Reserved: nothing is refused with these today; clients may know the words, so they keep their meaning.
     UNKNOWN_ACCOUNT = "UNKNOWN_ACCOUNT"
     NO_LIQUIDITY = "NO_LIQUIDITY"
