@@ -220,6 +220,26 @@ class Execution:
         self._prices: dict[int, PriceWord] = {}
         self._operations: list[OperationEffect] = []
 
+    def fork(self) -> Execution:
+        """Return an independent copy at this moment of the batch, to try what may not come to pass."""
+        other = Execution(self._state, self.matched_at_s)
+        other.volume_quote = self.volume_quote
+        other.fees_quote = self.fees_quote
+        other._markets = {market_id: replace(market) for market_id, market in self._markets.items()}
+        other._accounts = {
+            account_id: replace(
+                account,
+                positions=dict(account.positions),
+                healths=dict(account.healths),
+                lanes=dict(account.lanes),
+                changes={market_id: replace(change) for market_id, change in account.changes.items()},
+            )
+            for account_id, account in self._accounts.items()
+        }
+        other._prices = dict(self._prices)
+        other._operations = list(self._operations)
+        return other
+
     # Prices.
 
     def apply_prices(self, reports: Iterable[AcceptedReport], rows: Iterable[PriceRow]) -> None:
