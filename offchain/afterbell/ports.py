@@ -157,6 +157,9 @@ class ChainTime(Protocol):
     async def set_next_block_time(self, time_s: int) -> None:
         """Give the next block this timestamp. Raises: TransactionRefused when the chain is already past it."""
 
+    async def mine_block(self, time_s: int) -> None:
+        """Mine a block at this time, or later if others were mined meanwhile."""
+
 
 # What the gateway asks of the chain for a client.
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from afterbell.domain.commands import Command, ConfirmBatch, CreditDeposit
+from afterbell.domain.commands import AdoptDirectOperation, Command, ConfirmBatch, CreditDeposit
 from afterbell.domain.errors import Faulted
 from afterbell.domain.events import BatchConfirmed, DepositCredited, Event
 from afterbell.domain.words import BatchWord
-from afterbell.indexer.decoder import CLAIM_PAID_TOPIC, DEPOSITED_TOPIC
+from afterbell.indexer.decoder import CLAIM_PAID_TOPIC, DEPOSITED_TOPIC, DIRECT_OPERATION_TOPIC
 from afterbell.indexer.follower import BATCH_SELECTOR, Follower, FollowerSettings
 from afterbell.ports import Block, ChainLog, ChainUnavailable, Frame, Receipt
 
@@ -39,7 +39,7 @@ class ScriptedChain:
         if calldata[:4] == BATCH_SELECTOR:
             return BatchWord(sequence=self.sequence).pack().to_bytes(32, "big")
         last = self.head if block is None else block
-        counted = sum(1 for log in self.logs if log.topics[0] == DEPOSITED_TOPIC and log.block <= last)
+        counted = sum(1 for log in self.logs if len(log.topics) == 3 and log.block <= last)
         n_deposits = counted if self.n_deposits is None else self.n_deposits
         return (n_deposits << 160 | 0xABC).to_bytes(32, "big")
 
@@ -77,8 +77,26 @@ class ScriptedChain:
         self.logs.append(
             ChainLog(
                 address=CLEARINGHOUSE,
-                topics=(DEPOSITED_TOPIC, ACCOUNT.to_bytes(32, "big"), direct_op.to_bytes(32, "big")),
+                topics=(
+                    DEPOSITED_TOPIC,
+                    DIRECT_OPERATION_TOPIC,
+                    ACCOUNT.to_bytes(32, "big"),
+                    direct_op.to_bytes(32, "big"),
+                ),
                 payload=SENDER.rjust(32, b"\0") + quote.to_bytes(32, "big"),
+                block=block,
+                block_hash=bytes(32),
+                transaction=direct_op.to_bytes(32, "big"),
+                log_index=direct_op,
+            )
+        )
+
+    def add_direct(self, direct_op: int, *, kind: int, subject: int, word: int, time_s: int, block: int) -> None:
+        self.logs.append(
+            ChainLog(
+                address=CLEARINGHOUSE,
+                topics=(DIRECT_OPERATION_TOPIC, ACCOUNT.to_bytes(32, "big"), direct_op.to_bytes(32, "big")),
+                payload=b"".join(number.to_bytes(32, "big") for number in (kind, subject, word, time_s)),
                 block=block,
                 block_hash=bytes(32),
                 transaction=direct_op.to_bytes(32, "big"),
@@ -98,17 +116,21 @@ class JournalledFrame:
 
 
 class Writer:
-    """Implements ports.CommandSubmitter: credits what it is given and tells the follower, as the sequencer does."""
+    """Implements ports.CommandSubmitter: notes what it is given and tells the follower, as the sequencer does."""
 
     def __init__(self, follower: Follower) -> None:
         self.follower = follower
-        self.credited: list[CreditDeposit] = []
+        self.adopted: list[CreditDeposit | AdoptDirectOperation] = []
+
+    @property
+    def credited(self) -> list[CreditDeposit]:
+        return [command for command in self.adopted if isinstance(command, CreditDeposit)]
 
     async def submit(self, command: Command) -> tuple[Frame, list[Event]]:
-        assert isinstance(command, CreditDeposit)
-        self.credited.append(command)
-        frame = JournalledFrame(len(self.credited), command)
-        events = [_credited(command)]
+        assert isinstance(command, (CreditDeposit, AdoptDirectOperation))
+        self.adopted.append(command)
+        frame = JournalledFrame(len(self.adopted), command)
+        events: list[Event] = [_credited(command)] if isinstance(command, CreditDeposit) else []
         self.follower.publish(frame, events)
         return frame, events
 
@@ -175,6 +197,66 @@ def test_follower__deposits_in_order__credits_each_once() -> None:
     assert writer.credited[0].account == ACCOUNT
 
 
+def test_follower__deposit_cancel_all_revocation__adopted_in_the_contracts_order() -> None:
+    chain = ScriptedChain()
+    chain.add_deposit(1, block=3)
+    chain.add_direct(2, kind=1, subject=0, word=7 << 40 | 5, time_s=1_000, block=4)
+    chain.add_direct(3, kind=3, subject=0xABCD, word=1 << 255, time_s=1_001, block=4)
+    follower, writer, _ = _follow(chain)
+
+    asyncio.run(follower.follow_once())
+    chain.head = 12
+    asyncio.run(follower.follow_once())
+
+    assert [command.direct_op for command in writer.adopted] == [1, 2, 3]
+    cancelled, revoked = writer.adopted[1:]
+    assert cancelled == AdoptDirectOperation(
+        direct_op=2,
+        kind=1,
+        account=ACCOUNT,
+        subject=bytes(32),
+        word=(7 << 40 | 5).to_bytes(32, "big"),
+        time_s=1_000,
+        block=4,
+        transaction=(2).to_bytes(32, "big"),
+    )
+    assert isinstance(revoked, AdoptDirectOperation)
+    assert (revoked.kind, revoked.subject[-2:], revoked.word[0]) == (3, b"\xab\xcd", 0x80)
+    assert follower.last_direct_op == 3
+
+
+def test_follower__cancel_all_withheld_by_the_node__the_deposit_after_it_waits() -> None:
+    chain = ScriptedChain()
+    chain.add_direct(1, kind=1, subject=0, word=5, time_s=1_000, block=3)
+    chain.add_deposit(2, block=4)
+    chain.hidden = {0}
+    follower, writer, _ = _follow(chain)
+
+    with pytest.raises(ChainUnavailable, match="after direct operation 0 the node shows 2: logs are missing"):
+        asyncio.run(follower.follow_once())
+
+    assert writer.adopted == []
+
+
+def test_follower__read_through_a_block__returns_when_everything_before_is_adopted() -> None:
+    chain = ScriptedChain(head=8)
+    chain.add_deposit(1, block=8)
+    follower, writer, _ = _follow(
+        chain, FollowerSettings(clearinghouse=CLEARINGHOUSE, vault=VAULT, first_block=1, poll_ms=5)
+    )
+
+    async def read() -> None:
+        reading = asyncio.ensure_future(follower.read_through(9))
+        await asyncio.sleep(0.05)
+        assert not reading.done()
+        chain.head = 9
+        await asyncio.wait_for(reading, 5)
+
+    asyncio.run(read())
+
+    assert [command.direct_op for command in writer.adopted] == [1]
+
+
 def test_follower__log_withheld_by_the_node__waits_until_the_node_shows_it() -> None:
     chain = ScriptedChain()
     chain.add_deposit(1, block=3)
@@ -197,7 +279,7 @@ def test_follower__last_log_withheld__is_noticed_by_the_contracts_counter() -> N
     chain.hidden = {1}
     follower, writer, _ = _follow(chain)
 
-    with pytest.raises(ChainUnavailable, match="counts 2 deposits at block 10, the node showed 1"):
+    with pytest.raises(ChainUnavailable, match="counts 2 direct operations at block 10, the node showed 1"):
         asyncio.run(follower.follow_once())
     chain.hidden = set()
     asyncio.run(follower.follow_once())
@@ -241,7 +323,7 @@ def test_follower__chain_forgot_a_credited_deposit__faults() -> None:
     )
     follower.publish(JournalledFrame(1, first), [_credited(first)])
 
-    with pytest.raises(Faulted, match="deposit 1 was credited, but the chain counts only 0"):
+    with pytest.raises(Faulted, match="direct operation 1 was adopted, but the chain counts only 0"):
         asyncio.run(follower.follow_once())
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import date
 from typing import Any
 
@@ -70,11 +71,20 @@ class Venue:
             )
         return CollectedPrices(time_s=time_s, evidence=b"evidence", accepted=tuple(accepted))
 
+    @asynccontextmanager
+    async def holding(self) -> AsyncIterator[None]:
+        self.calls.append("held")
+        yield
+        self.calls.append("released")
+
+    async def bring_chain_to(self, time_s: int) -> None:
+        self.calls.append(f"chain at {time_s}")
+
     async def wait_until_settled(self) -> None:
         self.calls.append("settled")
 
     def has_unsettled(self) -> bool:
-        """Somebody trades once while the first seal of each step is being settled."""
+        """Somebody trades once while the first seal of each step is being settled, before clients are held."""
         self._n_asked += 1
         return self._n_asked % 2 == 1
 
@@ -97,6 +107,7 @@ def _keeper(venue: Venue, speed_ppm: int = 10**12) -> ReplayKeeper:
         clock=venue,
         collector=venue,  # type: ignore[arg-type]
         submitter=venue,  # type: ignore[arg-type]
+        barrier=venue,
         read_markets=venue.read_markets,
         wait_until_settled=venue.wait_until_settled,
         has_unsettled=venue.has_unsettled,
@@ -122,7 +133,9 @@ def history() -> PriceHistory:
 
 
 @pytest.mark.anyio
-async def test_replay__two_steps__sealed_settled_advance_adopt_in_this_order(history: PriceHistory) -> None:
+async def test_replay__two_steps__settled_held_chain_moved_adopted_released(
+    history: PriceHistory,
+) -> None:
     """AAPL opens 2005-03-01 at 44.99: mark and index follow external, in ticks of a cent."""
     venue = Venue(history, stop_after=2, now_s=history.start_s - 100)
 
@@ -131,14 +144,14 @@ async def test_replay__two_steps__sealed_settled_advance_adopt_in_this_order(his
     start_s = history.start_s
     kinds = [call if isinstance(call, str | tuple) else type(call).__name__ for call in venue.calls]
     assert kinds == [
-        *["SealBatch", "settled"] * 2,
+        *["SealBatch", "settled", "held", "SealBatch", "settled", f"chain at {start_s}"],
         ("advance", start_s, start_s + 600),
-        "AdoptPrices",
-        *["SealBatch", "settled"] * 2,
+        *["AdoptPrices", "released"],
+        *["SealBatch", "settled", "held", "SealBatch", "settled", f"chain at {start_s + 600}"],
         ("advance", start_s + 600, start_s + 1200),
         "AdoptPrices",
     ]
-    adopted = venue.calls[5]
+    adopted = venue.calls[7]
     assert isinstance(adopted, AdoptPrices)
     assert adopted.rows[0] == (1, 4_499, 4_499, 0)
     assert adopted.reports[0] == (1, 4_499, start_s, Session.REGULAR)
@@ -190,6 +203,7 @@ async def test_replay__end_of_data__returns_and_says_so(history: PriceHistory) -
     await asyncio.wait_for(keeper.run(), 10)
 
     assert keeper.status.is_finished
+    assert venue.calls[-1] == "released"
     assert [call for call in venue.calls if isinstance(call, tuple)][-1] == ("advance", history.end_s, None)
 
 

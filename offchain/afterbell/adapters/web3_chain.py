@@ -10,6 +10,7 @@ No request is repeated here: whether a repetition is harmless is known to the ca
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -163,6 +164,12 @@ class Web3Chain:
         (answer,) = await self._many([("evm_setNextBlockTimestamp", [time_s])])
         if isinstance(answer, _RpcError):
             raise TransactionRefused(answer.message)
+
+    async def mine_block(self, time_s: int) -> None:
+        """Mine a block, with this timestamp unless the chain is past it."""
+        with contextlib.suppress(TransactionRefused):
+            await self.set_next_block_time(time_s)
+        await self._one("evm_mine", [])
 
     async def set_balance(self, address: bytes, balance_wei: int) -> None:
         """Give an address gas out of nothing."""

@@ -17,13 +17,10 @@ import structlog
 
 from afterbell.adapters.file_journal import FileJournal
 from afterbell.adapters.web3_chain import ChainFaulted, Web3Chain, must_match_deployment
-from afterbell.domain.batch import SETTLE_LAG_S
-from afterbell.domain.codes import RejectReason
-from afterbell.domain.commands import Command, ListMarket, PlaceOrder, SealBatch, SetMarketRules
-from afterbell.domain.errors import Rejected
+from afterbell.bootstrap.gate import TradingGate
+from afterbell.domain.commands import Command, ListMarket, SealBatch, SetMarketRules
 from afterbell.domain.events import Event
 from afterbell.domain.manifest import Manifest
-from afterbell.domain.units import milliseconds_to_seconds
 from afterbell.domain.words import PriceWord
 from afterbell.engine.state import EngineConfig, EngineState
 from afterbell.gateway.recorder import LiveRecorder
@@ -48,37 +45,6 @@ _log = structlog.get_logger(__name__)
 
 _CHAIN_TRIES: Final = 60
 _CHAIN_DELAY_MS: Final = 500
-
-
-class TradingGate:
-    """The sequencer as the gateway sees it: closed while the venue stops or the chain lags too far behind."""
-
-    def __init__(self, *, sequencer: Sequencer, settler: Settler, clock: Clock) -> None:
-        self._sequencer = sequencer
-        self._settler = settler
-        self._clock = clock
-        self.is_stopping = False
-
-    async def submit(self, command: Command) -> tuple[Frame, list[Event]]:
-        """Pass a command on. Raises: Rejected NOT_READY for new orders; cancels always pass."""
-        if isinstance(command, PlaceOrder):
-            self._must_be_open()
-        return await self._sequencer.submit(command)
-
-    @property
-    def is_settling(self) -> bool:
-        """Tell whether fills made now can be expected on chain in time."""
-        oldest_s = self._settler.oldest_unsettled_s
-        return oldest_s is None or milliseconds_to_seconds(self._clock.now_ms()) - oldest_s <= SETTLE_LAG_S // 2
-
-    def _must_be_open(self) -> None:
-        if self.is_stopping:
-            raise Rejected(RejectReason.NOT_READY, "the exchange is stopping; send the order again after the restart")
-        if not self.is_settling:
-            raise Rejected(
-                RejectReason.NOT_READY,
-                f"settlement lags more than {SETTLE_LAG_S // 2} s behind matching; cancels are taken, orders are not",
-            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,6 +33,7 @@ from afterbell.adapters.log_lines import close_logging, configure_logging
 from afterbell.adapters.publishers import HttpRootFetcher
 from afterbell.adapters.web3_chain import Web3Chain
 from afterbell.bootstrap.core import Core, StopReport
+from afterbell.bootstrap.gate import StepBarrier
 from afterbell.cli import data_dir_option
 from afterbell.domain.errors import AfterbellError
 from afterbell.domain.evidence import OracleMarket, compute_external_ticks
@@ -149,10 +150,23 @@ class Exchange:
             clock=self._replay_clock,
             collector=collector,
             submitter=self.core.sequencer,
+            barrier=self._build_barrier(),
             read_markets=self._read_market_prices,
             wait_until_settled=self.core.settler.wait_until_settled,
             has_unsettled=lambda: self.core.state.has_open_batch or self.core.settler.n_unsettled > 0,
             speed_ppm=self.settings.speed_ppm,
+        )
+
+    def _build_barrier(self) -> StepBarrier:
+        # Closed until the first step: after a crash between the chain's jump and the clock's, a match of now would be
+        # older than the chain takes.
+        self.core.gate.hold()
+        return StepBarrier(
+            gate=self.core.gate,
+            chain=self.chain,
+            chain_time=self.chain,
+            follower=self.core.follower,
+            confirmations=self.settings.deposit_confirmations,
         )
 
     def _read_market_prices(self) -> Mapping[int, MarketPrices]:

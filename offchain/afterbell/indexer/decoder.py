@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from afterbell.domain.commands import AdoptDirectOperation, CreditDeposit
 from afterbell.domain.errors import Faulted
 from afterbell.domain.hashing import keccak
 from afterbell.domain.ids import MAX_ACCOUNT_ID
@@ -13,19 +14,8 @@ from afterbell.ports import ChainLog
 
 _WORD: Final = 32
 DEPOSITED_TOPIC: Final = keccak(b"CollateralDeposited(uint256,uint64,address,uint256)")
+DIRECT_OPERATION_TOPIC: Final = keccak(b"DirectOperation(uint256,uint64,uint8,uint256,uint256,uint64)")
 CLAIM_PAID_TOPIC: Final = keccak(b"ClaimPaid(address,uint256)")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Deposit:
-    """One CollateralDeposited of the Clearinghouse."""
-
-    direct_op: int
-    account: int
-    quote: int
-    sender: bytes
-    block: int
-    transaction: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,17 +29,34 @@ class ClaimPayment:
     log_index: int
 
 
-def decode_deposit(log: ChainLog) -> Deposit:
-    """Read account and direct_op from the topics, sender and quote from the data. Raises: Faulted."""
-    _must_have(log, n_topics=3, n_words=2)
+def decode_direct_operation(log: ChainLog) -> CreditDeposit | AdoptDirectOperation:
+    """Turn a CollateralDeposited or DirectOperation of the Clearinghouse into the command that adopts it.
+
+    Raises: Faulted.
+    """
+    is_deposit = log.topics[:1] == (DEPOSITED_TOPIC,)
+    _must_have(log, n_topics=3, n_words=2 if is_deposit else 4)
     account = int.from_bytes(log.topics[1], "big")
     if account > MAX_ACCOUNT_ID:
-        raise Faulted(f"an account id has 240 bits, found {account:#x} in a deposit")
-    return Deposit(
-        direct_op=int.from_bytes(log.topics[2], "big"),
+        raise Faulted(f"an account id has 240 bits, found {account:#x} in transaction 0x{log.transaction.hex()}")
+    direct_op = int.from_bytes(log.topics[2], "big")
+    words = [log.payload[start : start + _WORD] for start in range(0, len(log.payload), _WORD)]
+    if is_deposit:
+        return CreditDeposit(
+            direct_op=direct_op,
+            account=account,
+            quote=int.from_bytes(words[1], "big"),
+            sender=words[0][12:],
+            block=log.block,
+            transaction=log.transaction,
+        )
+    return AdoptDirectOperation(
+        direct_op=direct_op,
+        kind=int.from_bytes(words[0], "big"),
         account=account,
-        quote=int.from_bytes(log.payload[_WORD : 2 * _WORD], "big"),
-        sender=log.payload[12:_WORD],
+        subject=words[1],
+        word=words[2],
+        time_s=int.from_bytes(words[3], "big"),
         block=log.block,
         transaction=log.transaction,
     )

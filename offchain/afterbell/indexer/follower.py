@@ -1,15 +1,17 @@
-"""Follow blocks from the deployment on: credit deposits, report paid claims, tell when a batch is final.
+"""Follow blocks from the deployment on: adopt direct operations, report paid claims, tell when a batch is final.
 
-    deposit   counted by the contract (direct_op), credited in that order without gaps, after `deposit_confirmations`
-    batch     final when `final_confirmations` blocks hold it: its own block counts as the first
+    direct operation   a deposit, cancel-all, key link or revocation, change of rules; numbered by the contract
+                       (direct_op), adopted in that order without gaps, after `deposit_confirmations`
+    batch              final when `final_confirmations` blocks hold it: its own block counts as the first
 
-The cursor is derived, not stored: the block of the last deposit in the journal. Logs read again are recognised by their
-direct_op. The contract's counter, not the log query, says how many deposits there are: a node that withholds a log is
-noticed. Must not: submit transactions or decide what a deposit is worth.
+The cursor is derived, not stored: the block of the last direct operation in the journal. Logs read again are recognised
+by their direct_op. The contract's counter, not the log query, says how many there are: a node that withholds a log is
+noticed. Must not: submit transactions or decide what an operation does.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,17 +20,17 @@ from typing import Final, Protocol
 import structlog
 
 from afterbell import failpoints
-from afterbell.domain.commands import CreditDeposit
+from afterbell.domain.commands import AdoptDirectOperation, CreditDeposit
 from afterbell.domain.errors import Faulted
-from afterbell.domain.events import BatchConfirmed, DepositCredited, Event
+from afterbell.domain.events import BatchConfirmed, Event
 from afterbell.domain.hashing import keccak
 from afterbell.domain.words import BatchWord
 from afterbell.indexer.decoder import (
     CLAIM_PAID_TOPIC,
     DEPOSITED_TOPIC,
-    Deposit,
+    DIRECT_OPERATION_TOPIC,
     decode_claim_payment,
-    decode_deposit,
+    decode_direct_operation,
     read_direct_op,
 )
 from afterbell.ports import Chain, ChainUnavailable, CommandSubmitter, Frame
@@ -88,6 +90,8 @@ class Follower:
         self._last_direct_op = 0
         self._next_block = settings.first_block
         self._head = 0
+        self._last_read = 0
+        self._turn = asyncio.Lock()
         self._unfinal: deque[_Mined] = deque()
         self._last_confirmed = 0
         self._last_frame = 0
@@ -102,11 +106,11 @@ class Follower:
     def publish(self, frame: Frame, events: Sequence[Event]) -> None:
         """Learn from the journal what is credited and what is mined; also called for every frame replayed at start."""
         self._last_frame = frame.sequence
+        if isinstance(frame.command, (CreditDeposit, AdoptDirectOperation)):
+            self._last_direct_op = frame.command.direct_op
+            self._next_block = max(self._next_block, frame.command.block)
         for event in events:
-            if isinstance(event, DepositCredited):
-                self._last_direct_op = event.direct_op
-                self._next_block = max(self._next_block, event.block)
-            elif isinstance(event, BatchConfirmed):
+            if isinstance(event, BatchConfirmed):
                 self._last_confirmed = event.sequence
                 self._unfinal.append(
                     _Mined(
@@ -118,13 +122,13 @@ class Follower:
 
     @property
     def last_direct_op(self) -> int:
-        """Number of the last deposit credited."""
+        """Number of the last direct operation adopted."""
         return self._last_direct_op
 
     # ------------------------------------------------------------------ task
 
     async def run(self) -> None:
-        """Follow until cancelled. Raises: Faulted when the chain took back a deposit that was credited."""
+        """Follow until cancelled. Raises: Faulted when the chain took back a direct operation that was adopted."""
         if self._recorder is not None:
             # The read model may be behind the journal: claims are read again from where it stands.
             self._next_block = min(
@@ -141,15 +145,24 @@ class Follower:
             await sleep_ms(delay_ms)
 
     async def follow_once(self) -> None:
-        """Read what the chain added since the last time."""
-        block = await self._chain.get_block()
-        if block.number != self._head:
-            last = block.number - (self._settings.deposit_confirmations - 1)
-            await self._read_until(last)
-            if self._recorder is not None and last == block.number:
-                await self._recorder.record_chain_cursor(block.number, block.hash)
-            self._head = block.number
-        await self._finish_batches(block.number)
+        """Read what the chain added since the last time. Raises: ChainUnavailable, Faulted."""
+        async with self._turn:
+            block = await self._chain.get_block()
+            if block.number != self._head:
+                last = block.number - (self._settings.deposit_confirmations - 1)
+                await self._read_until(last)
+                if self._recorder is not None and last == block.number:
+                    await self._recorder.record_chain_cursor(block.number, block.hash)
+                self._head = block.number
+                self._last_read = last
+            await self._finish_batches(block.number)
+
+    async def read_through(self, block: int) -> None:
+        """Return once everything made directly on chain up to `block` is adopted. Raises: ChainUnavailable, Faulted."""
+        while self._last_read < block:
+            await self.follow_once()
+            if self._last_read < block:
+                await sleep_ms(self._settings.poll_ms)
 
     # ------------------------------------------------------------- internals
 
@@ -161,35 +174,36 @@ class Follower:
             await self._read_range(self._next_block, to_block)
             self._next_block = to_block + 1
         word = int.from_bytes(await self._chain.call(self._settings.clearinghouse, OPERATOR_SELECTOR, last), "big")
-        n_deposits = read_direct_op(word)
-        if n_deposits < self._last_direct_op:
+        n_direct = read_direct_op(word)
+        if n_direct < self._last_direct_op:
             raise Faulted(
-                f"deposit {self._last_direct_op} was credited, but the chain counts only {n_deposits} at block {last}: "
-                "the chain was rolled back below a credited deposit"
+                f"direct operation {self._last_direct_op} was adopted, but the chain counts only {n_direct} at block "
+                f"{last}: the chain was rolled back below a deposit or another direct operation"
             )
-        if n_deposits > self._last_direct_op:
+        if n_direct > self._last_direct_op:
             self._next_block = min(first, self._next_block)
             raise ChainUnavailable(
-                f"the contract counts {n_deposits} deposits at block {last}, the node showed {self._last_direct_op}: "
-                "logs are missing"
+                f"the contract counts {n_direct} direct operations at block {last}, the node showed "
+                f"{self._last_direct_op}: logs are missing"
             )
 
     async def _read_range(self, from_block: int, to_block: int) -> None:
         logs = await self._chain.get_logs(
             [self._settings.clearinghouse, self._settings.vault],
-            [[DEPOSITED_TOPIC, CLAIM_PAID_TOPIC]],
+            [[DEPOSITED_TOPIC, DIRECT_OPERATION_TOPIC, CLAIM_PAID_TOPIC]],
             from_block,
             to_block,
         )
         for log in logs:
-            if log.address == self._settings.clearinghouse and log.topics[:1] == (DEPOSITED_TOPIC,):
-                deposit = decode_deposit(log)
-                if deposit.direct_op > self._last_direct_op + 1:
+            if log.address == self._settings.clearinghouse and log.topics[0] != CLAIM_PAID_TOPIC:
+                command = decode_direct_operation(log)
+                if command.direct_op > self._last_direct_op + 1:
                     raise ChainUnavailable(
-                        f"after deposit {self._last_direct_op} the node shows {deposit.direct_op}: logs are missing"
+                        f"after direct operation {self._last_direct_op} the node shows {command.direct_op}: "
+                        "logs are missing"
                     )
-                if deposit.direct_op > self._last_direct_op:
-                    await self._credit(deposit)
+                if command.direct_op > self._last_direct_op:
+                    await self._adopt(command)
             elif log.address == self._settings.vault and log.topics[:1] == (CLAIM_PAID_TOPIC,) and self._recorder:
                 paid = decode_claim_payment(log)
                 await self._wait_for_batches(paid.block)
@@ -207,28 +221,30 @@ class Follower:
         if self._recorder is not None:
             await self._recorder.wait_for(self._last_frame)
 
-    async def _credit(self, deposit: Deposit) -> None:
-        failpoints.reach("deposit.seen")
+    async def _adopt(self, command: CreditDeposit | AdoptDirectOperation) -> None:
+        if isinstance(command, CreditDeposit):
+            failpoints.reach("deposit.seen")
         if self._submitter is None:
             raise Faulted("the follower must be connected before it runs")
-        await self._submitter.submit(
-            CreditDeposit(
-                direct_op=deposit.direct_op,
-                account=deposit.account,
-                quote=deposit.quote,
-                sender=deposit.sender,
-                block=deposit.block,
-                transaction=deposit.transaction,
+        await self._submitter.submit(command)
+        self._last_direct_op = command.direct_op
+        account = f"0x{command.account:060x}"
+        if isinstance(command, CreditDeposit):
+            _log.info(
+                "deposit.credited",
+                direct_op=command.direct_op,
+                account=account,
+                quote=str(command.quote),
+                block=command.block,
             )
-        )
-        self._last_direct_op = deposit.direct_op
-        _log.info(
-            "deposit.credited",
-            direct_op=deposit.direct_op,
-            account=f"0x{deposit.account:060x}",
-            quote=str(deposit.quote),
-            block=deposit.block,
-        )
+        else:
+            _log.info(
+                "direct_operation.adopted",
+                direct_op=command.direct_op,
+                kind=command.kind,
+                account=account,
+                block=command.block,
+            )
 
     async def _finish_batches(self, head: int) -> None:
         """Call final whatever lies deep enough; the newest such batch vouches for those before it."""

@@ -1,15 +1,17 @@
 """Replay: lead the venue through history, one step after another (offchain/README.md, "Time").
 
-A step at time T: k of n publishers sign T; what traded before is sealed and mined; the clock advances to T;
-AdoptPrices opens the batch; people trade. Signatures are there before the clock moves, so that nobody trades at T on
-prices of the step before. The next step comes after its share of the wall time of a trading day, and never before the
-chain has caught up. Must not: decide prices; publishers do, and the contract bounds them.
+A step at time T: k of n publishers sign T; what traded before is sealed and mined; clients are held; the chain's clock
+is brought to T and read; the venue clock advances to T; AdoptPrices opens the batch; clients are released. Signatures
+are there before the clock moves, so that nobody trades at T on prices of the step before. The next step comes after its
+share of the wall time of a trading day, and never before the chain has caught up. Must not: decide prices; publishers
+do, and the contract bounds them.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Protocol
@@ -28,7 +30,6 @@ _log = structlog.get_logger(__name__)
 DAY_WALL_MS: Final = 60_000
 """Wall time of one trading day, open to next open, at speed 1."""
 _RETRY_MS: Final = 500
-_MAX_SETTLE_ROUNDS: Final = 5
 _SPEED_SCALE: Final = 1_000_000
 
 
@@ -38,6 +39,14 @@ class SteppedClock(Protocol):
     def now_ms(self) -> int: ...
 
     def advance_to(self, step_ms: int, next_step_ms: int | None) -> None: ...
+
+
+class Barrier(Protocol):
+    """What keeps clients and chain together at a step (bootstrap/gate.py)."""
+
+    def holding(self) -> AbstractAsyncContextManager[None]: ...
+
+    async def bring_chain_to(self, time_s: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +80,7 @@ class ReplayKeeper:
         clock: SteppedClock,
         collector: PriceCollector,
         submitter: CommandSubmitter,
+        barrier: Barrier,
         read_markets: Callable[[], Mapping[int, MarketPrices]],
         wait_until_settled: Callable[[], Awaitable[None]],
         has_unsettled: Callable[[], bool],
@@ -86,6 +96,7 @@ class ReplayKeeper:
         self._clock = clock
         self._collector = collector
         self._submitter = submitter
+        self._barrier = barrier
         self._read_markets = read_markets
         self._wait_until_settled = wait_until_settled
         self._has_unsettled = has_unsettled
@@ -119,7 +130,8 @@ class ReplayKeeper:
             await self._begin_step(step_s)
             await self._pace(step_s, begun_ns)
             step_s = self._history.compute_next_step_s(step_s)
-        await self._settle()
+        async with self._barrier.holding():
+            await self._settle()
         self._is_finished = True
         _log.warning(
             "replay.finished",
@@ -129,14 +141,17 @@ class ReplayKeeper:
 
     async def _begin_step(self, step_s: int) -> None:
         prices = await self._collect(step_s)
-        await self._settle()
-        next_step_s = self._history.compute_next_step_s(step_s)
-        self._clock.advance_to(
-            seconds_to_milliseconds(step_s), None if next_step_s is None else seconds_to_milliseconds(next_step_s)
-        )
-        self._step_s = step_s
-        await self._halt_split_markets(step_s)
-        await self._submitter.submit(build_adopt_prices(prices, self._read_markets()))
+        await self._settle_once()  # most of it, while people go on trading
+        async with self._barrier.holding():
+            await self._settle()
+            await self._barrier.bring_chain_to(step_s)
+            next_step_s = self._history.compute_next_step_s(step_s)
+            self._clock.advance_to(
+                seconds_to_milliseconds(step_s), None if next_step_s is None else seconds_to_milliseconds(next_step_s)
+            )
+            self._step_s = step_s
+            await self._halt_split_markets(step_s)
+            await self._submitter.submit(build_adopt_prices(prices, self._read_markets()))
         _log.info(
             "step.begun",
             venue_time=_format_utc(step_s),
@@ -144,12 +159,13 @@ class ReplayKeeper:
         )
 
     async def _settle(self) -> None:
-        """Seal and wait until all is mined, again if somebody traded meanwhile: what is left would lag a step."""
-        for _ in range(_MAX_SETTLE_ROUNDS):
-            await self._submitter.submit(SealBatch(journal_hash=b""))
-            await self._wait_until_settled()
-            if not self._has_unsettled():
-                return
+        """Seal until nothing is open or on its way; ends soon, because clients are held."""
+        while self._has_unsettled():
+            await self._settle_once()
+
+    async def _settle_once(self) -> None:
+        await self._submitter.submit(SealBatch(journal_hash=b""))
+        await self._wait_until_settled()
 
     async def _halt_split_markets(self, step_s: int) -> None:
         for halt in self._history.find_halts(step_s):
