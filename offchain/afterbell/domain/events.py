@@ -132,6 +132,9 @@ class FillMatched(_Event, frozen=True, kw_only=True, tag=True):
     taker_is_buy: bool
     maker_fee_quote: int
     taker_fee_quote: int
+    maker_funding_quote: int = 0
+    """Funding payment the fill settled (the index moved since the position was last touched); positive: it pays."""
+    taker_funding_quote: int = 0
 
 
 class FillRejected(_Event, frozen=True, kw_only=True, tag=True):
