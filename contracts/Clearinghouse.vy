@@ -10,18 +10,21 @@
 @dev Words, payload, rules and codes: contracts/README.md. Specification: offchain/afterbell/domain/ (settle: batch.py).
      `settle` is one long function on purpose: Vyper passes memory arrays by copy, so the tables of a batch can only be
      worked on where they are declared. What needs no table stands in internal functions on plain words.
-@custom:security No token is ever called from here. Foreign calls: PriceOracle (only with evidence), Vault.add_claim (only for
-        a withdrawal); both addresses are immutable, neither calls back.
+@custom:security No token is ever called from here. Foreign calls: PriceOracle (only with evidence), Operations.check (a view,
+        only for an operation; reads session keys back), Vault.add_claim (only for a withdrawal); all addresses are immutable.
 @custom:invariants sum of lots = 0 per market; sum collateral − sum net_entry + sum pots + fees = deposits − moved to claims.
 @custom:kill A stopped sequencer stops settle; exits without it are a sibling contract (later). Rules with openings off make
-        every market reduce-only.
+        every market reduce-only, SETTLE_LAG after they are set.
 """
 
 from modules import codes
 from modules import errors
 from modules import fixed_point
+from modules import refusals
+from modules import session_key
 from modules import typed_data
 from interfaces import IClearinghouse
+from interfaces import IOperations
 from interfaces import IPriceOracle
 from interfaces import IVault
 
@@ -37,7 +40,6 @@ MAX_OPEN_MARKETS: constant(uint256) = 6
 # one byte per operation, order and fill, in whole words: 16 + 112 + 208 = 336 <= 11 x 32
 CODE_WORDS: constant(uint256) = 11
 
-SETTLE_LAG_S: constant(uint256) = 300
 MAX_EXPIRY_S: constant(uint256) = 30 * 86_400
 MARK_STEP_S: constant(uint256) = 3
 MAX_MARK_STEPS: constant(uint256) = 20
@@ -64,7 +66,9 @@ POST_ONLY: constant(uint256) = 1 << 234
 IMMEDIATE: constant(uint256) = 1 << 236
 PREVIOUS_EPOCH: constant(uint256) = 1 << 237
 HAS_TRIGGER: constant(uint256) = 1 << 238
-RESERVED_FLAGS: constant(uint256) = 511 << 239
+# signed by a session key
+BY_KEY: constant(uint256) = 1 << 239
+RESERVED_FLAGS: constant(uint256) = 255 << 240
 MARKET_BITS: constant(uint256) = 255 << 248
 # order table only: code and owner number stand where max_fee_ppm stood, the places where expiry stood
 CODE_BITS: constant(uint256) = 255 << 72
@@ -91,6 +95,16 @@ WRITTEN: constant(uint256) = max_value(uint256)
 STALE_BITS: constant(uint256) = 15
 
 RULES_OPENINGS: constant(uint256) = 1 << 168
+# set here alone: the word at + SUCCESSOR replaces this one in batches matched later than the time at + BINDS_AFTER
+RULES_CHANGING: constant(uint256) = 1 << 170
+SUCCESSOR: constant(uint256) = 2**16
+BINDS_AFTER: constant(uint256) = 2**17
+
+# account word: an overflow word exists
+HAS_OVERFLOW: constant(uint256) = 1 << 248
+# kinds of direct operations
+DIRECT_CANCEL_ALL: constant(uint256) = 1
+DIRECT_RULES: constant(uint256) = 4
 
 NAME_HASH: constant(bytes32) = keccak256("Afterbell")
 
@@ -100,14 +114,14 @@ VAULT: public(immutable(address))
 ORACLE: public(immutable(address))
 # the only writer of rules and the sequencer address
 REGISTRY: public(immutable(address))
-# only compared with recipients of withdrawals
-TOKEN: public(immutable(address))
+# checks operations; the only caller of record_direct
+OPERATIONS: public(immutable(address))
 # UNIX seconds at which order seqs count from zero
 GENESIS_S: public(immutable(uint256))
 CACHED_CHAIN_ID: immutable(uint256)
 CACHED_DOMAIN: immutable(bytes32)
 
-# account words by account_id << 16; written by settle and credit_deposit
+# account words by account_id << 16, overflow words at + 0xffff; written by settle, credit_deposit and record_direct
 accounts: HashMap[uint256, uint256]
 # position words by account_id << 16 | market; written by settle; sizes sum to zero per market
 positions: HashMap[uint256, uint256]
@@ -115,7 +129,7 @@ positions: HashMap[uint256, uint256]
 lanes: HashMap[uint256, uint256]
 # price words by market; written by settle, epoch by list_market
 prices: HashMap[uint256, uint256]
-# rules words by market << 8 | session; written by set_market_rules
+# rules words by market << 8 | session, with successors; written by set_market_rules
 rules: HashMap[uint256, uint256]
 # funding indices by market, 1e-12 quote per lot; no writer yet
 indices: HashMap[uint256, uint256]
@@ -123,21 +137,32 @@ indices: HashMap[uint256, uint256]
 totals: HashMap[uint256, uint256]
 # sequence, matched_at, fees and sum of collateral; written by settle and credit_deposit
 batch: uint256
-# sequencer address and number of direct operations; written by set_sequencer and credit_deposit
+# sequencer address and number of direct operations; written by set_sequencer and whatever is made directly
 operator: uint256
 # within one settle: twice the quote a position realised, bit 0 set when the side closed last was short; by position key
 realised: transient(HashMap[uint256, uint256])
 # commits to every batch and its status codes; written by settle
 head: public(bytes32)
+# session key words by account_id << 16 and key address; written by settle and record_direct
+session_keys: HashMap[uint256, HashMap[uint256, uint256]]
 
 
 @deploy
-def __init__(vault: address, oracle: address, registry: address, token: address, sequencer: address, genesis_s: uint256):
+def __init__(
+    vault: address,
+    oracle: address,
+    registry: address,
+    operations: address,
+    token: address,
+    sequencer: address,
+    genesis_s: uint256,
+):
     """
-    @notice Wires the immutable neighbours. The vault must already exist and name this address.
-    @param vault Vault, deployed just before with the address predicted for this contract.
+    @notice Wires the immutable neighbours, all deployed before with the address predicted for this contract.
+    @param vault Vault.
     @param oracle PriceOracle.
     @param registry MarketRegistry.
+    @param operations Operations.
     @param token The stablecoin of the vault.
     @param sequencer First operator.
     @param genesis_s UNIX seconds at which seqs start, not in the future.
@@ -145,12 +170,15 @@ def __init__(vault: address, oracle: address, registry: address, token: address,
     assert oracle != empty(address) and registry != empty(address) and sequencer != empty(address), errors.NO_ADDRESS
     assert staticcall IVault(vault).CLEARINGHOUSE() == self, errors.WRONG_WIRING
     assert staticcall IVault(vault).TOKEN() == token, errors.WRONG_WIRING
+    assert staticcall IVault(vault).OPERATIONS() == operations, errors.WRONG_WIRING
+    assert staticcall IOperations(operations).CLEARINGHOUSE() == self, errors.WRONG_WIRING
+    assert staticcall IOperations(operations).VAULT() == vault, errors.WRONG_WIRING
     assert staticcall IPriceOracle(oracle).CLEARINGHOUSE() == self, errors.WRONG_WIRING
     assert genesis_s <= block.timestamp, errors.WRONG_MATCHED_AT
     VAULT = vault
     ORACLE = oracle
     REGISTRY = registry
-    TOKEN = token
+    OPERATIONS = operations
     GENESIS_S = genesis_s
     CACHED_CHAIN_ID = chain.id
     CACHED_DOMAIN = typed_data._domain_separator(NAME_HASH)
@@ -180,28 +208,28 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
     """
     operator: uint256 = self.operator
     if convert(msg.sender, uint256) != operator & M160:
-        self._refuse(errors.NOT_SEQUENCER)
+        self._refuse(convert(refusals.NOT_SEQUENCER, uint256))
     if previous_head != self.head:
-        self._refuse(errors.WRONG_HEAD)
+        self._refuse(convert(refusals.WRONG_HEAD, uint256))
     length: uint256 = len(payload)
     if length < 64:
-        self._refuse(errors.WRONG_LENGTH)
+        self._refuse(convert(refusals.WRONG_LENGTH, uint256))
     batch: uint256 = self.batch
     header: uint256 = extract32(payload, 0, output_type=uint256)
     if header >> 248 != 1:
-        self._refuse(errors.WRONG_VERSION)
+        self._refuse(convert(refusals.WRONG_VERSION, uint256))
     sequence: uint256 = (header >> 208) & M40
     if sequence != unsafe_add(batch & M40, 1):
-        self._refuse(errors.WRONG_SEQUENCE)
+        self._refuse(convert(refusals.WRONG_SEQUENCE, uint256))
     matched_at_s: uint256 = (header >> 168) & M40
     if (
         matched_at_s > block.timestamp
         or matched_at_s < (batch >> 40) & M40
-        or unsafe_add(matched_at_s, SETTLE_LAG_S) < block.timestamp
+        or unsafe_add(matched_at_s, session_key.SETTLE_LAG_S) < block.timestamp
     ):
-        self._refuse(errors.WRONG_MATCHED_AT)
+        self._refuse(convert(refusals.WRONG_MATCHED_AT, uint256))
     if (header >> 128) & M40 > operator >> 160:
-        self._refuse(errors.UNKNOWN_DIRECT_OP)
+        self._refuse(convert(refusals.UNKNOWN_DIRECT_OP, uint256))
     n_rows: uint256 = (header >> 120) & 255
     n_operations: uint256 = (header >> 112) & 255
     n_accounts: uint256 = (header >> 104) & 255
@@ -216,14 +244,14 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
         or n_rows > MAX_MARKETS
         or evidence_length > MAX_EVIDENCE
     ):
-        self._refuse(errors.TOO_MANY)
+        self._refuse(convert(refusals.TOO_MANY, uint256))
     # sections, each in whole words; all counts are bounded above, so nothing overflows
     rows_at: uint256 = unsafe_add(64, unsafe_add(n_fills, 3) >> 2 << 5)
     evidence_at: uint256 = unsafe_add(rows_at, unsafe_add(n_rows, 1) >> 1 << 5)
     operations_at: uint256 = unsafe_add(evidence_at, unsafe_add(evidence_length, 31) >> 5 << 5)
     offset: uint256 = unsafe_add(operations_at, unsafe_mul(n_operations, 160))
     if offset > length:
-        self._refuse(errors.WRONG_LENGTH)
+        self._refuse(convert(refusals.WRONG_LENGTH, uint256))
     domain: bytes32 = self._domain()
 
     # ---- 1. prices: reports first. Before the tables, so that its buffers and theirs share memory
@@ -255,7 +283,7 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
         row: uint256 = extract32(payload, unsafe_add(rows_at, unsafe_sub(i << 4, 16)), output_type=uint256)
         market: uint256 = (row >> 120) & 255
         if market <= previous_market:
-            self._refuse(errors.PRICE_MARKET_ORDER)
+            self._refuse(convert(refusals.PRICE_MARKET_ORDER, uint256))
         previous_market = market
         if self._apply_price_row(row, matched_at_s):
             changed_markets |= 1 << market
@@ -276,12 +304,12 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
     price: uint256 = 0
     for account_index: uint256 in range(n_accounts, bound=MAX_ACCOUNTS):
         if unsafe_add(offset, 32) > length:
-            self._refuse(errors.WRONG_LENGTH)
+            self._refuse(convert(refusals.WRONG_LENGTH, uint256))
         account_key: uint256 = extract32(payload, offset, output_type=uint256)
         n_account_orders: uint256 = account_key & M16
         account_key = unsafe_sub(account_key, n_account_orders)
         if account_key <= previous_key:
-            self._refuse(errors.ACCOUNT_ORDER)
+            self._refuse(convert(refusals.ACCOUNT_ORDER, uint256))
         # accounts of one owner are neighbours, so a running number tells owners apart; 112 at most
         if account_key >> 96 != previous_key >> 96:
             owner_number = unsafe_add(owner_number, 1)
@@ -289,9 +317,16 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
         offset = unsafe_add(offset, 32)
         first_order: uint256 = len(order_table)
         if unsafe_add(first_order, n_account_orders) > n_orders:
-            self._refuse(errors.ORDER_COUNT)
+            self._refuse(convert(refusals.ORDER_COUNT, uint256))
 
         account_word: uint256 = self.accounts[account_key]
+        # the effective one: what was raised directly counts when it binds
+        min_seq: uint256 = (account_word >> 72) & M40
+        if account_word >= HAS_OVERFLOW:
+            overflow: uint256 = self.accounts[account_key | M16]
+            min_seq = max(min_seq, overflow >> 80)
+            if matched_at_s > unsafe_add((overflow >> 40) & M40, session_key.SETTLE_LAG_S):
+                min_seq = max(min_seq, overflow & M40)
         account_place: uint256 = unsafe_mul(account_index, 3)
         # per market one byte: number of this account's position in the table, plus one
         position_places: uint256 = 0
@@ -305,16 +340,16 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
         recorded_lane: uint256 = 2**16
         for j: uint256 in range(n_account_orders, bound=MAX_ORDERS):
             if unsafe_add(offset, 96) > length:
-                self._refuse(errors.WRONG_LENGTH)
+                self._refuse(convert(refusals.WRONG_LENGTH, uint256))
             order: uint256 = extract32(payload, offset, output_type=uint256)
             lane: uint256 = (order >> 216) & M16
             if lane < last_lane:
-                self._refuse(errors.LANE_ORDER)
+                self._refuse(convert(refusals.LANE_ORDER, uint256))
             trigger: uint256 = 0
             next_offset: uint256 = unsafe_add(offset, 96)
             if order & HAS_TRIGGER != 0:
                 if unsafe_add(offset, 128) > length:
-                    self._refuse(errors.WRONG_LENGTH)
+                    self._refuse(convert(refusals.WRONG_LENGTH, uint256))
                 trigger = extract32(payload, next_offset, output_type=uint256)
                 next_offset = unsafe_add(offset, 128)
 
@@ -329,16 +364,24 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
                     rules = market_table[market][1]
                     index = market_table[market][2]
                     price = market_table[market][4]
-                code = self._order_code(order, trigger, price, rules, matched_at_s, account_word)
+                code = self._order_code(order, trigger, price, rules, matched_at_s, min_seq)
                 if code == 0:
                     # epoch >= 1, and >= 2 with previous_epoch: WRONG_EPOCH otherwise
                     epoch: uint256 = unsafe_sub((price >> 208) & (2**32 - 1), (order >> 237) & 1)
-                    if not typed_data._is_signer(
-                        account_key >> 96,
-                        typed_data._order_digest(domain, account_key, epoch, order, trigger),
-                        extract32(payload, unsafe_add(offset, 32), output_type=uint256),
-                        extract32(payload, unsafe_add(offset, 64), output_type=uint256),
-                    ):
+                    signer: uint256 = convert(
+                        typed_data._recovered(
+                            typed_data._order_digest(domain, account_key, epoch, order, trigger),
+                            extract32(payload, unsafe_add(offset, 32), output_type=uint256),
+                            extract32(payload, unsafe_add(offset, 64), output_type=uint256),
+                        ),
+                        uint256,
+                    )
+                    if order & BY_KEY != 0:
+                        code = self._order_key_code(account_key, signer, order, price, matched_at_s)
+                    elif signer != account_key >> 96:
+                        code = codes.BAD_SIGNATURE
+                    # nobody signed: an owner of zero, or a key of zero, never does
+                    if signer == 0:
                         code = codes.BAD_SIGNATURE
             if code == 0:
                 # the market's position of this account, loaded at its first order
@@ -404,9 +447,9 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
         account_table.append(account_word)
         account_table.append(risk)
     if len(order_table) != n_orders:
-        self._refuse(errors.ORDER_COUNT)
+        self._refuse(convert(refusals.ORDER_COUNT, uint256))
     if offset != length:
-        self._refuse(errors.WRONG_LENGTH)
+        self._refuse(convert(refusals.WRONG_LENGTH, uint256))
 
     # ---- 3. fills in order, 4. operations before the fill they name
     n_operations_done: uint256 = 0
@@ -419,17 +462,18 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
                 if (operation >> 240) & 255 > i:
                     break
                 if (operation >> 240) & 255 != i:
-                    self._refuse(errors.OPERATION_ORDER)
+                    self._refuse(convert(refusals.OPERATION_ORDER, uint256))
                 account_index: uint256 = (operation >> 232) & 255
                 if account_index >= n_accounts:
-                    self._refuse(errors.ACCOUNT_INDEX)
+                    self._refuse(convert(refusals.ACCOUNT_INDEX, uint256))
                 account_place: uint256 = unsafe_mul(account_index, 3)
                 account_key: uint256 = account_table[account_place]
                 kind: uint256 = operation >> 248
                 seq: uint256 = (operation >> 152) & M40
                 subject: uint256 = extract32(payload, unsafe_add(operation_at, 32), output_type=uint256)
                 recipient: uint256 = extract32(payload, unsafe_add(operation_at, 64), output_type=uint256)
-                code: uint256 = self._operation_code(
+                # immutable and checked when wired, so neither its code nor the length of its answer is asked for again
+                code: uint256 = staticcall IOperations(OPERATIONS).check(
                     domain,
                     account_key,
                     operation,
@@ -438,16 +482,20 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
                     extract32(payload, unsafe_add(operation_at, 96), output_type=uint256),
                     extract32(payload, unsafe_add(operation_at, 128), output_type=uint256),
                     matched_at_s,
+                    skip_contract_check=True,
                 )
+                # the signature holds: the nonce is consumed, whatever else fails
+                if code == 0 or code > codes.NONCE_CONSUMED:
+                    record: uint256 = self._load_lane(account_key, 0, typed_data.OPERATION_LANE)
+                    if seq <= record >> 48:
+                        code = codes.NONCE_CONSUMED
+                    else:
+                        self._store_lane(account_key, typed_data.OPERATION_LANE, self._consume_lane(record, seq))
                 if code == 0:
                     if kind == typed_data.KIND_WITHDRAW:
                         account_word: uint256 = account_table[unsafe_add(account_place, 1)]
                         equity: int256 = convert(convert(account_table[unsafe_add(account_place, 2)], bytes32), int256) >> 160
-                        if subject == 0:
-                            code = codes.ZERO_WITHDRAWAL
-                        elif self._is_bad_recipient(recipient):
-                            code = codes.BAD_RECIPIENT
-                        elif account_key & STALE_BITS != 0:
+                        if account_key & STALE_BITS != 0:
                             code = codes.STALE_PRICE
                         else:
                             # positions as they stand now: from the table where an order brought them there
@@ -489,30 +537,38 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
                             )
                     elif kind == typed_data.KIND_CANCEL_ORDER:
                         cancelled_lane: uint256 = subject >> 40
-                        if cancelled_lane == typed_data.OPERATION_LANE:
-                            code = codes.BAD_CANCEL
-                        else:
-                            is_in_table: bool = False
-                            for k: uint256 in range((account_key >> 4) & 255, n_orders, bound=MAX_ORDERS):
-                                order: uint256 = order_table[k]
-                                if order & CODE_BITS == 0:
-                                    if order & 8191 != account_place:
-                                        break
-                                    if (order >> 216) & M16 == cancelled_lane:
-                                        lane_place: uint256 = (order >> 26) & 8191
-                                        lane_table[lane_place] = self._consume_lane(lane_table[lane_place], subject & M40)
-                                        is_in_table = True
-                                        break
-                            if not is_in_table:
-                                word_at: uint256 = unsafe_add(account_place, 1)
-                                record: uint256 = self._consume_lane(
-                                    self._load_lane(account_key, account_table[word_at], cancelled_lane), subject & M40
-                                )
-                                if cancelled_lane == 0:
-                                    account_table[word_at] = self._with_lane0(account_table[word_at], record)
-                                else:
-                                    self._store_lane(account_key, cancelled_lane, record)
-                            log IClearinghouse.OrderCancelled(account=account_key >> 16, nonce=convert(subject, uint64))
+                        is_in_table: bool = False
+                        for k: uint256 in range((account_key >> 4) & 255, n_orders, bound=MAX_ORDERS):
+                            order: uint256 = order_table[k]
+                            if order & CODE_BITS == 0:
+                                if order & 8191 != account_place:
+                                    break
+                                if (order >> 216) & M16 == cancelled_lane:
+                                    lane_place: uint256 = (order >> 26) & 8191
+                                    lane_table[lane_place] = self._consume_lane(lane_table[lane_place], subject & M40)
+                                    is_in_table = True
+                                    break
+                        if not is_in_table:
+                            word_at: uint256 = unsafe_add(account_place, 1)
+                            record: uint256 = self._consume_lane(
+                                self._load_lane(account_key, account_table[word_at], cancelled_lane), subject & M40
+                            )
+                            if cancelled_lane == 0:
+                                account_table[word_at] = self._with_lane0(account_table[word_at], record)
+                            else:
+                                self._store_lane(account_key, cancelled_lane, record)
+                        log IClearinghouse.OrderCancelled(account=account_key >> 16, nonce=convert(subject, uint64))
+                    elif kind >= typed_data.KIND_LINK_KEY:
+                        key: uint256 = account_key >> 16 << 16
+                        word: uint256 = (
+                            subject
+                            | (self.session_keys[key][recipient] & session_key.REVOKED_MASK)
+                            | session_key.LINKED
+                        )
+                        self.session_keys[key][recipient] = word
+                        log IClearinghouse.KeyChanged(
+                            account=account_key >> 16, key=convert(recipient, address), word=word
+                        )
                     else:
                         account_word: uint256 = account_table[unsafe_add(account_place, 1)]
                         min_seq: uint256 = max((account_word >> 72) & M40, subject)
@@ -529,7 +585,7 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
         fill: uint256 = extract32(payload, unsafe_add(64, i << 3), output_type=uint256)
         lots: uint256 = (fill >> 192) & M48
         if fill >> 248 >= n_orders or (fill >> 240) & 255 >= n_orders:
-            self._refuse(errors.FILL_INDEX)
+            self._refuse(convert(refusals.FILL_INDEX, uint256))
         maker: uint256 = order_table[fill >> 248]
         taker: uint256 = order_table[(fill >> 240) & 255]
         difference: uint256 = maker ^ taker
@@ -717,7 +773,7 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
             at: uint256 = unsafe_add(unsafe_add(n_operations, n_orders), i)
             code_words[at >> 5] |= code << unsafe_sub(248, (at & 31) << 3)
     if n_operations_done != n_operations:
-        self._refuse(errors.OPERATION_ORDER)
+        self._refuse(convert(refusals.OPERATION_ORDER, uint256))
 
     # ---- 5. consumption, 6. write once
     if has_shared_lane:
@@ -801,7 +857,7 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
     )
 
 
-# ---------------------------------------------------------------- vault and registry
+# ---------------------------------------------------------------- vault, operations and registry
 
 
 @external
@@ -814,20 +870,38 @@ def credit_deposit(account_id: uint256, sender: address, quote: uint256) -> uint
     @return Number of this direct operation.
     """
     if msg.sender != VAULT:
-        self._refuse(errors.NOT_VAULT)
+        self._refuse(convert(refusals.NOT_VAULT, uint256))
     change: int256 = convert(quote, int256)
     key: uint256 = account_id << 16
     self.accounts[key] = self._add_collateral(self.accounts[key], change)
     batch: uint256 = self.batch
     self.batch = self._batch_word(batch, batch & M40, (batch >> 40) & M40, 0, change)
-    # 2^40 deposits do not happen
-    operator: uint256 = unsafe_add(self.operator, 1 << 160)
-    self.operator = operator
-    direct_op: uint256 = operator >> 160
+    direct_op: uint256 = self._next_direct_op()
     log IClearinghouse.CollateralDeposited(
         account=account_id, direct_op=convert(direct_op, uint64), sender=sender, quote=quote
     )
     return direct_op
+
+
+@external
+def record_direct(kind: uint256, account_id: uint256, key: uint256, word: uint256) -> uint256:
+    """
+    @notice Writes what an owner did directly: an overflow word or a session key word, made and checked by Operations.
+    @param kind 1 cancel all, 2 link key, 3 revoke key.
+    @param account_id owner << 80 | subaccount, < 2^240 by Operations.
+    @param key Session key, 0 for kind 1.
+    @param word The resulting word.
+    @return Number of this direct operation.
+    """
+    if msg.sender != OPERATIONS:
+        self._refuse(convert(refusals.NOT_OPERATIONS, uint256))
+    account_key: uint256 = account_id << 16
+    if kind == DIRECT_CANCEL_ALL:
+        self.accounts[account_key | M16] = word
+        self.accounts[account_key] |= HAS_OVERFLOW
+    else:
+        self.session_keys[account_key][key] = word
+    return self._log_direct(kind, account_id, key, word)
 
 
 @external
@@ -838,7 +912,7 @@ def list_market(market: uint256):
     """
     self._check_registry()
     if self.prices[market] != 0:
-        self._refuse(errors.MARKET_LISTED)
+        self._refuse(convert(refusals.MARKET_LISTED, uint256))
     # epoch 1, nothing else
     price: uint256 = 1 << 208
     self.prices[market] = price
@@ -848,16 +922,30 @@ def list_market(market: uint256):
 @external
 def set_market_rules(market: uint256, session: uint256, rules: uint256):
     """
-    @notice Replaces the rules of a market in one session. They bind from the next batch.
+    @notice Gives a market its first rules in one session, or replaces them: the word before stays beside its successor, which
+            batches matched later than now + SETTLE_LAG use.
     @param market Market id, checked by the registry.
     @param session 0..8, checked by the registry.
-    @param rules Rules word, validated by the registry.
+    @param rules Rules word, validated by the registry, without the flag of change.
     """
     self._check_registry()
-    self.rules[(market << 8) | session] = rules
-    log IClearinghouse.MarketRulesSet(
-        market=convert(market, uint8), session=convert(session, uint8), rules=rules
-    )
+    key: uint256 = (market << 8) | session
+    current: uint256 = self.rules[key]
+    if current == 0:
+        self.rules[key] = rules
+        log IClearinghouse.MarketRulesSet(
+            market=convert(market, uint8), session=convert(session, uint8), rules=rules
+        )
+        return
+    if current & RULES_CHANGING != 0:
+        # until then a batch may still come that the word before binds
+        if block.timestamp <= unsafe_add(self.rules[key | BINDS_AFTER], session_key.SETTLE_LAG_S):
+            self._refuse(convert(refusals.RULES_PENDING, uint256))
+        current = self.rules[key | SUCCESSOR]
+    self.rules[key] = current | RULES_CHANGING
+    self.rules[key | SUCCESSOR] = rules
+    self.rules[key | BINDS_AFTER] = unsafe_add(block.timestamp, session_key.SETTLE_LAG_S)
+    self._log_direct(DIRECT_RULES, 0, key, rules)
 
 
 @external
@@ -868,7 +956,7 @@ def set_sequencer(sequencer: address):
     """
     self._check_registry()
     if sequencer == empty(address):
-        self._refuse(errors.NO_ADDRESS)
+        self._refuse(convert(refusals.NO_ADDRESS, uint256))
     self.operator = (self.operator >> 160 << 160) | convert(sequencer, uint256)
     log IClearinghouse.SequencerSet(sequencer=sequencer)
 
@@ -885,6 +973,31 @@ def account_word(account_id: uint256) -> uint256:
     @return The word, zero for an account never used.
     """
     return self.accounts[account_id << 16]
+
+
+@external
+@view
+def overflow_word(account_id: uint256) -> uint256:
+    """
+    @notice Returns the overflow word of an account: its direct cancel-all.
+    @param account_id owner << 80 | subaccount.
+    @return The word, zero without one.
+    """
+    return self.accounts[(account_id << 16) | M16]
+
+
+@external
+@view
+@reentrant
+def session_key_word(account_id: uint256, key: address) -> uint256:
+    """
+    @notice Returns the session key word of an account.
+    @dev Reentrant because Operations.check asks while settle runs; it reads one word that settle writes in one step.
+    @param account_id owner << 80 | subaccount.
+    @param key Address of the key.
+    @return The word, zero for an address that never was a key.
+    """
+    return self.session_keys[account_id << 16][convert(key, uint256)]
 
 
 @external
@@ -927,7 +1040,7 @@ def price_word(market: uint256) -> uint256:
 def rules_word(market: uint256, session: uint256) -> uint256:
     """
     @notice Returns the rules of a market in a session.
-    @param market 1..32.
+    @param market 1..32; + 256 for the word that follows a changing one, + 512 for the time after which it binds.
     @param session 0..8.
     @return The word.
     """
@@ -991,13 +1104,20 @@ def domain_separator() -> bytes32:
 
 @internal
 @pure
-def _refuse(reason: String[32]):
+def _refuse(reason: uint256):
     """
     @notice Reverts.
-    @dev Instead of an assert with a reason at every place, which is 60 bytes longer each and would not fit the size limit.
-    @param reason One of modules/errors.vy.
+    @dev Instead of an assert with a reason at every place, which is far longer each and would not fit the size limit.
+    @param reason One of modules/refusals.vy, its text right-aligned.
     """
-    raise reason
+    text: uint256 = reason
+    length: uint256 = 32
+    for _: uint256 in range(32):
+        if text >> 248 != 0:
+            break
+        text <<= 8
+        length = unsafe_sub(length, 1)
+    raise convert(slice(convert(text, bytes32), 0, length), String[32])
 
 
 @internal
@@ -1007,7 +1127,41 @@ def _check_registry():
     @notice Reverts unless the caller is the MarketRegistry.
     """
     if msg.sender != REGISTRY:
-        self._refuse(errors.NOT_REGISTRY)
+        self._refuse(convert(refusals.NOT_REGISTRY, uint256))
+
+
+@internal
+def _next_direct_op() -> uint256:
+    """
+    @notice Counts an operation made directly on chain.
+    @return Its number.
+    """
+    # 2^40 of them do not happen
+    operator: uint256 = unsafe_add(self.operator, 1 << 160)
+    self.operator = operator
+    return operator >> 160
+
+
+@internal
+def _log_direct(kind: uint256, account_id: uint256, key: uint256, word: uint256) -> uint256:
+    """
+    @notice Counts and logs a direct operation other than a deposit.
+    @param kind 1 to 4.
+    @param account_id Account, 0 for a change of rules.
+    @param key Session key, market << 8 | session, or 0.
+    @param word The resulting word.
+    @return Number of this direct operation.
+    """
+    direct_op: uint256 = self._next_direct_op()
+    log IClearinghouse.DirectOperation(
+        account=account_id,
+        direct_op=convert(direct_op, uint64),
+        kind=convert(kind, uint8),
+        key=key,
+        value=word,
+        time_s=convert(block.timestamp, uint64),
+    )
+    return direct_op
 
 
 # ---------------------------------------------------------------- prices and markets
@@ -1022,12 +1176,12 @@ def _apply_report(report: uint256):
     market: uint256 = report & 255
     word: uint256 = self.prices[market]
     if word == 0:
-        self._refuse(errors.PRICE_UNKNOWN_MARKET)
+        self._refuse(convert(refusals.PRICE_UNKNOWN_MARKET, uint256))
     external_ticks: uint256 = (report >> 8) & M40
     session: uint256 = (report >> 88) & 255
     # the width proof and rule lookups rest on these, so they are not left to the oracle alone
     if not (external_ticks - 1 < MAX_EXTERNAL_TICKS - 1 and session <= MAX_SESSION):
-        self._refuse(errors.EXTERNAL_OUT_OF_RANGE)
+        self._refuse(convert(refusals.EXTERNAL_OUT_OF_RANGE, uint256))
     kept: uint256 = word & (M80 | (M40 << 160) | (max_value(uint256) - (2**208 - 1)))
     self.prices[market] = kept | (external_ticks << 80) | (((report >> 48) & M40) << 120) | (session << 200)
 
@@ -1045,11 +1199,11 @@ def _apply_price_row(row: uint256, matched_at_s: uint256) -> bool:
     if market <= MAX_MARKETS:
         word = self.prices[market]
     if word == 0:
-        self._refuse(errors.PRICE_UNKNOWN_MARKET)
+        self._refuse(convert(refusals.PRICE_UNKNOWN_MARKET, uint256))
     external_ticks: uint256 = (word >> 80) & M40
     if external_ticks == 0:
-        self._refuse(errors.NO_EXTERNAL_PRICE)
-    rules: uint256 = self.rules[(market << 8) | ((word >> 200) & 255)]
+        self._refuse(convert(refusals.NO_EXTERNAL_PRICE, uint256))
+    rules: uint256 = self._rules_at((market << 8) | ((word >> 200) & 255), matched_at_s)
     # lanes of at most 40, 20, 16 and 5 bits: no product or sum below reaches 2^82
     band_ticks: uint256 = unsafe_div(unsafe_mul(external_ticks, (rules >> 60) & M20), 1_000_000)
     low: uint256 = unsafe_sub(external_ticks, min(band_ticks, external_ticks))
@@ -1112,6 +1266,22 @@ def _is_fresh(price: uint256, rules: uint256, matched_at_s: uint256) -> bool:
 
 @internal
 @view
+def _rules_at(key: uint256, matched_at_s: uint256) -> uint256:
+    """
+    @notice Reads the rules a batch is under.
+    @param key market << 8 | session.
+    @param matched_at_s Time of the batch.
+    @return The word, or its successor if that binds.
+    """
+    rules: uint256 = self.rules[key]
+    if rules & RULES_CHANGING != 0:
+        if matched_at_s > self.rules[key | BINDS_AFTER]:
+            return self.rules[key | SUCCESSOR]
+    return rules
+
+
+@internal
+@view
 def _load_market(market: uint256, matched_at_s: uint256, auction_ticks: uint256) -> uint256[5]:
     """
     @notice Builds a market's record for the market table.
@@ -1121,7 +1291,7 @@ def _load_market(market: uint256, matched_at_s: uint256, auction_ticks: uint256)
     @return bounds, rules, index, open interest, price.
     """
     price: uint256 = self.prices[market]
-    rules: uint256 = self.rules[(market << 8) | ((price >> 200) & 255)]
+    rules: uint256 = self._rules_at((market << 8) | ((price >> 200) & 255), matched_at_s)
     mark_ticks: uint256 = price & M40
     external_ticks: uint256 = (price >> 80) & M40
     flags: uint256 = LOADED
@@ -1166,7 +1336,7 @@ def _write_totals(market: uint256, running: uint256):
     net_entry_quote: int256 = fixed_point._lane96(word, 64) + entry_change
     pot_quote: int256 = fixed_point._lane96(word, 160) + pot_change
     if not (self._fits(net_entry_quote, 95) and self._fits(pot_quote, 95)):
-        self._refuse(errors.TOTALS_RANGE)
+        self._refuse(convert(refusals.TOTALS_RANGE, uint256))
     self.totals[market] = (
         (running & M64)
         | ((convert(convert(net_entry_quote, bytes32), uint256) & M96) << 64)
@@ -1191,7 +1361,7 @@ def _batch_word(
     fees: uint256 = ((batch >> 80) & M80) + fees_quote
     collateral_quote: int256 = (convert(convert(batch, bytes32), int256) >> 160) + collateral_change
     if not (fees <= M80 and self._fits(collateral_quote, 95)):
-        self._refuse(errors.BATCH_RANGE)
+        self._refuse(convert(refusals.BATCH_RANGE, uint256))
     return sequence | (matched_at_s << 40) | (fees << 80) | (convert(convert(collateral_quote, bytes32), uint256) << 160)
 
 
@@ -1226,7 +1396,7 @@ def _domain() -> bytes32:
 @internal
 @pure
 def _order_code(
-    order: uint256, trigger: uint256, price: uint256, rules: uint256, matched_at_s: uint256, account_word: uint256
+    order: uint256, trigger: uint256, price: uint256, rules: uint256, matched_at_s: uint256, min_seq: uint256
 ) -> uint256:
     """
     @notice Checks everything about an order that needs no signature and no fill.
@@ -1235,7 +1405,7 @@ def _order_code(
     @param price Price word of its market after the batch's rows.
     @param rules Rules word of its market.
     @param matched_at_s Time of the batch.
-    @param account_word Account word at the start of the batch.
+    @param min_seq Effective minimum of its account at the start of the batch.
     @return Code of the first failure, 0 for none.
     """
     # the registry gives rules to listed markets alone
@@ -1284,8 +1454,37 @@ def _order_code(
                 return codes.TRIGGER_NOT_MET
         elif ticks > trigger_ticks:
             return codes.TRIGGER_NOT_MET
-    if (order >> 176) & M40 < (account_word >> 72) & M40:
+    if (order >> 176) & M40 < min_seq:
         return codes.SEQ_BELOW_MINIMUM
+    return 0
+
+
+@internal
+@view
+def _order_key_code(
+    account_key: uint256, signer: uint256, order: uint256, price: uint256, matched_at_s: uint256
+) -> uint256:
+    """
+    @notice Checks whether a session key may sign an order.
+    @param account_key Account id << 16.
+    @param signer Who signed, an address as a number.
+    @param order Word 0, its size, limit and market already checked.
+    @param price Price word of its market after the batch's rows.
+    @param matched_at_s Time of the batch.
+    @return BAD_SIGNATURE, KEY_EXPIRED, KEY_LIMIT or 0.
+    """
+    word: uint256 = self.session_keys[account_key][signer]
+    code: uint256 = session_key._code(word, matched_at_s)
+    if code != 0:
+        return code
+    # markets start at bit 104 with market 1; a size below 2^48 and ticks below 2^40
+    if (
+        (word >> unsafe_add(103, order >> 248)) & 1 == 0
+        or word & session_key.REDUCE_ONLY & ~(order >> 96) != 0
+        or unsafe_mul((order >> 128) & M48, max((order >> 88) & M40, max(price & M40, (price >> 80) & M40)))
+        > (word >> 40) & M64
+    ):
+        return codes.KEY_LIMIT
     return 0
 
 
@@ -1606,7 +1805,7 @@ def _add_collateral(account_word: uint256, change_quote: int256) -> uint256:
     """
     collateral_quote: int256 = (convert(convert(account_word << 184, bytes32), int256) >> 184) + change_quote
     if not self._fits(collateral_quote, 71):
-        self._refuse(errors.COLLATERAL_RANGE)
+        self._refuse(convert(refusals.COLLATERAL_RANGE, uint256))
     return (account_word >> 72 << 72) | (convert(convert(collateral_quote, bytes32), uint256) & M72)
 
 
@@ -1672,7 +1871,7 @@ def _write_position(key: uint256, position: uint256, counters: uint256, index: u
         convert(convert(unsafe_sub(position, convert(convert(size_lots, bytes32), uint256)) << 96, bytes32), int256) >> 160
     )
     if unsafe_add(entry_quote, 2**92) >> 93 != 0:
-        self._refuse(errors.ENTRY_RANGE)
+        self._refuse(convert(refusals.ENTRY_RANGE, uint256))
     # the index of the side held now, or last
     snapshot: uint256 = index & M96
     if size_lots < 0:
@@ -1705,77 +1904,6 @@ def _write_position(key: uint256, position: uint256, counters: uint256, index: u
 
 
 # ---------------------------------------------------------------- operations
-
-
-@internal
-def _operation_code(
-    domain: bytes32,
-    account_key: uint256,
-    operation: uint256,
-    subject: uint256,
-    recipient: uint256,
-    r: uint256,
-    vs: uint256,
-    matched_at_s: uint256,
-) -> uint256:
-    """
-    @notice Checks an operation and consumes its nonce once its signature holds.
-    @param domain Domain separator.
-    @param account_key Account id << 16, low bits ignored.
-    @param operation Word 0.
-    @param subject Word 1.
-    @param recipient Word 2.
-    @param r First half of the signature.
-    @param vs Second half.
-    @param matched_at_s Time of the batch.
-    @return Code of the first failure, 0 for none.
-    """
-    kind: uint256 = operation >> 248
-    n_subject_bits: uint256 = 0
-    if kind == typed_data.KIND_WITHDRAW:
-        n_subject_bits = 64
-        if recipient >> 160 != 0:
-            return codes.UNKNOWN_OPERATION
-    elif kind == typed_data.KIND_CANCEL_ORDER:
-        n_subject_bits = 56
-    elif kind == typed_data.KIND_CANCEL_ALL:
-        n_subject_bits = 40
-    if n_subject_bits == 0 or subject >> n_subject_bits != 0:
-        return codes.UNKNOWN_OPERATION
-    expiry_s: uint256 = (operation >> 192) & M40
-    if matched_at_s > expiry_s:
-        return codes.EXPIRED
-    if expiry_s > unsafe_add(matched_at_s, MAX_EXPIRY_S):
-        return codes.EXPIRY_TOO_FAR
-    seq: uint256 = (operation >> 152) & M40
-    if not typed_data._is_signer(
-        account_key >> 96,
-        typed_data._operation_digest(domain, account_key, kind, subject, recipient, expiry_s, seq),
-        r,
-        vs,
-    ):
-        return codes.BAD_SIGNATURE
-    record: uint256 = self._load_lane(account_key, 0, typed_data.OPERATION_LANE)
-    if seq <= record >> 48:
-        return codes.NONCE_CONSUMED
-    self._store_lane(account_key, typed_data.OPERATION_LANE, self._consume_lane(record, seq))
-    return 0
-
-
-@internal
-@view
-def _is_bad_recipient(recipient: uint256) -> bool:
-    """
-    @notice Tells whether a withdrawal would send the stablecoin where nobody can use it.
-    @param recipient Address as a number.
-    @return True for zero, the vault, this contract and the token.
-    """
-    return (
-        recipient == 0
-        or recipient == convert(VAULT, uint256)
-        or recipient == convert(self, uint256)
-        or recipient == convert(TOKEN, uint256)
-    )
 
 
 @internal

@@ -20,13 +20,16 @@ FEE_ABOVE_MAXIMUM: constant(uint256) = 10
 TRIGGER_NOT_MET: constant(uint256) = 11
 ZERO_SIZE: constant(uint256) = 12
 WRONG_EPOCH: constant(uint256) = 13
+KEY_EXPIRED: constant(uint256) = 14
+KEY_LIMIT: constant(uint256) = 15
 
-# operations only
+# operations only: what stands above NONCE_CONSUMED consumes the nonce, what stands below does not
 UNKNOWN_OPERATION: constant(uint256) = 16
 NONCE_CONSUMED: constant(uint256) = 17
 ZERO_WITHDRAWAL: constant(uint256) = 18
 BAD_RECIPIENT: constant(uint256) = 19
 BAD_CANCEL: constant(uint256) = 20
+BAD_KEY: constant(uint256) = 21
 
 # fills
 ORDER_INVALID: constant(uint256) = 32

@@ -22,6 +22,12 @@ CANCEL_ORDER_TYPEHASH: constant(bytes32) = keccak256(
 CANCEL_ALL_TYPEHASH: constant(bytes32) = keccak256(
     "CancelAll(address owner,uint80 subaccount,uint40 minSeq,uint40 expiry,uint56 nonce)"
 )
+LINK_KEY_TYPEHASH: constant(bytes32) = keccak256(
+    "LinkKey(address owner,uint80 subaccount,address key,uint40 keyExpiry,uint64 maxNotionalQuote,uint32 markets,bool tradeOnly,bool reduceOnly,uint40 expiry,uint56 nonce)"
+)
+REVOKE_KEY_TYPEHASH: constant(bytes32) = keccak256(
+    "RevokeKey(address owner,uint80 subaccount,address key,uint40 expiry,uint56 nonce)"
+)
 PRICE_ROOT_TYPEHASH: constant(bytes32) = keccak256("PriceRoot(bytes32 root,uint40 publishTime)")
 
 # secp256k1 order / 2: EIP-2 low s, so that a signature has one form
@@ -32,6 +38,8 @@ OPERATION_LANE: constant(uint256) = 65_535
 KIND_WITHDRAW: constant(uint256) = 1
 KIND_CANCEL_ORDER: constant(uint256) = 2
 KIND_CANCEL_ALL: constant(uint256) = 3
+KIND_LINK_KEY: constant(uint256) = 5
+KIND_REVOKE_KEY: constant(uint256) = 6
 
 
 @internal
@@ -103,9 +111,9 @@ def _operation_digest(
     @notice Computes the digest of an operation.
     @param domain Domain separator of the Clearinghouse.
     @param account account id << 16, low bits ignored.
-    @param kind 1 withdraw, 2 cancel order, 3 cancel all.
-    @param subject Word 1: quote, order nonce or minimum seq.
-    @param recipient Word 2, only read for a withdrawal.
+    @param kind 1 withdraw, 2 cancel order, 3 cancel all, 5 link key, 6 revoke key.
+    @param subject Word 1: quote, order nonce, minimum seq, limits of a key, or nothing.
+    @param recipient Word 2: who receives a withdrawal, or the key; not read for cancellations.
     @param expiry_s Expiry in UNIX seconds.
     @param seq Seq of the operation; its lane is 65535.
     @return The digest.
@@ -118,27 +126,27 @@ def _operation_digest(
         struct_hash = keccak256(abi_encode(WITHDRAW_TYPEHASH, owner, subaccount, subject, recipient, expiry_s, nonce))
     elif kind == KIND_CANCEL_ORDER:
         struct_hash = keccak256(abi_encode(CANCEL_ORDER_TYPEHASH, owner, subaccount, subject, expiry_s, nonce))
-    else:
+    elif kind == KIND_CANCEL_ALL:
         struct_hash = keccak256(abi_encode(CANCEL_ALL_TYPEHASH, owner, subaccount, subject, expiry_s, nonce))
+    elif kind == KIND_LINK_KEY:
+        struct_hash = keccak256(
+            abi_encode(
+                LINK_KEY_TYPEHASH,
+                owner,
+                subaccount,
+                recipient,
+                subject & (2**40 - 1),
+                (subject >> 40) & (2**64 - 1),
+                (subject >> 104) & (2**32 - 1),
+                (subject >> 136) & 1,
+                (subject >> 137) & 1,
+                expiry_s,
+                nonce,
+            )
+        )
+    else:
+        struct_hash = keccak256(abi_encode(REVOKE_KEY_TYPEHASH, owner, subaccount, recipient, expiry_s, nonce))
     return self._digest(domain, struct_hash)
-
-
-@internal
-@view
-def _is_signer(owner: uint256, digest: bytes32, r: uint256, vs: uint256) -> bool:
-    """
-    @notice Tells whether an EIP-2098 signature over a digest is the owner's.
-    @dev ecrecover answers zero for a signature nobody made (r or s zero included), so an owner of zero never signs.
-    @param owner Address as a number.
-    @param digest What was signed.
-    @param r First half.
-    @param vs Parity in the top bit, s below it; a high s is refused.
-    @return Whether the owner signed.
-    """
-    s: uint256 = vs & S_MASK
-    if s > HALF_ORDER or owner == 0:
-        return False
-    return convert(ecrecover(digest, unsafe_add(vs >> 255, 27), r, s), uint256) == owner
 
 
 @internal

@@ -25,7 +25,7 @@ from afterbell.domain.session import Session
 from afterbell.domain.words import RulesWord
 from afterbell.signing.keys import SigningKey
 from afterbell.signing.typed_data import PriceRoot, digest
-from tests.support.chain import Chain, Event
+from tests.support.chain import GOVERNOR, Chain, Event
 
 PRICE_TICKS: Final = 10_000
 """100 USD at lot exponent 4: one lot is 0.01 USD of notional, 10,000 quote units."""
@@ -35,6 +35,7 @@ MARKETS: Final = tuple(range(1, 9))
 LOTS: Final = 1_000
 FEE_PPM: Final = 500
 DAY_S: Final = 86_400
+SETTLE_LAG_S: Final = 300
 
 RULES: Final = RulesWord(
     initial_margin_ppm=200_000,
@@ -143,6 +144,12 @@ class Desk:
     def age_prices(self, seconds: int) -> None:
         """Let time pass; a batch without prices follows it."""
         self.chain.set_time(self.chain.time_s + seconds)
+
+    def set_rules(self, rules: RulesWord, market: int = MARKET) -> None:
+        """Change the rules of the regular session and let the lag pass after which they bind."""
+        entries = [(Session.REGULAR, rules.pack())]
+        self.chain.call("MarketRegistry", "set_rules", market, entries, sender=GOVERNOR)
+        self.age_prices(SETTLE_LAG_S + 1)
 
     # Orders.
 

@@ -10,7 +10,6 @@ import pytest
 from afterbell.domain.codes import TAKER_SIDE, StatusCode
 from afterbell.domain.order import TimeInForce
 from tests.contracts.venue import MAKER, RULES, TAKER, THIRD, USDC, Venue, account_of
-from tests.support.chain import GOVERNOR
 
 ALL_ONES = 2**48 - 1
 LANES = (0, 1, 2, 3, 65_534)
@@ -260,9 +259,7 @@ def test_lane__shared_with_immediate_orders__ends_at_the_latest_consumed_seq(
 def test_lane__filled_all_ones__no_size_is_large_enough() -> None:
     """The cap bounds a size to 2^40 - 1 lots; the largest order there is finds a consumed lane full."""
     rules_cap = 2**40 - 1
-    venue = Venue.open()
-    word = replace(RULES, open_interest_cap_lots=rules_cap, size_step_lots=1).pack()
-    venue.chain.call("MarketRegistry", "set_rules", 1, [(2, word)], sender=GOVERNOR)
+    venue = Venue.open(rules=replace(RULES, open_interest_cap_lots=rules_cap, size_step_lots=1))
     ask = venue.order(MAKER, is_buy=False, size_lots=rules_cap)
     venue.settle(operations=[venue.cancel(MAKER, ask[1])])
 

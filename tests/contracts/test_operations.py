@@ -70,7 +70,7 @@ def test_withdraw__low_initial_margin__a_tenth_of_notional_stays(desk: Desk) -> 
         maintenance_margin_ppm=30_000,
         mark_step_ppm=1_000,
     )
-    desk.chain.call("MarketRegistry", "set_rules", 1, [(2, low.pack())], sender="0x" + "90" * 20)
+    desk.set_rules(low)
     desk.settle(desk.pair(), [(0, 1, LOTS)])
 
     operations = [
@@ -108,7 +108,7 @@ def test_operation__checks__in_order(desk: Desk) -> None:
         changed(kind=4),
         changed(kind=255, value=0),
         changed(value=1 << 64),
-        changed(recipient_word=1 << 160),
+        changed(address_word=1 << 160),
         (good[0], replace(desk.cancel_order(desk.maker, 1)[1], value=1 << 56)),
         (good[0], replace(desk.cancel_all(desk.maker, 1)[1], value=1 << 40)),
     ]

@@ -7,7 +7,7 @@ with the contract's reason; the logs of the last call are decoded by the ABIs. N
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -123,6 +123,7 @@ class Chain:
         cls,
         *,
         token: str = "TestStablecoin",
+        make_token: Callable[[Chain], str] | None = None,
         publishers: Sequence[str] = (),
         threshold: int = 1,
         sequencer: str = SEQUENCER,
@@ -132,23 +133,25 @@ class Chain:
         """Return a chain with every contract deployed and no market listed.
 
         `registry` replaces the MarketRegistry by an account of the test, which may then write rules no registry would.
+        `make_token` puts another contract in the token's place and returns its address; `token` names its ABI.
         """
         chain = cls(evm=cls._new_machine(START_S, chain_id))
-        chain.create(token)
-        chain.addresses["token"] = chain.addresses[token]
+        chain.addresses["token"] = make_token(chain) if make_token else chain.create(token)
         chain.contracts["token"] = token
-        order = ("SignedPriceSource", "PriceOracle", "MarketRegistry", "Vault", "Clearinghouse", "Lens")
+        order = ("SignedPriceSource", "PriceOracle", "MarketRegistry", "Operations", "Vault", "Clearinghouse", "Lens")
         at = {name: predict_address(DEPLOYER, chain.nonce + i) for i, name in enumerate(order)}
         wired_registry = registry or at["MarketRegistry"]
         chain.create("SignedPriceSource", GOVERNOR, list(publishers) or [OUTSIDER], threshold)
         chain.create("PriceOracle", GOVERNOR, at["SignedPriceSource"], at["Clearinghouse"], wired_registry)
         chain.create("MarketRegistry", GOVERNOR, at["Clearinghouse"], at["PriceOracle"])
-        chain.create("Vault", chain.addresses["token"], at["Clearinghouse"], at.get("Operations", DEPLOYER))
+        chain.create("Operations", at["Clearinghouse"], at["Vault"])
+        chain.create("Vault", chain.addresses["token"], at["Clearinghouse"], at["Operations"])
         chain.create(
             "Clearinghouse",
             at["Vault"],
             at["PriceOracle"],
             wired_registry,
+            at["Operations"],
             chain.addresses["token"],
             sequencer,
             GENESIS_S,
@@ -172,15 +175,18 @@ class Chain:
         for entry in artifact.abi:
             if entry["type"] == "constructor":
                 inputs = _types(entry["inputs"])
+        self.addresses[contract] = self.create_code(artifact.creation_code + abi_encode(inputs, args))
+        self.contracts[contract] = contract
+        return self.addresses[contract]
+
+    def create_code(self, creation_code: bytes) -> str:
+        """Create whatever this code makes, from the deployer, and return its address. Raises: Reverted."""
         try:
-            address = self.evm.deploy(DEPLOYER, artifact.creation_code + abi_encode(inputs, args), gas=GAS)
+            return str(to_checksum_address(self.evm.deploy(DEPLOYER, creation_code, gas=GAS)))
         except RuntimeError as error:
             raise self._reverted(error) from error
         finally:
             self.nonce += 1
-        self.addresses[contract] = to_checksum_address(address)
-        self.contracts[contract] = contract
-        return self.addresses[contract]
 
     @staticmethod
     def _reverted(error: RuntimeError) -> Exception:
@@ -299,8 +305,7 @@ class Chain:
     def deposit(self, account_id: int, quote: int, *, sender: str = OUTSIDER) -> int:
         """Mint, approve and deposit; return the direct operation's number."""
         self.call("token", "mint", sender, quote)
-        if self.contracts["token"] == "TestStablecoin":
-            self.call("token", "approve", self.addresses["Vault"], quote, sender=sender)
+        self.call("token", "approve", self.addresses["Vault"], quote, sender=sender)
         owner = to_checksum_address((account_id >> 80).to_bytes(20, "big"))
         return int(self.call("Vault", "deposit", owner, account_id & (1 << 80) - 1, quote, sender=sender))
 
