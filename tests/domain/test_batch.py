@@ -38,7 +38,7 @@ SECOND_ORDER = OrderRecord(
 )  # fmt: skip
 WITHDRAWAL = OperationRow(
     kind=OperationKind.WITHDRAW, before_fill=1, account_index=1, expiry_s=1_900_000_060, seq=5, value=1_000_000,
-    recipient_word=int("ab" * 20, 16), r=R, vs=VS,
+    address_word=int("ab" * 20, 16), r=R, vs=VS,
 )  # fmt: skip
 TABLE = Payload(
     header=BatchHeader(sequence=9, matched_at_s=1_900_000_000, direct_op=4, journal_hash=b"\x77" * 32),

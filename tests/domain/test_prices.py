@@ -6,7 +6,7 @@ import pytest
 
 from afterbell.domain.batch import PriceRow
 from afterbell.domain.errors import BatchReverted
-from afterbell.domain.market import MarketState, compute_band, compute_valuation_ticks, is_fresh
+from afterbell.domain.market import compute_band, compute_valuation_ticks, is_fresh
 from afterbell.domain.prices import AcceptedReport, apply_price_row, apply_report
 from afterbell.domain.session import Session
 from afterbell.domain.words import PriceWord, RulesWord
@@ -114,13 +114,3 @@ def test_band__odd_price__width_rounds_down() -> None:
 def test_valuation__long_and_short__take_the_worse_price() -> None:
     assert compute_valuation_ticks(1, 90, 95) == 90
     assert compute_valuation_ticks(-1, 90, 95) == 95
-
-
-def test_market_state__questions__follow_the_session_now() -> None:
-    market = MarketState(market_id=1, price=PRICE, rules={2: RULES})
-
-    assert market.is_listed and market.is_fresh(T)
-    assert market.band() == (9_000, 11_000)
-    assert market.is_inside_band(11_000) and not market.is_inside_band(11_001)
-    halted = replace(market, price=replace(PRICE, session=6))
-    assert halted.rules_now is None and halted.band() is None and not halted.is_fresh(T)

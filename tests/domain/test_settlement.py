@@ -90,7 +90,7 @@ def test_fill__auction_price__replaces_the_makers_limit() -> None:
 
 BAD_ORDERS = {
     C.UNKNOWN_MARKET: {"market_id": 9},
-    C.UNKNOWN_FLAGS: {"record_changes": {"flags": 1 << 7 | 1}},
+    C.UNKNOWN_FLAGS: {"record_changes": {"flags": 1 << 8 | 1}},
     C.WRONG_EPOCH: {"record_changes": {"flags": 1 << 5 | 1}},
     C.ZERO_SIZE: {"size_lots": 0},
     C.OFF_STEP: {"size_lots": 1_001},
@@ -375,7 +375,7 @@ def test_operation__signed_by_another__is_bad_signature() -> None:
     assert scenario.settle(operations=[scenario.operation(withdraw(1), signer=MAKER)]).codes == bytes([C.BAD_SIGNATURE])
 
 
-@pytest.mark.parametrize("changes", [{"kind": 4}, {"value": 2**64}, {"recipient_word": 2**160}])
+@pytest.mark.parametrize("changes", [{"kind": 4}, {"value": 2**64}, {"address_word": 2**160}])
 def test_operation__unknown_kind_or_number_beyond_its_type__is_unknown(changes: dict) -> None:
     scenario = Scenario()
     account, row = scenario.operation(withdraw(1))

@@ -212,7 +212,7 @@ class Pair:
                 expect(f"position {key:#x}", self.word("positions", key), self.world.state.positions.get(key, 0))
         self.compare_markets()
         for row in batch.table.operations:
-            self.compare_claim(row.recipient_word & (1 << 160) - 1)
+            self.compare_claim(row.address_word & (1 << 160) - 1)
 
     def compare_account(self, account_id: int) -> None:
         """Compare an account word: open markets as a set, every other bit as it is."""

@@ -710,7 +710,7 @@ class World:
         elif flaw < 0.06:
             row = replace(row, value=row.value | 1 << rng.choice((64, 255)))
         elif flaw < 0.08:
-            row = replace(row, recipient_word=row.recipient_word | 1 << 160)
+            row = replace(row, address_word=row.address_word | 1 << 160)
         self.nonces[record.account_id] = max(self.nonces.get(record.account_id, 0), seq)
         return row
 

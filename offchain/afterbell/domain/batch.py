@@ -24,15 +24,20 @@ from afterbell.domain.order import (
     FLAG_POST_ONLY,
     FLAG_PREVIOUS_EPOCH,
     FLAG_REDUCE_ONLY,
+    FLAG_SESSION_KEY,
     TIME_IN_FORCE_SHIFT,
     CancelAll,
     CancelOrder,
+    LinkKey,
+    Operation,
     Order,
+    RevokeKey,
     SignedOrder,
     TimeInForce,
     TriggerKind,
     Withdraw,
 )
+from afterbell.domain.words import KEY_LIMITS_MASK, SessionKeyWord
 
 BATCH_VERSION: Final = 1
 MAX_ACCOUNTS: Final = 112
@@ -43,6 +48,7 @@ MAX_ROWS: Final = MAX_MARKETS
 MAX_PAYLOAD_BYTES: Final = 16_384
 MAX_EVIDENCE_BYTES: Final = 4_096
 SETTLE_LAG_S: Final = 300
+"""A batch settles at most this long after its match; what is made directly on chain binds this much later."""
 
 N_WORD_BYTES: Final = 32
 N_HEADER_BYTES: Final = 64
@@ -57,7 +63,7 @@ N_TRIGGER_BYTES: Final = 32
 _HEADER: Final = Struct(">BBIBIBIBBBBHH8x32s")
 _FILL: Final = Struct(">BBHI")
 _ROW: Final = Struct(">BBIBIBI")
-_OPERATION: Final = Struct(">BBBBIBI19x32s32s32s32s")
+_OPERATION: Final = Struct(">BBBBIBIB18x32s32s32s32s")
 _ACCOUNT: Final = Struct(">30sH")
 _ORDER: Final = Struct(">BHHBIHIBIHHHBI32s32s")
 _TRIGGER: Final = Struct(">BBI26x")
@@ -71,6 +77,14 @@ class OperationKind(IntEnum):
     WITHDRAW = 1
     CANCEL_ORDER = 2
     CANCEL_ALL = 3
+    LINK_KEY = 5
+    REVOKE_KEY = 6
+
+
+OPERATION_SESSION_KEY: Final = 1
+"""Flag: a session key signed."""
+OPERATION_APPROVED: Final = 2
+"""Flag: the owner approved the digest on chain; r and vs are ignored. Not together with the other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,30 +118,27 @@ class PriceRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperationRow:
-    """One signed operation. `value` is word 1, `recipient_word` word 2, both 256 bits wide as the chain reads them."""
+    """One signed or approved operation.
+
+    `value` is word 1, `address_word` word 2 (recipient or key), both 256 bits wide as the chain reads them.
+    """
 
     kind: int
     before_fill: int
     account_index: int
     expiry_s: int
     seq: int
+    flags: int = 0
     value: int
-    recipient_word: int = 0
+    address_word: int = 0
     r: bytes
     vs: bytes
 
-    def to_message(self, account_id: int) -> Withdraw | CancelOrder | CancelAll | None:
-        """Return what the owner signed, or None for an unknown kind or a number beyond its signed type."""
+    def to_message(self, account_id: int) -> Operation | None:
+        """Return what was signed, or None for an unknown kind or flags, or a number beyond its signed type."""
         owner, subaccount = owner_of(account_id), subaccount_of(account_id)
-        if self.kind == OperationKind.WITHDRAW and self.value < 1 << 64 and self.recipient_word < 1 << 160:
-            return Withdraw(
-                owner=owner,
-                subaccount=subaccount,
-                quote=self.value,
-                recipient=self.recipient_word.to_bytes(20, "big"),
-                expiry_s=self.expiry_s,
-                seq=self.seq,
-            )
+        if self.flags > OPERATION_APPROVED:
+            return None
         if self.kind == OperationKind.CANCEL_ORDER and self.value < 1 << 56:
             return CancelOrder(
                 owner=owner, subaccount=subaccount, order_nonce=self.value, expiry_s=self.expiry_s, seq=self.seq
@@ -136,32 +147,67 @@ class OperationRow:
             return CancelAll(
                 owner=owner, subaccount=subaccount, min_seq=self.value, expiry_s=self.expiry_s, seq=self.seq
             )
+        if self.address_word >> 160:
+            return None
+        address = self.address_word.to_bytes(20, "big")
+        if self.kind == OperationKind.WITHDRAW and self.value < 1 << 64:
+            return Withdraw(
+                owner=owner,
+                subaccount=subaccount,
+                quote=self.value,
+                recipient=address,
+                expiry_s=self.expiry_s,
+                seq=self.seq,
+            )
+        if self.kind == OperationKind.LINK_KEY and self.value <= KEY_LIMITS_MASK:
+            limits = SessionKeyWord.unpack(self.value)
+            return LinkKey(
+                owner=owner,
+                subaccount=subaccount,
+                key=address,
+                key_expiry_s=limits.expiry_s,
+                max_notional_quote=limits.max_notional_quote,
+                markets=limits.markets,
+                trade_only=limits.trade_only,
+                reduce_only=limits.reduce_only,
+                expiry_s=self.expiry_s,
+                seq=self.seq,
+            )
+        if self.kind == OperationKind.REVOKE_KEY and self.value == 0:
+            return RevokeKey(owner=owner, subaccount=subaccount, key=address, expiry_s=self.expiry_s, seq=self.seq)
         return None
 
 
 def build_operation_row(
-    message: Withdraw | CancelOrder | CancelAll, *, before_fill: int, account_index: int, r: bytes, vs: bytes
+    message: Operation, *, before_fill: int, account_index: int, r: bytes, vs: bytes, flags: int = 0
 ) -> OperationRow:
-    """Return the row that carries a signed operation."""
-    recipient_word = 0
-    if isinstance(message, Withdraw):
-        kind, value = OperationKind.WITHDRAW, message.quote
-        recipient_word = int.from_bytes(message.recipient, "big")
-    elif isinstance(message, CancelOrder):
-        kind, value = OperationKind.CANCEL_ORDER, message.order_nonce
-    else:
-        kind, value = OperationKind.CANCEL_ALL, message.min_seq
+    """Return the row that carries an operation. An approved one has 32 zero bytes each for r and vs."""
+    kind, value, address = _split_operation(message)
     return OperationRow(
         kind=kind,
         before_fill=before_fill,
         account_index=account_index,
         expiry_s=message.expiry_s,
         seq=message.seq,
+        flags=flags,
         value=value,
-        recipient_word=recipient_word,
+        address_word=int.from_bytes(address, "big"),
         r=r,
         vs=vs,
     )
+
+
+def _split_operation(message: Operation) -> tuple[OperationKind, int, bytes]:
+    """Return (kind, word 1, address of word 2)."""
+    if isinstance(message, Withdraw):
+        return OperationKind.WITHDRAW, message.quote, message.recipient
+    if isinstance(message, CancelOrder):
+        return OperationKind.CANCEL_ORDER, message.order_nonce, b""
+    if isinstance(message, CancelAll):
+        return OperationKind.CANCEL_ALL, message.min_seq, b""
+    if isinstance(message, LinkKey):
+        return OperationKind.LINK_KEY, message.limits_word, message.key
+    return OperationKind.REVOKE_KEY, 0, message.key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +259,11 @@ class OrderRecord:
         """Tell whether word 3 follows."""
         return bool(self.flags & FLAG_HAS_TRIGGER)
 
+    @property
+    def is_key_signed(self) -> bool:
+        """Tell whether a session key signed instead of the owner."""
+        return bool(self.flags & FLAG_SESSION_KEY)
+
     def to_order(self, account_id: int, epoch: int) -> Order:
         """Return what the owner signed, for the market's epoch (the caller subtracts one under previous_epoch).
 
@@ -239,13 +290,18 @@ class OrderRecord:
 
 
 def build_order_record(
-    signed: SignedOrder, *, taker_fee_ppm: int, maker_fee_ppm: int, previous_epoch: bool = False
+    signed: SignedOrder,
+    *,
+    taker_fee_ppm: int,
+    maker_fee_ppm: int,
+    previous_epoch: bool = False,
+    session_key: bool = False,
 ) -> OrderRecord:
     """Return the record that carries a signed order with the rates this batch charges."""
     order = signed.order
     return OrderRecord(
         market_id=order.market_id,
-        flags=order.flags(previous_epoch=previous_epoch),
+        flags=order.flags(previous_epoch=previous_epoch, session_key=session_key),
         lane=order.lane,
         seq=order.seq,
         size_lots=order.size_lots,
@@ -370,8 +426,9 @@ def encode(payload: Payload) -> bytes:
                 row.account_index,
                 *_split40(row.expiry_s),
                 *_split40(row.seq),
+                row.flags,
                 row.value.to_bytes(32, "big"),
-                row.recipient_word.to_bytes(32, "big"),
+                row.address_word.to_bytes(32, "big"),
                 row.r,
                 row.vs,
             )
@@ -498,10 +555,11 @@ def _decode_operations(section: bytes, *, n_accounts: int, n_fills: int) -> tupl
             account_index=fields[2],
             expiry_s=fields[3] << 32 | fields[4],
             seq=fields[5] << 32 | fields[6],
-            value=int.from_bytes(fields[7], "big"),
-            recipient_word=int.from_bytes(fields[8], "big"),
-            r=fields[9],
-            vs=fields[10],
+            flags=fields[7],
+            value=int.from_bytes(fields[8], "big"),
+            address_word=int.from_bytes(fields[9], "big"),
+            r=fields[10],
+            vs=fields[11],
         )
         _require(previous_fill <= row.before_fill <= n_fills, "batch: operation order")
         _require(row.account_index < n_accounts, "batch: account index")

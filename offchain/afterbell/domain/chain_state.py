@@ -9,15 +9,28 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from afterbell.domain.batch import SETTLE_LAG_S
 from afterbell.domain.errors import InvariantBroken
-from afterbell.domain.ids import MAX_MARKETS, MarketId, account_key, lane_key, position_key, rules_key
-from afterbell.domain.market import MarketState
+from afterbell.domain.ids import (
+    MAX_MARKETS,
+    account_key,
+    lane_key,
+    overflow_key,
+    position_key,
+    rules_binds_after_key,
+    rules_key,
+    rules_successor_key,
+    session_key_id,
+)
 from afterbell.domain.units import Quote
 from afterbell.domain.words import (
+    ACCOUNT_FLAG_OVERFLOW,
+    RULES_FLAG_CHANGING,
     AccountWord,
     BatchWord,
     IndexWord,
     LaneWord,
+    OverflowWord,
     PositionWord,
     PriceWord,
     RulesWord,
@@ -32,11 +45,15 @@ FIRST_EPOCH: Final = 1
 class ChainState:
     """Every word of the Clearinghouse, and the Vault beside it. Absent key = zero word, as in storage.
 
-    accounts, positions, lanes: contract keys (ids.py) -> 256-bit words. prices, indices, totals: market id -> word.
-    rules: market << 8 | session -> word. claims: recipient's 20 bytes -> unpaid quote.
+    accounts, positions, lanes, rules: contract keys (ids.py) -> 256-bit words; rules hold successors too. overflows:
+    the contract keeps them in `accounts` under the same keys. prices, indices, totals: market id -> word.
+    session_keys: ids.session_key_id -> word. claims: recipient's 20 bytes -> unpaid quote. approvals: (owner's 20
+    bytes, digest) that Operations is known to hold.
     """
 
     accounts: dict[int, int] = field(default_factory=dict)
+    overflows: dict[int, int] = field(default_factory=dict)
+    session_keys: dict[int, int] = field(default_factory=dict)
     positions: dict[int, int] = field(default_factory=dict)
     lanes: dict[int, int] = field(default_factory=dict)
     prices: dict[int, int] = field(default_factory=dict)
@@ -49,6 +66,7 @@ class ChainState:
     claims: dict[bytes, int] = field(default_factory=dict)
     tracked_quote: int = 0
     insurance_quote: int = 0
+    approvals: set[tuple[bytes, bytes]] = field(default_factory=set)
     forbidden_recipients: frozenset[bytes] = frozenset()
     """Vault, Clearinghouse and token: a withdrawal to one of them would be stuck."""
 
@@ -57,6 +75,8 @@ class ChainState:
         return replace(
             self,
             accounts=dict(self.accounts),
+            overflows=dict(self.overflows),
+            session_keys=dict(self.session_keys),
             positions=dict(self.positions),
             lanes=dict(self.lanes),
             prices=dict(self.prices),
@@ -64,6 +84,7 @@ class ChainState:
             totals=dict(self.totals),
             rules=dict(self.rules),
             claims=dict(self.claims),
+            approvals=set(self.approvals),
         )
 
     @property
@@ -74,6 +95,19 @@ class ChainState:
     def account(self, account_id: int) -> AccountWord:
         """Return an account's word; all zero if it never existed."""
         return AccountWord.unpack(self.accounts.get(account_key(account_id), 0))
+
+    def effective_min_seq(self, account_id: int, matched_at_s: int) -> int:
+        """Return the lowest seq that lives in a batch matched at this second."""
+        account = self.account(account_id)
+        if not account.flags & ACCOUNT_FLAG_OVERFLOW:
+            return account.min_seq
+        overflow = OverflowWord.unpack(self.overflows.get(overflow_key(account_id), 0))
+        is_bound = matched_at_s > overflow.pending_since_s + SETTLE_LAG_S
+        return max(account.min_seq, overflow.bound_min_seq, overflow.pending_min_seq if is_bound else 0)
+
+    def session_key_word(self, account_id: int, key: bytes) -> int:
+        """Return what a key may sign for an account; 0 if it was never linked or revoked."""
+        return self.session_keys.get(session_key_id(account_id, key), 0)
 
     def position(self, account_id: int, market_id: int) -> PositionWord:
         """Return a position's word."""
@@ -107,23 +141,17 @@ class ChainState:
         """Return a market's totals word."""
         return TotalsWord.unpack(self.totals.get(market_id, 0))
 
-    def rules_of(self, market_id: int, session: int) -> RulesWord | None:
-        """Return the rules of a market in a session, or None if they were never set."""
+    def rules_word_of(self, market_id: int, session: int, matched_at_s: int) -> int:
+        """Return the rules word that binds a batch matched at this second; 0 if rules were never set."""
         word = self.rules.get(rules_key(market_id, session), 0)
-        return RulesWord.unpack(word) if word else None
+        if word & RULES_FLAG_CHANGING and matched_at_s > self.rules[rules_binds_after_key(market_id, session)]:
+            return self.rules[rules_successor_key(market_id, session)]
+        return word
 
-    def market(self, market_id: int) -> MarketState:
-        """Return everything about a market as one value."""
-        rules = {
-            key & 0xFF: RulesWord.unpack(word) for key, word in self.rules.items() if key >> 8 == market_id and word
-        }
-        return MarketState(
-            market_id=MarketId(market_id),
-            price=self.price(market_id),
-            index=self.index(market_id),
-            totals=self.totals_of(market_id),
-            rules=rules,
-        )
+    def rules_of(self, market_id: int, session: int, matched_at_s: int) -> RulesWord | None:
+        """Return the rules that bind a batch matched at this second, or None if they were never set."""
+        word = self.rules_word_of(market_id, session, matched_at_s)
+        return RulesWord.unpack(word) if word else None
 
     def compute_conservation_gap_quote(self) -> Quote:
         """Return what is missing from the identity of contracts/README.md ("Words"); zero, always.
@@ -198,7 +226,7 @@ def list_market(state: ChainState, market_id: int) -> None:
 
 
 def set_rules(state: ChainState, market_id: int, session: int, rules_word: int) -> None:
-    """Write the rules of a market in a session."""
+    """Write the first rules of a market in a session; direct.py changes them later."""
     state.rules[rules_key(market_id, session)] = rules_word
 
 

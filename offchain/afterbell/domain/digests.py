@@ -11,7 +11,7 @@ from struct import Struct
 from typing import Final
 
 from afterbell.domain.hashing import keccak
-from afterbell.domain.order import CancelAll, CancelOrder, Order, Withdraw
+from afterbell.domain.order import CancelAll, CancelOrder, LinkKey, Operation, Order, RevokeKey, Withdraw
 
 DOMAIN_NAME: Final = "Afterbell"
 PRICE_DOMAIN_NAME: Final = "Afterbell Prices"
@@ -28,6 +28,11 @@ WITHDRAW_TYPE: Final = (
 )
 CANCEL_ORDER_TYPE: Final = "CancelOrder(address owner,uint80 subaccount,uint56 orderNonce,uint40 expiry,uint56 nonce)"
 CANCEL_ALL_TYPE: Final = "CancelAll(address owner,uint80 subaccount,uint40 minSeq,uint40 expiry,uint56 nonce)"
+LINK_KEY_TYPE: Final = (
+    "LinkKey(address owner,uint80 subaccount,address key,uint40 keyExpiry,uint64 maxNotionalQuote,uint32 markets,"
+    "bool tradeOnly,bool reduceOnly,uint40 expiry,uint56 nonce)"
+)
+REVOKE_KEY_TYPE: Final = "RevokeKey(address owner,uint80 subaccount,address key,uint40 expiry,uint56 nonce)"
 PRICE_ROOT_TYPE: Final = "PriceRoot(bytes32 root,uint40 publishTime)"
 
 DOMAIN_TYPE_HASH: Final = keccak(DOMAIN_TYPE.encode())
@@ -35,6 +40,8 @@ ORDER_TYPE_HASH: Final = keccak(ORDER_TYPE.encode())
 WITHDRAW_TYPE_HASH: Final = keccak(WITHDRAW_TYPE.encode())
 CANCEL_ORDER_TYPE_HASH: Final = keccak(CANCEL_ORDER_TYPE.encode())
 CANCEL_ALL_TYPE_HASH: Final = keccak(CANCEL_ALL_TYPE.encode())
+LINK_KEY_TYPE_HASH: Final = keccak(LINK_KEY_TYPE.encode())
+REVOKE_KEY_TYPE_HASH: Final = keccak(REVOKE_KEY_TYPE.encode())
 PRICE_ROOT_TYPE_HASH: Final = keccak(PRICE_ROOT_TYPE.encode())
 
 # Every field sits right-aligned in 32 bytes; all numbers but the subaccount fit 64 bits. "x" packs a zero byte.
@@ -43,6 +50,8 @@ _ACCOUNT: Final = ">32s12x20s22x10s"
 _ORDER: Final = Struct(_ACCOUNT + 13 * _WORD)
 _WITHDRAW: Final = Struct(_ACCOUNT + _WORD + "12x20s" + 2 * _WORD)
 _CANCEL: Final = Struct(_ACCOUNT + 3 * _WORD)
+_LINK_KEY: Final = Struct(_ACCOUNT + "12x20s" + 7 * _WORD)
+_REVOKE_KEY: Final = Struct(_ACCOUNT + "12x20s" + 2 * _WORD)
 _PRICE_ROOT: Final = Struct(">32s32s" + _WORD)
 
 
@@ -122,6 +131,52 @@ def hash_cancel_all(cancel: CancelAll) -> bytes:
             cancel.nonce,
         )
     )
+
+
+def hash_link_key(link: LinkKey) -> bytes:
+    """Return the struct hash of the link of a session key."""
+    return keccak(
+        _LINK_KEY.pack(
+            LINK_KEY_TYPE_HASH,
+            link.owner,
+            link.subaccount.to_bytes(10, "big"),
+            link.key,
+            link.key_expiry_s,
+            link.max_notional_quote,
+            link.markets,
+            link.trade_only,
+            link.reduce_only,
+            link.expiry_s,
+            link.nonce,
+        )
+    )
+
+
+def hash_revoke_key(revocation: RevokeKey) -> bytes:
+    """Return the struct hash of the revocation of a session key."""
+    return keccak(
+        _REVOKE_KEY.pack(
+            REVOKE_KEY_TYPE_HASH,
+            revocation.owner,
+            revocation.subaccount.to_bytes(10, "big"),
+            revocation.key,
+            revocation.expiry_s,
+            revocation.nonce,
+        )
+    )
+
+
+def hash_operation(message: Operation) -> bytes:
+    """Return the struct hash of any signed operation."""
+    if isinstance(message, Withdraw):
+        return hash_withdraw(message)
+    if isinstance(message, CancelOrder):
+        return hash_cancel_order(message)
+    if isinstance(message, CancelAll):
+        return hash_cancel_all(message)
+    if isinstance(message, LinkKey):
+        return hash_link_key(message)
+    return hash_revoke_key(message)
 
 
 def hash_price_root(root: bytes, publish_time_s: int) -> bytes:

@@ -9,6 +9,7 @@
     ├── Unavailable         the outside failed; the caller that owns the retry policy retries
     ├── BatchReverted       the contract would revert; `reason` is its revert string
     │   └── MalformedBatch      … because the encoding or the header is wrong
+    ├── DirectRefused       Operations or MarketRegistry would revert; `reason` is the revert string
     └── EvidenceRefused     the price source would revert; `reason` is its revert string
 
 Other packages add their own leaves under Rejected, Faulted and Unavailable. Must not: import anything but codes.
@@ -70,6 +71,14 @@ class BatchReverted(AfterbellError):
 
 class MalformedBatch(BatchReverted):
     """The payload's encoding or header breaks the format; `reason` equals the contract's revert string."""
+
+
+class DirectRefused(AfterbellError):
+    """The chain would revert on what an owner or the registry does directly."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class EvidenceRefused(AfterbellError):

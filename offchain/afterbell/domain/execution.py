@@ -14,10 +14,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from afterbell.domain.batch import OperationRow, OrderRecord, PriceRow
+from afterbell.domain.batch import (
+    OPERATION_APPROVED,
+    OPERATION_SESSION_KEY,
+    OperationRow,
+    OrderRecord,
+    PriceRow,
+)
 from afterbell.domain.chain_state import FIRST_EPOCH, ChainState, store_word
 from afterbell.domain.codes import SIDED_CODES, TAKER_SIDE, StatusCode
-from afterbell.domain.digests import build_digest, hash_cancel_all, hash_cancel_order, hash_order, hash_withdraw
+from afterbell.domain.digests import build_digest, hash_operation, hash_order
 from afterbell.domain.errors import BatchReverted, Faulted
 from afterbell.domain.fees import compute_fee_quote
 from afterbell.domain.ids import (
@@ -31,6 +37,7 @@ from afterbell.domain.ids import (
     owner_of,
     position_key,
     seq_of,
+    session_key_id,
 )
 from afterbell.domain.margin import (
     AccountHealth,
@@ -44,14 +51,17 @@ from afterbell.domain.market import compute_band, is_fresh
 from afterbell.domain.order import (
     KNOWN_FLAGS,
     MAX_LIFETIME_S,
-    CancelAll,
     CancelOrder,
+    LinkKey,
+    Operation,
+    RevokeKey,
     TriggerKind,
     Withdraw,
     is_trigger_met,
 )
 from afterbell.domain.position import FillEffect, apply_fill, is_reducing
 from afterbell.domain.prices import AcceptedReport, apply_price_row, apply_report
+from afterbell.domain.session_keys import check_operation_key, check_order_key, has_bad_limits
 from afterbell.domain.units import compute_notional_quote
 from afterbell.domain.words import (
     CONSUMED_LOTS,
@@ -65,6 +75,7 @@ from afterbell.domain.words import (
     RulesWord,
     TotalsWord,
     pack_change,
+    replace_key_limits,
     validate_collateral,
     validate_entry,
 )
@@ -111,13 +122,22 @@ class OrderKilled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllKilled:
-    """One AllCancelled event; min_seq is the resulting one."""
+    """One AllCancelled event; min_seq is the resulting one of the account word."""
 
     account_id: AccountId
     min_seq: int
 
 
-OperationEffect: TypeAlias = Withdrawn | OrderKilled | AllKilled
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyChanged:
+    """One KeyChanged event; word is the resulting session key word."""
+
+    account_id: AccountId
+    key: bytes
+    word: int
+
+
+OperationEffect: TypeAlias = Withdrawn | OrderKilled | AllKilled | KeyChanged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +158,9 @@ class FillOutcome:
     notional_quote: int = 0
     maker_fee_quote: int = 0
     taker_fee_quote: int = 0
+    maker_funding_quote: int = 0
+    """Funding touched by the fill; positive: the account pays."""
+    taker_funding_quote: int = 0
 
     @property
     def is_settled(self) -> bool:
@@ -173,7 +196,10 @@ class _Account:
 
     start: AccountWord
     collateral_quote: int
+    start_min_seq: int
+    """The effective minimum before the batch: order codes look at it."""
     min_seq: int
+    """The minimum of the account word at this moment; direct cancel-alls stay in the overflow word."""
     positions: dict[int, PositionWord]
     healths: dict[int, PositionHealth]
     lanes: dict[int, tuple[int, int]]
@@ -181,6 +207,9 @@ class _Account:
 
     def health(self) -> AccountHealth:
         return compute_account_health(self.collateral_quote, self.healths.values())
+
+    def effective_min_seq(self) -> int:
+        return max(self.start_min_seq, self.min_seq)
 
     def n_open(self) -> int:
         return sum(position.size_lots != 0 for position in self.positions.values())
@@ -203,11 +232,11 @@ class Execution:
     """One batch in memory over a ChainState that stays untouched until `commit`.
 
     Order of calls: apply_prices once, then check_order / apply_fill / apply_operation in any order, consume_order for
-    every IOC and FOK, commit. `state` must not change in between, except by `note_deposit`.
+    every IOC and FOK, commit. `state` must not change in between, except as `note_deposit` and `note_direct` say.
     """
 
-    __slots__ = ("_accounts", "_markets", "_operations", "_prices", "_state", "fees_quote", "matched_at_s",
-                 "volume_quote")  # fmt: skip
+    __slots__ = ("_accounts", "_key_limits", "_markets", "_operations", "_prices", "_state", "fees_quote",
+                 "matched_at_s", "volume_quote")  # fmt: skip
 
     def __init__(self, state: ChainState, matched_at_s: int) -> None:
         """Begin a batch matched at this second."""
@@ -218,6 +247,8 @@ class Execution:
         self._markets: dict[int, _Market] = {}
         self._accounts: dict[int, _Account] = {}
         self._prices: dict[int, PriceWord] = {}
+        self._key_limits: dict[int, int] = {}
+        """Session key id -> limits set by this batch; when a key was revoked on chain stays the state's to say."""
         self._operations: list[OperationEffect] = []
 
     def fork(self) -> Execution:
@@ -237,6 +268,7 @@ class Execution:
             for account_id, account in self._accounts.items()
         }
         other._prices = dict(self._prices)
+        other._key_limits = dict(self._key_limits)
         other._operations = list(self._operations)
         return other
 
@@ -251,7 +283,7 @@ class Execution:
         auctions: dict[int, int] = {}
         for row in rows:
             price = self._must_be_listed(row.market_id)
-            rules = self._state.rules_of(row.market_id, price.session)
+            rules = self._state.rules_of(row.market_id, price.session, self.matched_at_s)
             self._prices[row.market_id] = apply_price_row(price, rules, row, self.matched_at_s)
             auctions[row.market_id] = row.auction_ticks
         for market_id, auction_ticks in auctions.items():
@@ -271,7 +303,7 @@ class Execution:
         market = self._markets.get(market_id)
         if market is None:
             price = self.price(market_id)
-            rules = self._state.rules_of(market_id, price.session)
+            rules = self._state.rules_of(market_id, price.session, self.matched_at_s)
             totals = self._state.totals_of(market_id)
             market = self._markets[market_id] = _Market(
                 price=price,
@@ -295,6 +327,7 @@ class Execution:
             account = self._accounts[account_id] = _Account(
                 start=start,
                 collateral_quote=start.collateral_quote,
+                start_min_seq=self._state.effective_min_seq(account_id, self.matched_at_s),
                 min_seq=start.min_seq,
                 positions={},
                 healths={},
@@ -343,7 +376,13 @@ class Execution:
 
     def min_seq(self, account_id: int) -> int:
         """Return the lowest seq that still lives at this moment of the batch."""
-        return self._account(account_id).min_seq
+        return self._account(account_id).effective_min_seq()
+
+    def session_key_word(self, account_id: int, key: bytes) -> int:
+        """Return a session key word at this moment of the batch: operations look at it, orders at the state's."""
+        word = self._state.session_key_word(account_id, key)
+        limits = self._key_limits.get(session_key_id(account_id, key))
+        return word if limits is None else replace_key_limits(word, limits)
 
     def lane(self, account_id: int, lane: int) -> tuple[int, int]:
         """Return (seq, filled_lots) of a lane at this moment of the batch."""
@@ -368,26 +407,47 @@ class Execution:
             account.collateral_quote += quote
             account.start = replace(account.start, collateral_quote=account.start.collateral_quote + quote)
 
+    def note_direct(self, account_id: int) -> None:
+        """Take over what apply_direct did to an account while this batch is open: that it has an overflow word.
+
+        A cancel-all or a change of rules made now binds later matches; keys are read from the state each time.
+        """
+        account = self._accounts.get(account_id)
+        if account is not None:
+            account.start = replace(account.start, flags=self._state.account(account_id).flags)
+
     # Orders.
 
     def check_order(
-        self, account_id: int, record: OrderRecord, *, domain_separator: bytes | None, recover: Recover | None
+        self,
+        account_id: int,
+        record: OrderRecord,
+        *,
+        domain_separator: bytes | None,
+        recover: Recover | None,
+        signer: bytes | None = None,
     ) -> StatusCode:
         """Return the order's code; the first failure in the order of the README wins.
 
-        Without domain_separator and recover the signature is not looked at: for a caller that has checked it.
-        Looks at min_seq as it was before the batch; later cancellations are the fills' matter.
+        Without domain_separator and recover the signature is not looked at, for a caller that has checked it: an order
+        signed by a session key then needs its `signer`. Looks at min_seq and session keys as they were before the
+        batch; later cancellations are the fills' matter.
         """
         code = self._check_order_terms(account_id, record)
-        if code or domain_separator is None or recover is None:
+        if code:
             return code
-        epoch = self.price(record.market_id).epoch - record.is_previous_epoch
-        digest = build_digest(domain_separator, hash_order(record.to_order(account_id, epoch)))
-        return (
-            StatusCode.OK
-            if _is_signed_by(owner_of(account_id), digest, record, recover)
-            else (StatusCode.BAD_SIGNATURE)
-        )
+        price = self.price(record.market_id)
+        if domain_separator is not None and recover is not None:
+            order = record.to_order(account_id, price.epoch - record.is_previous_epoch)
+            signer = recover(build_digest(domain_separator, hash_order(order)), record.r, record.vs)
+            if signer is None or signer == ZERO_ADDRESS:
+                return StatusCode.BAD_SIGNATURE
+            if not record.is_key_signed:
+                return StatusCode.OK if signer == owner_of(account_id) else StatusCode.BAD_SIGNATURE
+        if not record.is_key_signed:
+            return StatusCode.OK
+        word = self._state.session_key_word(account_id, _must_be_named(signer))
+        return check_order_key(word, record, price, self.matched_at_s)
 
     def _check_order_terms(self, account_id: int, record: OrderRecord) -> StatusCode:
         if not 1 <= record.market_id <= MAX_MARKETS:
@@ -415,7 +475,7 @@ class Execution:
             index_ticks=market.price.index_ticks,
         ):
             return StatusCode.TRIGGER_NOT_MET
-        if record.seq < self._account(account_id).start.min_seq:
+        if record.seq < self._account(account_id).start_min_seq:
             return StatusCode.SEQ_BELOW_MINIMUM
         return StatusCode.OK
 
@@ -507,6 +567,8 @@ class Execution:
             notional_quote=notional_quote,
             maker_fee_quote=plans[0].fee_quote,
             taker_fee_quote=plans[1].fee_quote,
+            maker_funding_quote=plans[0].effect.pending_quote,
+            taker_funding_quote=plans[1].effect.pending_quote,
         )
         return outcome, (plans[0], plans[1])
 
@@ -538,7 +600,7 @@ class Execution:
         """Return the code of the checks that look at min_seq and lanes, or 0."""
         sides = ((False, maker), (True, taker))
         for is_taker, order in sides:
-            if order.record.seq < self._account(order.account_id).min_seq:
+            if order.record.seq < self._account(order.account_id).effective_min_seq():
                 return _with_side(StatusCode.SEQ_BELOW_MINIMUM, is_taker)
         lanes = [self.lane(order.account_id, order.record.lane) for _, order in sides]
         for is_taker, order in sides:
@@ -597,18 +659,22 @@ class Execution:
         *,
         domain_separator: bytes | None,
         recover: Recover | None,
+        signer: bytes | None = None,
     ) -> StatusCode:
-        """Apply one signed operation, or return its code. From NONCE_CONSUMED on its nonce is spent either way."""
+        """Apply one operation, or return its code. From NONCE_CONSUMED on its nonce is spent either way.
+
+        Without domain_separator and recover neither signature nor approval is looked at, for a caller that has checked
+        them: an operation signed by a session key then needs its `signer`.
+        """
         message = row.to_message(account_id)
         if message is None:
             return StatusCode.UNKNOWN_OPERATION
         code = check_expiry(row.expiry_s, self.matched_at_s)
         if code:
             return code
-        if domain_separator is not None and recover is not None:
-            digest = build_digest(domain_separator, _hash_operation(message))
-            if not _is_signed_by(owner_of(account_id), digest, row, recover):
-                return StatusCode.BAD_SIGNATURE
+        code = self._check_authority(account_id, row, message, domain_separator, recover, signer)
+        if code:
+            return code
         account = self._account(account_id)
         if row.seq <= self._lane(account, account_id, OPERATION_LANE)[0]:
             return StatusCode.NONCE_CONSUMED
@@ -617,8 +683,46 @@ class Execution:
             return self._withdraw(account_id, account, message)
         if isinstance(message, CancelOrder):
             return self._cancel_order(account_id, account, message)
+        if isinstance(message, LinkKey):
+            if has_bad_limits(message.owner, message.key, message.limits_word, self.matched_at_s):
+                return StatusCode.BAD_KEY
+            return self._change_key(account_id, message, message.limits_word)
+        if isinstance(message, RevokeKey):
+            return self._change_key(account_id, message, 0)
         account.min_seq = max(account.min_seq, message.min_seq)
         self._operations.append(AllKilled(account_id=account_id, min_seq=account.min_seq))
+        return StatusCode.OK
+
+    def _check_authority(
+        self,
+        account_id: AccountId,
+        row: OperationRow,
+        message: Operation,
+        domain_separator: bytes | None,
+        recover: Recover | None,
+        signer: bytes | None,
+    ) -> StatusCode:
+        """Return whether the owner, an approval or a session key stands behind an operation. Twin: Operations.check."""
+        is_key_signed = row.flags == OPERATION_SESSION_KEY
+        if domain_separator is not None and recover is not None:
+            digest = build_digest(domain_separator, hash_operation(message))
+            if row.flags == OPERATION_APPROVED:
+                is_approved = (message.owner, digest) in self._state.approvals
+                return StatusCode.OK if is_approved else StatusCode.BAD_SIGNATURE
+            signer = recover(digest, row.r, row.vs)
+            if signer is None or signer == ZERO_ADDRESS:
+                return StatusCode.BAD_SIGNATURE
+            if not is_key_signed:
+                return StatusCode.OK if signer == message.owner else StatusCode.BAD_SIGNATURE
+        if not is_key_signed:
+            return StatusCode.OK
+        word = self.session_key_word(account_id, _must_be_named(signer))
+        return check_operation_key(word, message, self.matched_at_s)
+
+    def _change_key(self, account_id: AccountId, message: LinkKey | RevokeKey, limits: int) -> StatusCode:
+        self._key_limits[session_key_id(account_id, message.key)] = limits
+        word = self.session_key_word(account_id, message.key)
+        self._operations.append(KeyChanged(account_id=account_id, key=message.key, word=word))
         return StatusCode.OK
 
     def _withdraw(self, account_id: AccountId, account: _Account, message: Withdraw) -> StatusCode:
@@ -707,6 +811,8 @@ class Execution:
         ):
             for key, word in written.items():
                 store_word(words, key, word)
+        for key, limits in self._key_limits.items():
+            state.session_keys[key] = replace_key_limits(state.session_keys.get(key, 0), limits)
         for operation in self._operations:
             if isinstance(operation, Withdrawn):
                 state.claims[operation.recipient] = state.claims.get(operation.recipient, 0) + operation.quote
@@ -803,15 +909,7 @@ def _with_side(code: StatusCode, is_taker: bool) -> int:
     return code + TAKER_SIDE if is_taker else code
 
 
-def _is_signed_by(owner: bytes, digest: bytes, signed: OrderRecord | OperationRow, recover: Recover) -> bool:
-    """Tell whether the owner signed; a recovered zero or None never passes."""
-    signer = recover(digest, signed.r, signed.vs)
-    return signer is not None and signer == owner and signer != ZERO_ADDRESS
-
-
-def _hash_operation(message: Withdraw | CancelOrder | CancelAll) -> bytes:
-    if isinstance(message, Withdraw):
-        return hash_withdraw(message)
-    if isinstance(message, CancelOrder):
-        return hash_cancel_order(message)
-    return hash_cancel_all(message)
+def _must_be_named(signer: bytes | None) -> bytes:
+    if signer is None:
+        raise Faulted("who leaves the signature unchecked must name the session key that signed")
+    return signer

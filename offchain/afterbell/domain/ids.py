@@ -115,3 +115,25 @@ def lane_key(account_id: int, lane: int) -> int:
 def rules_key(market_id: int, session: int) -> int:
     """Return the key of a rules word: market << 8 | session."""
     return market_id << 8 | session
+
+
+def rules_successor_key(market_id: int, session: int) -> int:
+    """Return the key of the rules word that follows: rules_key + 2^16."""
+    return rules_key(market_id, session) + (1 << 16)
+
+
+def rules_binds_after_key(market_id: int, session: int) -> int:
+    """Return the key of the second after which the successor binds: rules_key + 2^17."""
+    return rules_key(market_id, session) + (1 << 17)
+
+
+def overflow_key(account_id: int) -> int:
+    """Return the key of the overflow word in `accounts`: account_id << 16 | 0xffff."""
+    return account_id << 16 | 0xFFFF
+
+
+def session_key_id(account_id: int, key: bytes) -> int:
+    """Return account_id << 160 | key: the model's name of an entry of the contract's nested map `session_keys`."""
+    if len(key) != N_ADDRESS_BYTES:
+        raise ValueError(f"a key is 20 bytes, found {len(key)}")
+    return account_id << 160 | int.from_bytes(key, "big")

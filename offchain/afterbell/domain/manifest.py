@@ -18,8 +18,18 @@ from afterbell.domain.errors import AfterbellError
 from afterbell.domain.session import Session
 from afterbell.domain.words import RulesWord
 
-MANIFEST_VERSION: Final = 1
-CONTRACTS: Final = ("token", "vault", "clearinghouse", "price_oracle", "signed_price_source", "market_registry", "lens")
+MANIFEST_VERSION: Final = 2
+CONTRACTS: Final = (
+    "token",
+    "vault",
+    "clearinghouse",
+    "operations",
+    "price_oracle",
+    "signed_price_source",
+    "market_registry",
+    "lens",
+    "timelock",
+)
 _N_ADDRESS_DIGITS: Final = 40
 _N_HASH_DIGITS: Final = 64
 
@@ -96,8 +106,12 @@ class Manifest(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     deployed_at_block: int
     """The block of the first deployment transaction: nothing of this instance is older."""
     deployer: str
+    """Who sent the transactions; it holds no role afterwards."""
     governor: str
+    """The Timelock."""
+    guardian: str
     sequencer: str
+    """The first one. Who settles now stands in the Clearinghouse, who may be rotated to in the MarketRegistry."""
     publishers: tuple[str, ...]
     threshold: int
     addresses: dict[str, str]
@@ -140,7 +154,8 @@ def parse_manifest(text: bytes | str) -> Manifest:
     for table in (manifest.addresses, manifest.code_hashes):
         if set(table) != set(CONTRACTS):
             raise BadManifest(f"contracts {', '.join(CONTRACTS)} are required, found {', '.join(sorted(table))}")
-    for address in (*manifest.addresses.values(), *manifest.publishers, manifest.sequencer):
+    people = (manifest.deployer, manifest.governor, manifest.guardian, manifest.sequencer)
+    for address in (*manifest.addresses.values(), *manifest.publishers, *people):
         _must_be_hex(address, _N_ADDRESS_DIGITS)
     for code_hash in (*manifest.code_hashes.values(), manifest.abi_hash):
         _must_be_hex(code_hash, _N_HASH_DIGITS)

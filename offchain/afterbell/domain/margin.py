@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from afterbell.domain.market import MarketState, compute_valuation_ticks, is_fresh
+from afterbell.domain.market import compute_valuation_ticks, is_fresh
 from afterbell.domain.position import compute_pending_quote
 from afterbell.domain.units import PPM, Quote, compute_notional_quote, div_up, mul_div_up
 from afterbell.domain.words import IndexWord, PositionWord, PriceWord, RulesWord
@@ -89,11 +89,6 @@ def compute_position_health(
         withdrawal_margin_quote=max(initial_margin_quote, div_up(notional_quote, WITHDRAWAL_MARGIN_DIVISOR)),
         is_stale=not is_fresh(price, rules, matched_at_s),
     )
-
-
-def compute_market_position_health(position: PositionWord, market: MarketState, matched_at_s: int) -> PositionHealth:
-    """Return what a position adds to its account, its market given as one value."""
-    return compute_position_health(position, market.price, market.rules_now, market.index, matched_at_s)
 
 
 def compute_account_health(collateral_quote: int, positions: Iterable[PositionHealth]) -> AccountHealth:

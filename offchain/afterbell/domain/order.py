@@ -1,4 +1,4 @@
-"""Hold what an owner signs: orders, withdrawals, cancellations.
+"""Hold what an owner or a session key signs: orders, withdrawals, cancellations; and how an owner links keys.
 
 Every field is exactly what the digest commits to, so a value here means the same in a wallet, the engine and the
 contract. Must not: hold engine state (remaining size, priority). Twin: contracts/README.md, "Typed data".
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum, unique
-from typing import Final
+from typing import Final, TypeAlias
 
 from afterbell.domain.errors import FieldOutOfRange
 from afterbell.domain.ids import (
@@ -24,9 +24,12 @@ from afterbell.domain.ids import (
     lane_of,
     seq_of,
 )
+from afterbell.domain.words import SessionKeyWord
 
 MAX_LIFETIME_S: Final = 30 * 24 * 3600
 """A signature never reaches further than 30 days past the match."""
+MAX_KEY_LIFETIME_S: Final = 180 * 24 * 3600
+"""A session key never lives longer than 180 days past the match that links it."""
 UINT8_MAX: Final = (1 << 8) - 1
 UINT16_MAX: Final = (1 << 16) - 1
 UINT32_MAX: Final = (1 << 32) - 1
@@ -41,7 +44,8 @@ FLAG_POST_ONLY: Final = 1 << 2
 TIME_IN_FORCE_SHIFT: Final = 3
 FLAG_PREVIOUS_EPOCH: Final = 1 << 5
 FLAG_HAS_TRIGGER: Final = 1 << 6
-KNOWN_FLAGS: Final = (1 << 7) - 1
+FLAG_SESSION_KEY: Final = 1 << 7
+KNOWN_FLAGS: Final = (1 << 8) - 1
 
 
 @unique
@@ -163,7 +167,7 @@ class Order:
         _must_fit("trigger_ticks", self.trigger_ticks, UINT40_MAX)
         _must_fit("trigger_kind", self.trigger_kind, max(TriggerKind))
 
-    def flags(self, *, previous_epoch: bool = False) -> int:
+    def flags(self, *, previous_epoch: bool = False, session_key: bool = False) -> int:
         """Return the 16-bit flags of the order record of a batch."""
         return pack_flags(
             is_buy=self.is_buy,
@@ -172,6 +176,7 @@ class Order:
             time_in_force=self.time_in_force,
             previous_epoch=previous_epoch,
             has_trigger=self.trigger_kind != TriggerKind.NONE,
+            session_key=session_key,
         )
 
 
@@ -183,8 +188,9 @@ def pack_flags(
     time_in_force: int = TimeInForce.GTC,
     previous_epoch: bool = False,
     has_trigger: bool = False,
+    session_key: bool = False,
 ) -> int:
-    """Return the flags of an order record: bit 0 is_buy, 1 reduce_only, 2 post_only, 3-4 TIF, 5 epoch, 6 trigger."""
+    """Return flags of an order record: bit 0 buy, 1 reduce_only, 2 post_only, 3-4 TIF, 5 epoch, 6 trigger, 7 key."""
     return (
         is_buy * FLAG_IS_BUY
         | reduce_only * FLAG_REDUCE_ONLY
@@ -192,6 +198,7 @@ def pack_flags(
         | time_in_force << TIME_IN_FORCE_SHIFT
         | previous_epoch * FLAG_PREVIOUS_EPOCH
         | has_trigger * FLAG_HAS_TRIGGER
+        | session_key * FLAG_SESSION_KEY
     )
 
 
@@ -290,3 +297,66 @@ class CancelAll(_Operation):
         _must_fit("min_seq", self.min_seq, MAX_SEQ)
         _must_fit("expiry", self.expiry_s, UINT40_MAX)
         _must_fit("seq", self.seq, MAX_SEQ)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkKey(_Operation):
+    """Let `key` sign for the account, within limits, until it expires. Only the owner may link."""
+
+    owner: bytes
+    subaccount: int = 0
+    key: bytes
+    key_expiry_s: int
+    max_notional_quote: int
+    """Of one order, at the worst of limit, mark and external."""
+    markets: int
+    """Bit m - 1 allows market m."""
+    trade_only: bool = False
+    """Without it the key may also withdraw, to the owner's own address alone."""
+    reduce_only: bool = False
+    expiry_s: int
+    seq: int
+
+    @property
+    def limits_word(self) -> int:
+        """Return bits 0-137 of the session key word."""
+        return SessionKeyWord(
+            expiry_s=self.key_expiry_s,
+            max_notional_quote=self.max_notional_quote,
+            markets=self.markets,
+            trade_only=self.trade_only,
+            reduce_only=self.reduce_only,
+        ).pack()
+
+    def validate_ranges(self) -> None:
+        """Check that every field fits its signed type. Raises: FieldOutOfRange."""
+        _must_be_address("owner", self.owner)
+        _must_be_address("key", self.key)
+        _must_fit("subaccount", self.subaccount, MAX_SUBACCOUNT)
+        _must_fit("key_expiry", self.key_expiry_s, UINT40_MAX)
+        _must_fit("max_notional_quote", self.max_notional_quote, UINT64_MAX)
+        _must_fit("markets", self.markets, UINT32_MAX)
+        _must_fit("expiry", self.expiry_s, UINT40_MAX)
+        _must_fit("seq", self.seq, MAX_SEQ)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevokeKey(_Operation):
+    """Take every limit from `key`, from the next order on. It may be linked again."""
+
+    owner: bytes
+    subaccount: int = 0
+    key: bytes
+    expiry_s: int
+    seq: int
+
+    def validate_ranges(self) -> None:
+        """Check that every field fits its signed type. Raises: FieldOutOfRange."""
+        _must_be_address("owner", self.owner)
+        _must_be_address("key", self.key)
+        _must_fit("subaccount", self.subaccount, MAX_SUBACCOUNT)
+        _must_fit("expiry", self.expiry_s, UINT40_MAX)
+        _must_fit("seq", self.seq, MAX_SEQ)
+
+
+Operation: TypeAlias = Withdraw | CancelOrder | CancelAll | LinkKey | RevokeKey

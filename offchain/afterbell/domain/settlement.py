@@ -19,6 +19,7 @@ from afterbell.domain.execution import (
     AllKilled,
     Execution,
     FillOutcome,
+    KeyChanged,
     OperationEffect,
     OrderKilled,
     PositionChange,
@@ -35,6 +36,7 @@ __all__ = [
     "ChainState",
     "Execution",
     "FillOutcome",
+    "KeyChanged",
     "OperationEffect",
     "OrderKilled",
     "PositionChange",
@@ -120,7 +122,9 @@ def apply_batch(
     """Settle a batch exactly as the contract does; `state` moves only if this returns.
 
     `accepted_reports` are what PriceOracle accepts from the payload's evidence (evidence.py). `recover` may answer from
-    a cache. Raises: BatchReverted (MalformedBatch among them) with the contract's revert string.
+    a cache; approved digests are the state's.
+
+    Raises: BatchReverted (MalformedBatch among them) with the contract's revert string.
     """
     batch = decode(payload)
     validate_header(state, batch, previous_head, block_time_s)

@@ -17,6 +17,14 @@ MAX_OPEN_MARKETS: Final = 6
 N_ENTRY_BITS: Final = 92
 """Bits of an entry beside its sign, narrower than its lane: six of them and collateral must sum inside int96."""
 N_COLLATERAL_BITS: Final = 71
+ACCOUNT_FLAG_OVERFLOW: Final = 1
+"""Flag of an account word: an overflow word exists; never cleared."""
+RULES_FLAG_CHANGING: Final = 1 << 170
+"""Bit of a rules word that only the Clearinghouse sets: a successor exists."""
+KEY_LIMITS_MASK: Final = (1 << 138) - 1
+"""The part of a session key word that its owner signs."""
+KEY_REVOKED_AT_MASK: Final = ((1 << 40) - 1) << 144
+KEY_LINKED: Final = 1 << 255
 
 
 def unsigned_lane(number: int, n_bits: int, offset: int, name: str) -> int:
@@ -100,7 +108,7 @@ class AccountWord:
     112-151 lane0_seq         uint40
     152-199 lane0_filled      uint48     lots; all ones = consumed
     200-247 open_markets      6 x uint8  market ids, 0 = free; slot 0 at bit 200
-    248-255 flags             uint8
+    248-255 flags             uint8      bit 0: an overflow word exists
     """
 
     collateral_quote: int = 0
@@ -136,6 +144,88 @@ class AccountWord:
             open_markets=tuple((word >> (200 + 8 * slot)) & 0xFF for slot in range(MAX_OPEN_MARKETS)),
             flags=read_unsigned(word, 8, 248),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverflowWord:
+    """What an owner's cancel-all on chain leaves beside the account word; absent until the first.
+
+    0-39   pending_min_seq  uint40   binds matches later than pending_since + SETTLE_LAG
+    40-79  pending_since_s  uint40
+    80-119 bound_min_seq    uint40   the ones before, bound by now
+    120-255 zero
+    """
+
+    pending_min_seq: int = 0
+    pending_since_s: int = 0
+    bound_min_seq: int = 0
+
+    def pack(self) -> int:
+        """Return the 256-bit word."""
+        return (
+            unsigned_lane(self.pending_min_seq, 40, 0, "pending_min_seq")
+            | unsigned_lane(self.pending_since_s, 40, 40, "pending_since_s")
+            | unsigned_lane(self.bound_min_seq, 40, 80, "bound_min_seq")
+        )
+
+    @classmethod
+    def unpack(cls, word: int) -> OverflowWord:
+        """Read the 256-bit word."""
+        return cls(
+            pending_min_seq=read_unsigned(word, 40, 0),
+            pending_since_s=read_unsigned(word, 40, 40),
+            bound_min_seq=read_unsigned(word, 40, 80),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionKeyWord:
+    """What one key may sign for one account.
+
+    0-39    expiry_s            uint40
+    40-103  max_notional_quote  uint64   of one order
+    104-135 markets             uint32   bit m - 1 allows market m
+    136     trade_only          137 reduce_only          138-143 zero
+    144-183 revoked_at_s        uint40   0 = never revoked on chain
+    184-254 zero                255 linked: set by the first link or batched revocation, never cleared
+    """
+
+    expiry_s: int = 0
+    max_notional_quote: int = 0
+    markets: int = 0
+    trade_only: bool = False
+    reduce_only: bool = False
+    revoked_at_s: int = 0
+    is_linked: bool = False
+
+    def pack(self) -> int:
+        """Return the 256-bit word."""
+        return (
+            unsigned_lane(self.expiry_s, 40, 0, "expiry_s")
+            | unsigned_lane(self.max_notional_quote, 64, 40, "max_notional_quote")
+            | unsigned_lane(self.markets, 32, 104, "markets")
+            | self.trade_only << 136
+            | self.reduce_only << 137
+            | unsigned_lane(self.revoked_at_s, 40, 144, "revoked_at_s")
+            | self.is_linked << 255
+        )
+
+    @classmethod
+    def unpack(cls, word: int) -> SessionKeyWord:
+        """Read the 256-bit word."""
+        return cls(
+            expiry_s=read_unsigned(word, 40, 0),
+            max_notional_quote=read_unsigned(word, 64, 40),
+            markets=read_unsigned(word, 32, 104),
+            trade_only=bool(word >> 136 & 1),
+            reduce_only=bool(word >> 137 & 1),
+            revoked_at_s=read_unsigned(word, 40, 144),
+            is_linked=bool(word >> 255),
+        )
+
+    def allows_market(self, market_id: int) -> bool:
+        """Tell whether the key may trade a market, 1 to 32."""
+        return bool(self.markets >> (market_id - 1) & 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,7 +322,7 @@ class RulesWord:
     0-19    initial_margin_ppm      20-39  settlement_margin_ppm   40-59  maintenance_margin_ppm
     60-79   band_ppm                80-95  mark_step_ppm per 3 s   96-111 max_age_s (0 = no limit)
     112-167 open_interest_cap_lots  uint56
-    168-175 flags: bit 0 openings allowed, bit 1 funding on
+    168-175 flags: bit 0 openings allowed, bit 1 funding on, bit 2 changing (a successor exists; not the registry's)
     176-191 size_step_lots          192-207 price_step_ticks       208-239 min_notional_quote
     240-255 max_fee_ppm
     """
@@ -250,11 +340,17 @@ class RulesWord:
     price_step_ticks: int
     min_notional_quote: int
     max_fee_ppm: int
+    is_changing: bool = False
     reserved_flags: int = 0
 
     def pack(self) -> int:
         """Return the 256-bit word."""
-        flags = self.is_opening_allowed | self.is_funding_on << 1 | unsigned_lane(self.reserved_flags, 6, 2, "flags")
+        flags = (
+            self.is_opening_allowed
+            | self.is_funding_on << 1
+            | self.is_changing << 2
+            | unsigned_lane(self.reserved_flags, 5, 3, "flags")
+        )
         return (
             unsigned_lane(self.initial_margin_ppm, 20, 0, "initial_margin_ppm")
             | unsigned_lane(self.settlement_margin_ppm, 20, 20, "settlement_margin_ppm")
@@ -288,7 +384,8 @@ class RulesWord:
             price_step_ticks=read_unsigned(word, 16, 192),
             min_notional_quote=read_unsigned(word, 32, 208),
             max_fee_ppm=read_unsigned(word, 16, 240),
-            reserved_flags=flags >> 2,
+            is_changing=bool(flags & 4),
+            reserved_flags=flags >> 3,
         )
 
 
@@ -378,6 +475,11 @@ class BatchWord:
             fees_quote=read_unsigned(word, 80, 80),
             collateral_quote=read_signed(word, 96, 160),
         )
+
+
+def replace_key_limits(word: int, limits: int) -> int:
+    """Return a session key word after a link in a batch, or a revocation (limits 0): only the chain's clock stays."""
+    return limits | word & KEY_REVOKED_AT_MASK | KEY_LINKED
 
 
 def pack_change(*, size_change_lots: int, realised_quote: int, fees_quote: int) -> int:

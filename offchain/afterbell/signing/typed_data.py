@@ -15,22 +15,22 @@ from afterbell.domain.digests import (
     DOMAIN_NAME,
     DOMAIN_TYPE,
     DOMAIN_VERSION,
+    LINK_KEY_TYPE,
     ORDER_TYPE,
     PRICE_DOMAIN_NAME,
     PRICE_ROOT_TYPE,
+    REVOKE_KEY_TYPE,
     WITHDRAW_TYPE,
     build_digest,
     build_domain_separator,
-    hash_cancel_all,
-    hash_cancel_order,
+    hash_operation,
     hash_order,
     hash_price_root,
-    hash_withdraw,
 )
 from afterbell.domain.ids import address_hex
-from afterbell.domain.order import CancelAll, CancelOrder, Order, Withdraw
+from afterbell.domain.order import CancelAll, CancelOrder, LinkKey, Operation, Order, RevokeKey, Withdraw
 
-Message: TypeAlias = Order | Withdraw | CancelOrder | CancelAll
+Message: TypeAlias = Order | Operation
 JsonValue: TypeAlias = str | int | bool | list["JsonValue"] | dict[str, "JsonValue"]
 
 
@@ -71,13 +71,9 @@ def struct_hash(message: Message | PriceRoot) -> bytes:
     """Return the struct hash of any message."""
     if isinstance(message, Order):
         return hash_order(message)
-    if isinstance(message, Withdraw):
-        return hash_withdraw(message)
-    if isinstance(message, CancelOrder):
-        return hash_cancel_order(message)
-    if isinstance(message, CancelAll):
-        return hash_cancel_all(message)
-    return hash_price_root(message.root, message.publish_time_s)
+    if isinstance(message, PriceRoot):
+        return hash_price_root(message.root, message.publish_time_s)
+    return hash_operation(message)
 
 
 def digest(message: Message | PriceRoot, domain_separator: bytes) -> bytes:
@@ -97,6 +93,8 @@ _TYPES: Final[dict[type, str]] = {
     Withdraw: WITHDRAW_TYPE,
     CancelOrder: CANCEL_ORDER_TYPE,
     CancelAll: CANCEL_ALL_TYPE,
+    LinkKey: LINK_KEY_TYPE,
+    RevokeKey: REVOKE_KEY_TYPE,
     PriceRoot: PRICE_ROOT_TYPE,
 }
 
@@ -127,7 +125,22 @@ def message_fields(message: Message | PriceRoot) -> dict[str, JsonValue]:
         return account | {"quote": str(message.quote), "recipient": address_hex(message.recipient)} | tail
     if isinstance(message, CancelOrder):
         return account | {"orderNonce": str(message.order_nonce)} | tail
-    return account | {"minSeq": message.min_seq} | tail
+    if isinstance(message, CancelAll):
+        return account | {"minSeq": message.min_seq} | tail
+    account["key"] = address_hex(message.key)
+    if isinstance(message, RevokeKey):
+        return account | tail
+    return (
+        account
+        | {
+            "keyExpiry": message.key_expiry_s,
+            "maxNotionalQuote": str(message.max_notional_quote),
+            "markets": message.markets,
+            "tradeOnly": message.trade_only,
+            "reduceOnly": message.reduce_only,
+        }
+        | tail
+    )
 
 
 def eth_typed_data(message: Message | PriceRoot, domain: TypedDataDomain) -> dict[str, JsonValue]:

@@ -26,7 +26,7 @@ from afterbell.domain.evidence import (
     accept_reports,
     decode_evidence,
 )
-from afterbell.domain.execution import AllKilled, OperationEffect, OrderKilled
+from afterbell.domain.execution import AllKilled, KeyChanged, OperationEffect, OrderKilled
 from afterbell.domain.ids import MAX_MARKETS
 from afterbell.domain.prices import AcceptedReport
 from afterbell.domain.settlement import BatchResult, apply_batch
@@ -440,6 +440,8 @@ def _expect_operation(effect: OperationEffect, sequence: int) -> list[ExpectedEv
         return [_expect("OrderCancelled", account=effect.account_id, nonce=effect.nonce)]
     if isinstance(effect, AllKilled):
         return [_expect("AllCancelled", account=effect.account_id, min_seq=effect.min_seq)]
+    if isinstance(effect, KeyChanged):
+        return [_expect("KeyChanged", account=effect.account_id, key=effect.key, word=effect.word)]
     return [
         _expect(
             "CollateralWithdrawn",
