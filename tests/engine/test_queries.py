@@ -7,7 +7,6 @@ import pytest
 from afterbell.domain.commands import HaltMarket
 from afterbell.engine.queries import (
     BookLevel,
-    estimate_liquidation_ticks,
     get_open_order,
     read_account,
     read_book,
@@ -66,26 +65,6 @@ def test_account__liquidation_estimate__maintenance_is_just_met_there() -> None:
 
     assert at_estimate >= 8_426 * 1_000 * 5 // 100
     assert below < 8_425 * 1_000 * 5 // 100
-
-
-@pytest.mark.parametrize(
-    ("size_lots", "excess_quote", "expected"),
-    [
-        (100, 950_000, None),  # 950,000 / (100 x 0.95) = 10,000 ticks: only at zero
-        (100, 949_999, 1),
-        (100, 0, 10_000),
-        (100, -95, 10_001),  # liquidatable already, one tick above
-        (-100, 105_000, 11_000),  # 105,000 / (100 x 1.05) = 1,000 ticks higher
-        (-100, 104_999, 10_999),
-        (-100, -105, 9_999),
-    ],
-)
-def test_liquidation_estimate__by_hand(size_lots: int, excess_quote: int, expected: int | None) -> None:
-    actual = estimate_liquidation_ticks(
-        size_lots=size_lots, valuation_ticks=10_000, maintenance_margin_ppm=50_000, excess_quote=excess_quote
-    )
-
-    assert actual == expected
 
 
 def test_account__open_orders__reserve_margin() -> None:

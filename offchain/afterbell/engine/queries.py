@@ -5,11 +5,12 @@ Pure reads; answers are frozen values, never references into the state. Must not
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from afterbell.domain.ids import AccountId, account_key
-from afterbell.domain.margin import AccountHealth, compute_position_health
+from afterbell.domain.liquidation import compute_liquidation_ticks
+from afterbell.domain.margin import compute_position_health
 from afterbell.domain.market import compute_valuation_ticks
 from afterbell.domain.position import compute_pending_quote
 from afterbell.domain.settlement import Execution
@@ -43,7 +44,7 @@ class PositionView:
     """One open position, valued at the worse of mark and external.
 
     entry_price_ticks: average price, entry / size, rounded against the account (long up, short down).
-    liquidation_price_ticks: estimate, other positions unchanged; None when no price of this market alone liquidates.
+    liquidation_price_ticks: the last healthy mark, other positions unchanged at theirs (domain/liquidation.py).
     """
 
     market: int
@@ -151,9 +152,12 @@ def read_account(state: EngineState, account: int, now_s: int) -> AccountSummary
     health = execution.health(account_id)
     orders = list(state.account_orders.get(account_id, {}).values())
     risk = compute_account_risk(state, execution, account_id, orders)
+    held = sorted(execution.positions(account_id).items())
+    excess = {market: _compute_excess_quote(state, execution, market, position) for market, position in held}
+    total_quote = execution.collateral_quote(account_id) + sum(excess.values())
     positions = tuple(
-        _view_position(state, execution, market, position, health)
-        for market, position in sorted(execution.positions(account_id).items())
+        _view_position(state, execution, market, position, rest_quote=total_quote - excess[market])
+        for market, position in held
     )
     maintenance_quote = health.maintenance_margin_quote
     return AccountSummary(
@@ -228,7 +232,7 @@ def _view_order(order: OpenOrder) -> OpenOrderView:
 
 
 def _view_position(
-    state: EngineState, execution: Execution, market: int, position: PositionWord, account: AccountHealth
+    state: EngineState, execution: Execution, market: int, position: PositionWord, *, rest_quote: int
 ) -> PositionView:
     price = execution.price(market)
     rules = state.rules_of(market, price.session)
@@ -251,32 +255,22 @@ def _view_position(
         pending_funding_quote=pending_quote,
         initial_margin_quote=health.initial_margin_quote,
         maintenance_margin_quote=health.maintenance_margin_quote,
-        liquidation_price_ticks=estimate_liquidation_ticks(
-            size_lots=size_lots,
-            valuation_ticks=compute_valuation_ticks(size_lots, price.mark_ticks, price.external_ticks),
+        liquidation_price_ticks=compute_liquidation_ticks(
+            position,
+            pending_quote=pending_quote,
             maintenance_margin_ppm=rules.maintenance_margin_ppm if rules is not None else 0,
-            excess_quote=account.equity_quote - account.maintenance_margin_quote,
+            rest_quote=rest_quote,
         ),
     )
 
 
-def estimate_liquidation_ticks(
-    *, size_lots: int, valuation_ticks: int, maintenance_margin_ppm: int, excess_quote: int
-) -> int | None:
-    """Return the valuation price at which equity meets maintenance margin, all other positions unchanged.
-
-    Formula, with excess = equity - maintenance now and m = maintenance fraction: moving the price by d changes the
-    excess by lots x d - |lots| x d x m. From a long's side: p* = p - excess / (lots x (1 - m)); a short's: p* = p +
-    excess / (|lots| x (1 + m)). Rounding: toward the price now, so that the estimate never comes too late. None: no
-    positive price liquidates.
-    """
-    if size_lots > 0:
-        per_tick_ppm = size_lots * (PPM - maintenance_margin_ppm)
-        if per_tick_ppm <= 0:
-            return None
-        ticks = valuation_ticks - div_down(excess_quote * PPM, per_tick_ppm)
-        return ticks if ticks > 0 else None
-    return valuation_ticks + div_down(excess_quote * PPM, -size_lots * (PPM + maintenance_margin_ppm))
+def _compute_excess_quote(state: EngineState, execution: Execution, market: int, position: PositionWord) -> int:
+    """Return equity less maintenance margin of one position at its mark."""
+    price = execution.price(market)
+    rules = state.rules_of(market, price.session)
+    at_mark = replace(price, external_ticks=price.mark_ticks)
+    health = compute_position_health(position, at_mark, rules, state.chain.index(market), execution.matched_at_s)
+    return health.equity_quote - health.maintenance_margin_quote
 
 
 def _view_market(state: EngineState, execution: Execution, info: MarketInfo) -> MarketView:
