@@ -21,7 +21,7 @@ from afterbell.bootstrap.gate import TradingGate
 from afterbell.domain.commands import Command, ListMarket, SealBatch, SetMarketRules
 from afterbell.domain.events import Event
 from afterbell.domain.manifest import Manifest
-from afterbell.domain.words import PriceWord
+from afterbell.domain.words import RULES_FLAG_CHANGING, PriceWord
 from afterbell.engine.state import EngineConfig, EngineState
 from afterbell.gateway.recorder import LiveRecorder
 from afterbell.gateway.stream import StreamHub
@@ -212,8 +212,11 @@ class Core:
                 await sleep_ms(_CHAIN_DELAY_MS)
 
     async def _must_match_rules(self) -> None:
+        """Compare the rules a new journal begins with; changes since come as direct operations and are reconciled."""
         clearinghouse = self.config.clearinghouse
         for market in self.manifest.markets:
+            if (market.market_id, -1) in self._seen_genesis:
+                continue
             rules = market.build_rules_words()
             calls = [(clearinghouse, build_view_calldata(b"price_word(uint256)", market.market_id))]
             calls += [
@@ -225,10 +228,12 @@ class Core:
             if epoch != market.epoch:
                 raise ChainFaulted(f"{market.symbol} must have epoch {market.epoch}, the chain has {epoch}")
             for session, word in zip(rules, found, strict=True):
-                if word != rules[session]:
+                first = int.from_bytes(word, "big") & ~RULES_FLAG_CHANGING
+                if first != int.from_bytes(rules[session], "big"):
                     raise ChainFaulted(
                         f"the rules of {market.symbol} in session {session} differ: manifest 0x{rules[session].hex()}, "
-                        f"chain 0x{word.hex()}; a change of rules needs a new manifest and a journalled SetMarketRules"
+                        f"chain 0x{word.hex()}; they were changed more than once before the first start: deploy anew, "
+                        "or write the rules of the deployment block into the manifest"
                     )
 
     async def _list_markets(self) -> None:

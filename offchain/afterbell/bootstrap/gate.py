@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 
-from afterbell.domain.chain_state import SETTLE_LAG_S
+from afterbell.domain.batch import SETTLE_LAG_S
 from afterbell.domain.codes import RejectReason
 from afterbell.domain.commands import CancelAll, CancelOrder, Command, PlaceOrder
 from afterbell.domain.errors import Rejected

@@ -21,6 +21,7 @@ BATCH_SETTLED_TOPIC: Final = keccak(
 )
 BATCH_FAILURES_TOPIC: Final = keccak(b"BatchFailures(uint64,bytes)")
 DEPOSITED_TOPIC: Final = keccak(b"CollateralDeposited(uint256,uint64,address,uint256)")
+DIRECT_OPERATION_TOPIC: Final = keccak(b"DirectOperation(uint256,uint64,uint8,uint256,uint256,uint64)")
 _N_BATCH_SETTLED_WORDS: Final = 8
 
 

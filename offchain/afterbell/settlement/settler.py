@@ -20,7 +20,7 @@ from typing import Final, Protocol, TypeVar
 import structlog
 
 from afterbell import failpoints
-from afterbell.domain.chain_state import SETTLE_LAG_S
+from afterbell.domain.batch import SETTLE_LAG_S
 from afterbell.domain.commands import ConfirmBatch
 from afterbell.domain.errors import Faulted
 from afterbell.domain.events import BatchConfirmed, BatchSealed, Event
