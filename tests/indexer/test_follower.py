@@ -77,12 +77,7 @@ class ScriptedChain:
         self.logs.append(
             ChainLog(
                 address=CLEARINGHOUSE,
-                topics=(
-                    DEPOSITED_TOPIC,
-                    DIRECT_OPERATION_TOPIC,
-                    ACCOUNT.to_bytes(32, "big"),
-                    direct_op.to_bytes(32, "big"),
-                ),
+                topics=(DEPOSITED_TOPIC, ACCOUNT.to_bytes(32, "big"), direct_op.to_bytes(32, "big")),
                 payload=SENDER.rjust(32, b"\0") + quote.to_bytes(32, "big"),
                 block=block,
                 block_hash=bytes(32),
