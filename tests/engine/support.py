@@ -26,6 +26,7 @@ from afterbell.domain.order import Order, TimeInForce, TriggerKind, Withdraw
 from afterbell.domain.session import Session
 from afterbell.domain.words import RulesWord
 from afterbell.engine.apply import apply
+from afterbell.engine.batching import needs_seal_before
 from afterbell.engine.state import EngineConfig, EngineState
 from afterbell.signing.keys import SigningKey
 
@@ -87,9 +88,7 @@ class Venue:
 
     def send(self, command: Command) -> list[Event]:
         """Apply a command as the sequencer would, sealing first where it would."""
-        if isinstance(command, AdoptPrices | SetMarketRules | ListMarket) and self.state.has_open_batch:
-            self.seal()
-        if isinstance(command, PlaceOrder | RequestWithdrawal) and self.state.is_open_batch_half_full:
+        while needs_seal_before(self.state, command):
             self.seal()
         self.frames.append((self.time_ms, self.head_hash, command))
         events = apply(self.state, command, time_ms=self.time_ms, previous_hash=self.head_hash)

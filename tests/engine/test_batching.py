@@ -241,7 +241,7 @@ def test_venue_command__does_not_fit_the_open_batch__is_refused(command: Command
         (msgspec.structs.replace(PRICES, reports=((3, 1, 1, 2),)), "prices: unknown market"),
         (msgspec.structs.replace(PRICES, rows=((1, 1, 1, 0), (1, 1, 1, 0))), "must ascend"),
         (msgspec.structs.replace(PRICES, reports=((1, 1 << 40, 1, 2),)), "external_ticks"),
-        (msgspec.structs.replace(PRICES, evidence=bytes(65_536)), "evidence must be at most 65535"),
+        (msgspec.structs.replace(PRICES, evidence=bytes(4_097)), "evidence must be at most 4096"),
         (ListMarket(market=1, symbol="X", epoch=1, lot_exponent=4, ticks_per_usd=100, synthetic=True), "must be free"),
         (ListMarket(market=33, symbol="X", epoch=1, lot_exponent=4, ticks_per_usd=100, synthetic=True), "must be free"),
         (SetMarketRules(market=1, session=9, rules_word=bytes(32)), "rules of session 9"),

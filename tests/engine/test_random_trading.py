@@ -217,7 +217,7 @@ class Trading:
                     assert level.size_lots == sum(order.remaining_lots for order in level.orders.values())
         assert self.shadow.remaining == {order_id: order.remaining_lots for order_id, order in state.orders.items()}
         assert sum(len(own) for own in state.account_orders.values()) == len(state.orders)
-        assert len(state.lane_orders) == len(state.orders)
+        assert sum(len(in_lane) for in_lane in state.lane_orders.values()) == len(state.orders)
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
-from typing import Final
 
-from afterbell.domain.batch import PriceRow
+from afterbell.domain.batch import MAX_EVIDENCE_BYTES, PriceRow
 from afterbell.domain.chain_state import FIRST_EPOCH
 from afterbell.domain.commands import (
     AdoptDirectOperation,
@@ -47,13 +46,12 @@ from afterbell.domain.settlement import AcceptedReport, Execution, apply_deposit
 from afterbell.domain.units import milliseconds_to_seconds
 from afterbell.engine.batching import seal_batch
 from afterbell.engine.book import Book
-from afterbell.engine.orders import cancel_all, cancel_order, place_order
-from afterbell.engine.removal import cancel_resting, purge_expired, purge_left_behind
+from afterbell.engine.cancels import cancel_all, cancel_order
+from afterbell.engine.orders import place_order
+from afterbell.engine.removal import cancel_each, purge_expired, purge_left_behind
 from afterbell.engine.state import EngineState, MarketInfo, OpenBatch
+from afterbell.engine.triggers import act_on_pending, act_on_triggers, disarm
 from afterbell.engine.withdrawals import request_withdrawal
-
-MAX_EVIDENCE_BYTES: Final = (1 << 16) - 1
-"""The header counts evidence in 16 bits."""
 
 
 class CommandRefused(Faulted):
@@ -85,6 +83,7 @@ def apply(state: EngineState, command: Command, *, time_ms: int, previous_hash: 
         if command.journal_hash != previous_hash:
             raise CommandRefused(f"SealBatch must carry 0x{previous_hash.hex()}, found 0x{command.journal_hash.hex()}")
         events += seal_batch(state, command.journal_hash)
+        events += act_on_pending(state, milliseconds_to_seconds(time_ms))
     else:
         events += _apply_venue_command(state, command, milliseconds_to_seconds(time_ms))
     return events
@@ -191,9 +190,10 @@ def _adopt_prices(state: EngineState, command: AdoptPrices, time_s: int) -> list
         price = execution.price(market)
         prices.append((market, price.mark_ticks, price.index_ticks, price.external_ticks, price.session))
     events: list[Event] = [PricesAdopted(prices=tuple(prices))]
+    events += disarm(state, markets, time_s)
     for market in markets:
         events += purge_left_behind(state, market, execution.band(market))
-    return events
+    return events + act_on_triggers(state, markets, time_s)
 
 
 def _credit_deposit(state: EngineState, command: CreditDeposit) -> list[Event]:
@@ -230,8 +230,7 @@ def _halt_market(state: EngineState, command: HaltMarket) -> list[Event]:
     events: list[Event] = [MarketHalted(market=command.market, reason=command.reason)]
     book = state.books[command.market]
     doomed = [order for side in (book.bids, book.asks) for order in side.iterate_orders()]
-    events += [cancel_resting(state, order, "MARKET_HALTED") for order in doomed]
-    return events
+    return events + cancel_each(state, [*doomed, *state.triggers.list_waiting(command.market)], "MARKET_HALTED")
 
 
 def _list_market(state: EngineState, command: ListMarket) -> list[Event]:

@@ -12,12 +12,27 @@ from dataclasses import replace
 
 from afterbell.domain.batch import AccountRecord, BatchHeader, FillRow, Payload, encode
 from afterbell.domain.codes import RejectReason, StatusCode, describe_code
+from afterbell.domain.commands import AdoptPrices, Command, ListMarket, PlaceOrder, RequestWithdrawal, SetMarketRules
 from afterbell.domain.errors import BatchReverted, Faulted, InvariantBroken
 from afterbell.domain.events import BatchSealed, Event, FillMatched, FillRejected, WithdrawalRejected
 from afterbell.domain.ids import AccountId
 from afterbell.domain.settlement import BatchResult, Execution, FillOutcome, TableOrder, apply_batch
 from afterbell.engine.book import OpenOrder
 from afterbell.engine.state import BatchFill, EngineState, OpenBatch, SealedBatch
+
+_NEEDS_NO_OPEN_BATCH = (AdoptPrices, SetMarketRules, ListMarket)
+_NEEDS_ROOM = (PlaceOrder, RequestWithdrawal)
+
+
+def needs_seal_before(state: EngineState, command: Command) -> bool:
+    """Tell whether a SealBatch frame must stand before this command; asked again after each.
+
+    Prices and what changes the mirror under an open batch need none open; whatever adds to a batch needs room in it,
+    and lets triggers go first that waited for room.
+    """
+    if isinstance(command, _NEEDS_NO_OPEN_BATCH):
+        return state.has_open_batch
+    return isinstance(command, _NEEDS_ROOM) and (state.is_open_batch_half_full or state.triggers.is_pending)
 
 
 def add_fill(
@@ -53,6 +68,8 @@ def add_fill(
         taker_is_buy=taker.record.is_buy,
         maker_fee_quote=outcome.maker_fee_quote,
         taker_fee_quote=outcome.taker_fee_quote,
+        maker_funding_quote=outcome.maker_funding_quote,
+        taker_funding_quote=outcome.taker_funding_quote,
     )
 
 

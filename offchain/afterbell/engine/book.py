@@ -18,7 +18,7 @@ from afterbell.domain.order import Side
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class OpenOrder:
-    """One accepted order, as a batch will carry it, and what is left of it. Only the lots ever change."""
+    """One accepted order, as a batch will carry it, where it is and what is left of it."""
 
     order_id: bytes
     account: AccountId
@@ -27,8 +27,22 @@ class OpenOrder:
     nonce: int
     client_id: str
     accepted_ms: int
+    signer: bytes = b""
+    """Session key that signed; empty: the owner."""
+    order_number: int = 0
+    """Counts accepted orders of the instance from 1; 0 until accepted."""
+    partner_id: bytes = b""
+    """Order id of the other order of its OCO; kept when that one has left."""
+    is_waiting: bool = False
+    """In the trigger book, not in this one."""
     filled_lots: int = 0
+    """Fills of this order alone; its lane on chain counts those of its OCO partner too."""
     remaining_lots: int
+
+    @property
+    def lane_key(self) -> int:
+        """Return account << 16 | lane."""
+        return self.account << 16 | self.record.lane
 
     @property
     def side(self) -> Side:
@@ -105,6 +119,17 @@ class BookSide:
         order.filled_lots += size_lots
         if order.remaining_lots == 0:
             self.remove(order)
+
+    def shrink(self, order: OpenOrder, remaining_lots: int) -> None:
+        """Leave an order less than it had, in place: it keeps its turn. Not for zero: remove it then."""
+        self._levels[order.record.limit_ticks].size_lots -= order.remaining_lots - remaining_lots
+        order.remaining_lots = remaining_lots
+
+    def swap(self, old: OpenOrder, new: OpenOrder) -> None:
+        """Give `new`, at the same price, the turn of `old`, which leaves."""
+        level = self._levels[old.record.limit_ticks]
+        level.size_lots += new.remaining_lots - old.remaining_lots
+        level.orders = {order.order_id: order for order in (new if o is old else o for o in level.orders.values())}
 
     def iterate_levels(self) -> Iterator[tuple[int, Level]]:
         """Yield (price_ticks, level), best first."""

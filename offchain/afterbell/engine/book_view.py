@@ -1,16 +1,24 @@
 """Fold events into aggregated books for streams: snapshot and per-event level changes, without the engine.
 
-An order is on the book from OrderAccepted with resting lots until its fills or its cancellation take it off.
-Cancellations of orders that never rested (IOC) change nothing. Must not: decide anything. Twin: engine/book.py, which
-it must equal.
+An order is on the book from OrderAccepted or OrderTriggered with resting lots until its fills, its cancellation or
+OrderWaiting take it off. What happens to orders that do not rest (IOC, waiting ones) changes nothing. Must not: decide
+anything. Twin: engine/book.py, which it must equal after every frame.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from afterbell.domain.events import Event, FillMatched, OrderAccepted, OrderCancelled
+from afterbell.domain.events import (
+    Event,
+    FillMatched,
+    OrderAccepted,
+    OrderCancelled,
+    OrderReduced,
+    OrderTriggered,
+    OrderWaiting,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,21 +68,30 @@ class BookView:
 
     def __init__(self) -> None:
         self._resting: dict[bytes, _Resting] = {}
+        self._waiting: dict[bytes, _Resting] = {}
         self._sides: dict[tuple[int, bool], _Side] = {}
         self._sequences: dict[int, int] = {}
 
     def fold(self, event: Event) -> tuple[LevelChange, ...]:
         """Adopt one event and return the levels it changed: none or one."""
-        if isinstance(event, OrderAccepted):
-            if event.resting_lots == 0:
+        match event:
+            case OrderAccepted():
+                return self._accept(event)
+            case FillMatched():
+                return self._take(event.maker_order_id, event.size_lots)
+            case OrderCancelled():
+                self._waiting.pop(event.order_id, None)
+                return self._leave(event.order_id)
+            case OrderReduced() if event.order_id in self._resting:
+                return self._take(event.order_id, self._resting[event.order_id].remaining_lots - event.remaining_lots)
+            case OrderTriggered():
+                place = self._waiting.pop(event.order_id)
+                return self._rest(event.order_id, replace(place, remaining_lots=event.resting_lots))
+            case OrderWaiting():
+                self._waiting[event.order_id] = replace(self._resting[event.order_id])
+                return self._leave(event.order_id)
+            case _:
                 return ()
-            self._resting[event.order_id] = _Resting(event.market, event.is_buy, event.limit_ticks, event.resting_lots)
-            return (self._change(event.order_id, event.resting_lots, 1),)
-        if isinstance(event, FillMatched):
-            return self._take(event.maker_order_id, event.size_lots)
-        if isinstance(event, OrderCancelled) and event.order_id in self._resting:
-            return self._take(event.order_id, self._resting[event.order_id].remaining_lots)
-        return ()
 
     def sequence(self, market: int) -> int:
         """Count of level changes of a book so far: the stream's sequence number."""
@@ -97,7 +114,26 @@ class BookView:
             for price_ticks in prices
         )
 
+    def _accept(self, event: OrderAccepted) -> tuple[LevelChange, ...]:
+        order = _Resting(event.market, event.is_buy, event.limit_ticks, event.resting_lots)
+        if event.is_waiting:
+            self._waiting[event.order_id] = order
+            return ()
+        return self._rest(event.order_id, order)
+
+    def _rest(self, order_id: bytes, order: _Resting) -> tuple[LevelChange, ...]:
+        if order.remaining_lots == 0:
+            return ()
+        self._resting[order_id] = order
+        return (self._change(order_id, order.remaining_lots, 1),)
+
+    def _leave(self, order_id: bytes) -> tuple[LevelChange, ...]:
+        order = self._resting.get(order_id)
+        return () if order is None else self._take(order_id, order.remaining_lots)
+
     def _take(self, order_id: bytes, size_lots: int) -> tuple[LevelChange, ...]:
+        if size_lots == 0:
+            return ()
         resting = self._resting[order_id]
         resting.remaining_lots -= size_lots
         change = self._change(order_id, -size_lots, -1 if resting.remaining_lots == 0 else 0)

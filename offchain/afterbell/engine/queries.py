@@ -62,7 +62,11 @@ class PositionView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenOrderView:
-    """One resting order."""
+    """One live order: resting in its book, or waiting for its trigger.
+
+    filled_lots: its own fills. remaining_lots: its size less all fills of its lane, its OCO partner's among them.
+    partner_id: order id of the other order of its OCO, empty without one.
+    """
 
     order_id: bytes
     account: int
@@ -80,6 +84,11 @@ class OpenOrderView:
     time_in_force: int
     client_id: str
     accepted_ms: int
+    trigger_ticks: int = 0
+    trigger_kind: int = 0
+    is_waiting: bool = False
+    signer: bytes = b""
+    partner_id: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,14 +189,17 @@ def read_account(state: EngineState, account: int, now_s: int) -> AccountSummary
 
 
 def read_open_orders(state: EngineState, account: int) -> tuple[OpenOrderView, ...]:
-    """Return the resting orders of an account, oldest first."""
+    """Return the live orders of an account, oldest first."""
     return tuple(_view_order(order) for order in state.account_orders.get(AccountId(account), {}).values())
 
 
-def get_open_order(state: EngineState, order_id: bytes) -> OpenOrderView | None:
-    """Return one resting order."""
+def find_order(state: EngineState, order_id: bytes) -> OpenOrderView | None:
+    """Return one live order, or None: never accepted, or over (the read model knows which)."""
     order = state.orders.get(order_id)
     return None if order is None else _view_order(order)
+
+
+get_open_order = find_order
 
 
 def read_book(state: EngineState, market: int, depth: int) -> BookSnapshot:
@@ -228,6 +240,11 @@ def _view_order(order: OpenOrder) -> OpenOrderView:
         time_in_force=int(record.time_in_force),
         client_id=order.client_id,
         accepted_ms=order.accepted_ms,
+        trigger_ticks=record.trigger_ticks,
+        trigger_kind=record.trigger_kind,
+        is_waiting=order.is_waiting,
+        signer=order.signer,
+        partner_id=order.partner_id,
     )
 
 

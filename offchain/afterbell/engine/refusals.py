@@ -26,6 +26,16 @@ class Refusal:
     action: str
 
 
+def refuse_malformed(detail: str) -> Refusal:
+    """Word a field that does not fit its signed type."""
+    return Refusal(
+        reason=RejectReason.MALFORMED_REQUEST,
+        required="every field inside its signed type (contracts/README.md, Typed data)",
+        found=detail,
+        action="build the message with the SDK",
+    )
+
+
 def refuse_order_code(
     code: StatusCode, record: OrderRecord, rules: RulesWord | None, matched_at_s: int, session: int
 ) -> Refusal:

@@ -8,12 +8,13 @@ account had filled, so that an honest fill survives a moving mark. Per market wi
 
 IM values each size at the worse of mark and external for its sign. Losses count even where lots only close: cautious
 by design. An order that can only reduce passes without margin; the chain's rule judges its fills. Reduce-only orders
-add no exposure. Rounding: requirements and fees up. Must not: change anything.
+add no exposure, and neither do orders that wait for a trigger: they are judged when it is met. Rounding: requirements
+and fees up. Must not: change anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from afterbell.domain.codes import RejectReason, StatusCode
@@ -78,15 +79,19 @@ def compute_account_risk(
 
 
 def check_order_risk(
-    state: EngineState, execution: Execution, order: OpenOrder, replaced: OpenOrder | None
+    state: EngineState, execution: Execution, order: OpenOrder, leaving: Collection[OpenOrder]
 ) -> Refusal | None:
-    """Return why the order may not enter, or None. `replaced` is the older order of its lane, which will leave."""
+    """Return why the order may not act, or None. `leaving` are older orders of its lane, which it replaces."""
     account, record = order.account, order.record
     size_lots = execution.position(account, record.market_id).size_lots
     is_closing_side = size_lots < 0 if record.is_buy else size_lots > 0
     if record.reduce_only:
         return None if is_closing_side else _refuse_reduce_only(size_lots, record.is_buy)
-    others = [other for other in state.account_orders.get(account, {}).values() if other is not replaced]
+    others = [
+        other
+        for other in state.account_orders.get(account, {}).values()
+        if other is not order and other not in leaving and not other.is_waiting
+    ]
     if is_closing_side:
         same_side_lots = sum(
             other.remaining_lots
@@ -152,7 +157,7 @@ def _sum_exposures(state: EngineState, execution: Execution, orders: Iterable[Op
     rate_ppm = max(state.config.maker_fee_ppm, state.config.taker_fee_ppm)
     for order in orders:
         record, lots = order.record, order.remaining_lots
-        if record.reduce_only:
+        if record.reduce_only or order.is_waiting:
             continue
         market = record.market_id
         if market not in exposures:

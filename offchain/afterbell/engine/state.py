@@ -10,14 +10,38 @@ from collections import deque
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import sha256
+from typing import Final
 
-from afterbell.domain.batch import MAX_ACCOUNTS, MAX_FILLS, MAX_OPERATIONS, MAX_ORDERS, OperationRow, PriceRow
+from afterbell.domain.batch import (
+    MAX_ACCOUNTS,
+    MAX_FILLS,
+    MAX_OPERATIONS,
+    MAX_ORDERS,
+    MAX_PAYLOAD_BYTES,
+    N_ACCOUNT_BYTES,
+    N_FILL_BYTES,
+    N_HEADER_BYTES,
+    N_OPERATION_BYTES,
+    N_ORDER_BYTES,
+    N_ROW_BYTES,
+    N_TRIGGER_BYTES,
+    N_WORD_BYTES,
+    OperationRow,
+    PriceRow,
+)
 from afterbell.domain.digests import DOMAIN_NAME, build_domain_separator
 from afterbell.domain.ids import MAX_MARKETS, AccountId, rules_key
 from afterbell.domain.session import MAX_SESSION
 from afterbell.domain.settlement import AcceptedReport, ChainState, Execution, TableOrder
 from afterbell.domain.words import RulesWord
 from afterbell.engine.book import Book, OpenOrder
+from afterbell.engine.trigger_book import TriggerBook
+
+MAX_MAKERS_PER_TAKER: Final = 48
+_TAKER_BYTES: Final = (1 + MAX_MAKERS_PER_TAKER) * (N_ACCOUNT_BYTES + N_ORDER_BYTES + N_TRIGGER_BYTES) + (
+    MAX_MAKERS_PER_TAKER * N_FILL_BYTES
+)
+"""What one taker can add to a payload at most; more than an operation adds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +55,7 @@ class EngineConfig:
     genesis_s: int
     maker_fee_ppm: int = 100
     taker_fee_ppm: int = 400
-    max_makers_per_taker: int = 48
+    max_makers_per_taker: int = MAX_MAKERS_PER_TAKER
     max_open_orders_per_account: int = 200
     max_seq_ahead_ms: int = 1_000
 
@@ -81,10 +105,27 @@ class OpenBatch:
     accounts: dict[AccountId, None] = field(default_factory=dict)
 
     @property
+    def n_bytes(self) -> int:
+        """Return the length of its payload, at most: padding counted whole."""
+        n_triggers = sum(entry.record.has_trigger for entry in self.orders.values())
+        return (
+            N_HEADER_BYTES
+            + len(self.fills) * N_FILL_BYTES
+            + len(self.rows) * N_ROW_BYTES
+            + len(self.evidence)
+            + 3 * N_WORD_BYTES
+            + len(self.operations) * N_OPERATION_BYTES
+            + len(self.accounts) * N_ACCOUNT_BYTES
+            + len(self.orders) * N_ORDER_BYTES
+            + n_triggers * N_TRIGGER_BYTES
+        )
+
+    @property
     def is_half_full(self) -> bool:
         """Tell whether it holds more than half of any bound: then one more taker might not fit."""
         return (
             len(self.orders) > MAX_ORDERS // 2
+            or self.n_bytes + _TAKER_BYTES > MAX_PAYLOAD_BYTES
             or len(self.accounts) > MAX_ACCOUNTS // 2
             or len(self.fills) > MAX_FILLS // 2
             or len(self.operations) > MAX_OPERATIONS // 2
@@ -119,18 +160,23 @@ class EngineState:
         self.markets: dict[int, MarketInfo] = {}
         self.books: dict[int, Book] = {}
         self.orders: dict[bytes, OpenOrder] = {}
+        """Every live order, resting in a book or waiting for its trigger."""
         self.account_orders: dict[AccountId, dict[bytes, OpenOrder]] = {}
-        self.lane_orders: dict[int, OpenOrder] = {}
-        """account << 16 | lane -> the resting order of that lane."""
+        self.triggers = TriggerBook()
+        self.lane_orders: dict[int, list[OpenOrder]] = {}
+        """account << 16 | lane -> the live orders of that lane: one, or the two of an OCO."""
         self.lane_seqs: dict[int, int] = {}
         """account << 16 | lane -> highest seq accepted or cancelled; it and everything below are dead."""
         self.min_seqs: dict[AccountId, int] = {}
         """Off-chain CancelAll: orders with a lower seq are dead."""
+        self.client_ids: dict[AccountId, dict[str, bytes]] = {}
+        """Client ids of each account's last accepted orders, oldest first -> order id."""
         self.expiries: list[tuple[int, bytes]] = []
         """Heap of (expiry_s, order id); entries of orders that left are dropped when they surface."""
         self.batch: OpenBatch | None = None
         self.sealed: deque[SealedBatch] = deque()
         self.next_fill_id = 1
+        self.next_order_number = 1
         self.last_time_ms = 0
         self._draft: Execution | None = None
 
@@ -196,10 +242,13 @@ def compute_state_hash(state: EngineState) -> bytes:
             [_order_parts(order) for side in (book.bids, book.asks) for order in side.iterate_orders()]
             for _, book in sorted(state.books.items())
         ],
+        [_order_parts(order) for market in sorted(state.markets) for order in state.triggers.list_waiting(market)],
+        state.triggers.is_pending,
+        [(account, list(ids.items())) for account, ids in sorted(state.client_ids.items())],
         sorted(state.lane_seqs.items()),
         sorted(state.min_seqs.items()),
         list(state.sealed),
-        (state.next_fill_id, state.last_time_ms),
+        (state.next_fill_id, state.next_order_number, state.last_time_ms),
     ]
     if batch is not None:
         execution = batch.execution
@@ -226,6 +275,10 @@ def _order_parts(order: OpenOrder) -> tuple[object, ...]:
         order.epoch,
         order.client_id,
         order.accepted_ms,
+        order.signer,
+        order.order_number,
+        order.partner_id,
+        order.is_waiting,
         order.filled_lots,
         order.remaining_lots,
     )

@@ -27,8 +27,8 @@ from afterbell.domain.margin import is_withdrawal_covered
 from afterbell.domain.order import MAX_LIFETIME_S, Withdraw
 from afterbell.domain.settlement import Execution
 from afterbell.domain.units import milliseconds_to_seconds
-from afterbell.engine.orders import N_SIGNATURE_WORD_BYTES, refuse_malformed, seq_time_ms
-from afterbell.engine.refusals import Refusal
+from afterbell.engine.entry import N_SIGNATURE_WORD_BYTES, seq_time_ms
+from afterbell.engine.refusals import Refusal, refuse_malformed
 from afterbell.engine.state import BatchOperation, EngineState
 
 

@@ -2,8 +2,8 @@
 
 One group at a time, without a timer: whatever has arrived is stamped, appended and applied command by command, then
 made durable with one sync; only then answers go out and sinks see the events. Nobody can look at the engine between
-apply and sync, because nothing is awaited in between (D-104). Frames the venue needs for itself (SealBatch before
-AdoptPrices and before an order that may not fit) are inserted here, so that the engine never has to.
+apply and sync, because nothing is awaited in between (D-104). Frames the venue needs for itself (SealBatch, when
+engine.batching.needs_seal_before says so) are inserted here, so that the engine never has to.
 
     Rejected
     └── Overloaded            the queue is full, nothing was journalled
@@ -24,18 +24,11 @@ import msgspec
 import structlog
 
 from afterbell.domain.codes import RejectReason
-from afterbell.domain.commands import (
-    AdoptPrices,
-    Command,
-    ListMarket,
-    PlaceOrder,
-    RequestWithdrawal,
-    SealBatch,
-    SetMarketRules,
-)
+from afterbell.domain.commands import Command, PlaceOrder, RequestWithdrawal, SealBatch
 from afterbell.domain.errors import AfterbellError, Rejected
 from afterbell.domain.events import Event
 from afterbell.engine.apply import apply, validate_command
+from afterbell.engine.batching import needs_seal_before
 from afterbell.engine.state import EngineState
 from afterbell.failpoints import reach
 from afterbell.ports import Clock, EventSink, Frame, Journal
@@ -44,8 +37,6 @@ _log = structlog.get_logger(__name__)
 
 _SHEDDABLE = (PlaceOrder, RequestWithdrawal)
 """What a full queue refuses. Cancels, prices, deposits and seals lower risk or keep the venue alive: they pass."""
-_NEEDS_NO_OPEN_BATCH = (AdoptPrices, SetMarketRules, ListMarket)
-_NEEDS_ROOM = (PlaceOrder, RequestWithdrawal)
 
 
 class Overloaded(Rejected):
@@ -196,18 +187,13 @@ class Sequencer:
 
     def _write_one(self, waiting: _Waiting, applied: list[_Applied]) -> None:
         command, answer = waiting
-        if self._must_seal_before(command):
+        while needs_seal_before(self._state, command):
             applied.append(self._append_and_apply(SealBatch(journal_hash=b""), None))
         try:
             applied.append(self._append_and_apply(command, answer))
         except _NotJournalled as error:
             if not answer.done():
                 answer.set_exception(Rejected(RejectReason.MALFORMED_REQUEST, str(error)))
-
-    def _must_seal_before(self, command: Command) -> bool:
-        if isinstance(command, _NEEDS_NO_OPEN_BATCH):
-            return self._state.has_open_batch
-        return isinstance(command, _NEEDS_ROOM) and self._state.is_open_batch_half_full
 
     def _append_and_apply(self, command: Command, answer: asyncio.Future[tuple[Frame, list[Event]]] | None) -> _Applied:
         previous_hash = self._journal.head_hash
