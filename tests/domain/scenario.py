@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from afterbell.domain.batch import (
+    OPERATION_APPROVED,
+    OPERATION_SESSION_KEY,
     AccountRecord,
     BatchHeader,
     FillRow,
@@ -21,7 +23,7 @@ from afterbell.domain.batch import (
     encode,
 )
 from afterbell.domain.ids import subaccount_of
-from afterbell.domain.order import CancelAll, CancelOrder, Order, SignedOrder, TimeInForce, Withdraw
+from afterbell.domain.order import Operation, Order, SignedOrder, TimeInForce
 from afterbell.domain.settlement import (
     AcceptedReport,
     BatchResult,
@@ -71,26 +73,37 @@ class Scenario:
 
     def order(
         self, key: SigningKey, *, is_buy: bool, record_changes: dict | None = None, signer: SigningKey | None = None,
-        **changes: object,
+        session_key: SigningKey | None = None, **changes: object,
     ) -> tuple[int, OrderRecord]:  # fmt: skip
-        """Return (account, record) of 1,000 lots at 10,000 ticks (10 USDC) with changes, signed as it then stands."""
+        """Return (account, record) of 1,000 lots at 10,000 ticks (10 USDC) with changes, signed as it then stands.
+
+        signer: whose signature stands under an owner's order; session_key: who signs one marked as a key's.
+        """
         self.seq += 1
         order = Order(
             owner=key.address, market_id=1, is_buy=is_buy, size_lots=1_000, limit_ticks=10_000, max_fee_ppm=500,
             expiry_s=T + 60, lane=1 if is_buy else 2, seq=self.seq,
         )  # fmt: skip
         order = replace(order, **changes)
-        r, vs = (signer or key).sign(digest(order, DOMAIN))
-        record = build_order_record(SignedOrder(order=order, r=r, vs=vs), taker_fee_ppm=450, maker_fee_ppm=100)
+        r, vs = (session_key or signer or key).sign(digest(order, DOMAIN))
+        record = build_order_record(
+            SignedOrder(order=order, r=r, vs=vs), taker_fee_ppm=450, maker_fee_ppm=100,
+            session_key=session_key is not None,
+        )  # fmt: skip
         return order.account_id, replace(record, **(record_changes or {}))
 
     def operation(
-        self, message: Withdraw | CancelOrder | CancelAll, *, before_fill: int = 0, signer: SigningKey | None = None
-    ) -> tuple[int, OperationRow]:
-        """Return (account, row); the account index is filled in by `settle`."""
+        self, message: Operation, *, before_fill: int = 0, signer: SigningKey | None = None,
+        session_key: SigningKey | None = None, approved: bool = False,
+    ) -> tuple[int, OperationRow]:  # fmt: skip
+        """Return (account, row); the account index is filled in by `settle`. An approved one carries no signature."""
         keys = {key.address: key for key in (MAKER, TAKER, OUTSIDER)}
-        r, vs = (signer or keys[message.owner]).sign(digest(message, DOMAIN))
-        return message.account_id, build_operation_row(message, before_fill=before_fill, account_index=0, r=r, vs=vs)
+        r, vs = bytes(32), bytes(32)
+        if not approved:
+            r, vs = (session_key or signer or keys[message.owner]).sign(digest(message, DOMAIN))
+        flags = OPERATION_APPROVED if approved else OPERATION_SESSION_KEY if session_key else 0
+        row = build_operation_row(message, before_fill=before_fill, account_index=0, r=r, vs=vs, flags=flags)
+        return message.account_id, row
 
     def settle(
         self,

@@ -6,6 +6,8 @@ import pytest
 
 from afterbell.domain.batch import (
     MAX_PAYLOAD_BYTES,
+    OPERATION_APPROVED,
+    OPERATION_SESSION_KEY,
     AccountRecord,
     BatchHeader,
     FillRow,
@@ -14,6 +16,7 @@ from afterbell.domain.batch import (
     OrderRecord,
     Payload,
     PriceRow,
+    build_operation_row,
     compute_encoded_bytes,
     compute_head,
     decode,
@@ -22,6 +25,7 @@ from afterbell.domain.batch import (
 )
 from afterbell.domain.errors import FieldOutOfRange, MalformedBatch
 from afterbell.domain.ids import build_account_id
+from afterbell.domain.order import CancelAll, CancelOrder, LinkKey, RevokeKey, Withdraw
 from tests.support.world import World
 
 VECTOR = json.loads((Path(__file__).parents[1] / "vectors" / "batch.json").read_text())
@@ -66,6 +70,68 @@ def test_encode__table_with_every_section__equals_the_bytes_laid_out_by_hand() -
 
 def test_decode__bytes_laid_out_by_hand__equals_the_table() -> None:
     assert decode(unhex(VECTOR["payload"])) == TABLE
+
+
+OWNER, KEY = b"\x11" * 20, b"\xe1" * 20
+ACCOUNT = build_account_id(OWNER, 7)
+SIGNED = {"owner": OWNER, "subaccount": 7, "expiry_s": 1_900_000_060}
+LINK = LinkKey(
+    **SIGNED, seq=5, key=KEY, key_expiry_s=1_900_000_060, max_notional_quote=1_000_000, markets=0b101, trade_only=True,
+    reduce_only=True,
+)  # fmt: skip
+OPERATIONS = [
+    (LINK, 0),
+    (RevokeKey(**SIGNED, seq=6, key=KEY), OPERATION_APPROVED),
+    (Withdraw(**SIGNED, seq=7, quote=1_000_000, recipient=OWNER), OPERATION_SESSION_KEY),
+    (CancelOrder(**SIGNED, seq=8, order_nonce=3 << 40 | 99), OPERATION_SESSION_KEY),
+    (CancelAll(**SIGNED, seq=9, min_seq=1_000), 0),
+]
+TABLE_WITH_KEYS = Payload(
+    header=TABLE.header,
+    operations=tuple(
+        build_operation_row(
+            message,
+            before_fill=0,
+            account_index=0,
+            r=bytes(32) if flags == OPERATION_APPROVED else R,
+            vs=bytes(32) if flags == OPERATION_APPROVED else VS,
+            flags=flags,
+        )
+        for message, flags in OPERATIONS
+    ),
+    accounts=(AccountRecord(account_id=ACCOUNT, orders=(replace(FIRST_ORDER, flags=0b1000_0011),)),),
+)
+
+
+def test_encode__operations_by_owner_key_and_approval__equal_the_bytes_laid_out_by_hand() -> None:
+    assert encode(TABLE_WITH_KEYS).hex() == VECTOR["payload_with_keys"][2:]
+
+
+def test_decode__operations_laid_out_by_hand__are_the_messages_that_were_signed() -> None:
+    decoded = decode(unhex(VECTOR["payload_with_keys"]))
+
+    assert decoded == TABLE_WITH_KEYS
+    assert [(row.to_message(ACCOUNT), row.flags) for row in decoded.operations] == OPERATIONS
+    assert decoded.accounts[0].orders[0].is_key_signed and not FIRST_ORDER.is_key_signed
+
+
+@pytest.mark.parametrize(
+    ("place", "changes"),
+    [
+        (0, {"value": 1 << 138}), (0, {"address_word": 1 << 160}), (0, {"flags": 3}), (0, {"flags": 4}),
+        (1, {"value": 1}), (1, {"address_word": 1 << 160}), (2, {"value": 1 << 64}), (3, {"value": 1 << 56}),
+        (4, {"value": 1 << 40}), (4, {"kind": 4}), (4, {"kind": 7}),
+    ],
+)  # fmt: skip
+def test_operation__beyond_its_type_or_unknown_flag__is_no_message(place: int, changes: dict) -> None:
+    assert replace(TABLE_WITH_KEYS.operations[place], **changes).to_message(ACCOUNT) is None
+
+
+@pytest.mark.parametrize("place", [3, 4])
+def test_operation__second_word_of_a_cancellation__is_ignored(place: int) -> None:
+    row = replace(TABLE_WITH_KEYS.operations[place], address_word=2**256 - 1)
+
+    assert row.to_message(ACCOUNT) == OPERATIONS[place][0]
 
 
 def test_head__with_and_without_failures__equals_the_vector() -> None:

@@ -65,3 +65,9 @@ def test_storage_keys__account_one_market_two_lane_five__follow_the_readme() -> 
     assert ids.position_key(1, 2) == 0x1_0002
     assert ids.lane_key(1, 5) == ids.lane_key(1, 4) == 0x1_0002
     assert ids.rules_key(2, 3) == 0x203
+    assert ids.rules_successor_key(2, 3) == 0x1_0203
+    assert ids.rules_binds_after_key(2, 3) == 0x2_0203
+    assert ids.overflow_key(1) == 0x1_FFFF
+    assert ids.session_key_id(1, OWNER) == 1 << 160 | int.from_bytes(OWNER, "big")
+    with pytest.raises(ValueError, match="20 bytes"):
+        ids.session_key_id(1, b"")

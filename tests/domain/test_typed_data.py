@@ -1,5 +1,5 @@
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from random import Random
 
@@ -8,7 +8,17 @@ from eth_account.messages import encode_typed_data
 from eth_utils import keccak as reference_keccak
 
 from afterbell.domain import digests
-from afterbell.domain.order import CancelAll, CancelOrder, Order, TimeInForce, TriggerKind, Withdraw
+from afterbell.domain.order import (
+    CancelAll,
+    CancelOrder,
+    LinkKey,
+    Order,
+    RevokeKey,
+    TimeInForce,
+    TriggerKind,
+    Withdraw,
+)
+from afterbell.signing.keys import recover_signature
 from afterbell.signing.typed_data import (
     Message,
     PriceRoot,
@@ -44,6 +54,18 @@ def random_order(rng: Random) -> Order:
     )
 
 
+def random_link(rng: Random, **fields: object) -> LinkKey:
+    return LinkKey(
+        key=rng.randbytes(20),
+        key_expiry_s=rng.getrandbits(40),
+        max_notional_quote=rng.getrandbits(64),
+        markets=rng.getrandbits(32),
+        trade_only=rng.random() < 0.5,
+        reduce_only=rng.random() < 0.5,
+        **fields,
+    )
+
+
 def reference_digest(message: Message | PriceRoot, domain: TypedDataDomain) -> bytes:
     """Hash through eth_account, which builds everything from the JSON a wallet gets."""
     encoded = encode_typed_data(full_message=eth_typed_data(message, domain))
@@ -69,6 +91,8 @@ def test_operation_digests__a_hundred_random_ones__equal_eth_account() -> None:
             Withdraw(**account, quote=rng.getrandbits(64), recipient=rng.randbytes(20), **tail),
             CancelOrder(**account, order_nonce=rng.getrandbits(56), **tail),
             CancelAll(**account, min_seq=rng.getrandbits(40), **tail),
+            random_link(rng, **account, **tail),
+            RevokeKey(**account, key=rng.randbytes(20), **tail),
         ):
             assert digest(message, domain.separator()) == reference_digest(message, domain)
 
@@ -96,15 +120,68 @@ def test_order_digest__one_field_changed__is_another_digest(field: str) -> None:
     assert digests.hash_order(other) != digests.hash_order(order)
 
 
+@pytest.mark.parametrize("field", [field.name for field in fields(LinkKey)])
+def test_link_digest__one_field_changed__is_another_digest(field: str) -> None:
+    link = random_link(Random(24), owner=b"\1" * 20, expiry_s=5, seq=6)
+    value = bytes(20) if field in ("owner", "key") else getattr(link, field) ^ 1
+
+    assert digests.hash_link_key(replace(link, **{field: value})) != digests.hash_link_key(link)
+
+
+def read_message(kind: str, signed: dict) -> Message | PriceRoot:
+    """Build our value from the signed names of a vector."""
+
+    def number(name: str) -> int:
+        return int(signed[name])
+
+    def raw(name: str) -> bytes:
+        return bytes.fromhex(signed[name][2:])
+
+    if kind == "PRICE_ROOT":
+        return PriceRoot(root=raw("root"), publish_time_s=number("publishTime"))
+    owner = {"owner": raw("owner"), "subaccount": number("subaccount"), "expiry_s": number("expiry")}
+    if kind == "ORDER":
+        return Order(
+            **owner, market_id=number("market"), epoch=number("epoch"), is_buy=signed["isBuy"],
+            size_lots=number("sizeLots"), limit_ticks=number("limitTicks"), max_fee_ppm=number("maxFeePpm"),
+            lane=number("nonce") >> 40, seq=number("nonce") & 2**40 - 1, reduce_only=signed["reduceOnly"],
+            post_only=signed["postOnly"], time_in_force=TimeInForce(number("timeInForce")),
+            trigger_ticks=number("triggerTicks"), trigger_kind=TriggerKind(number("triggerKind")),
+        )  # fmt: skip
+    owner["seq"] = number("nonce") & 2**40 - 1
+    if kind == "WITHDRAW":
+        return Withdraw(**owner, quote=number("quote"), recipient=raw("recipient"))
+    if kind == "CANCEL_ORDER":
+        return CancelOrder(**owner, order_nonce=number("orderNonce"))
+    if kind == "CANCEL_ALL":
+        return CancelAll(**owner, min_seq=number("minSeq"))
+    if kind == "REVOKE_KEY":
+        return RevokeKey(**owner, key=raw("key"))
+    return LinkKey(
+        **owner, key=raw("key"), key_expiry_s=number("keyExpiry"), max_notional_quote=number("maxNotionalQuote"),
+        markets=number("markets"), trade_only=signed["tradeOnly"], reduce_only=signed["reduceOnly"],
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("vector", VECTORS["digests"], ids=lambda vector: vector["name"])
-def test_digest__golden_vector__is_unchanged(vector: dict) -> None:
-    separator = bytes.fromhex(vector["domain_separator"][2:])
-    struct_hash = bytes.fromhex(vector["struct_hash"][2:])
+def test_digest__golden_vector__is_what_we_hash_and_recovers_to_its_signer(vector: dict) -> None:
+    domain = TypedDataDomain(
+        name=vector["domain"]["name"],
+        chain_id=vector["domain"]["chain_id"],
+        verifying_contract=bytes.fromhex(vector["domain"]["verifying_contract"][2:]),
+    )
 
-    assert digests.build_digest(separator, struct_hash).hex() == vector["digest"][2:]
+    actual = digest(read_message(vector["type"], vector["message"]), domain.separator())
+
+    assert domain.separator().hex() == vector["domain_separator"][2:]
+    assert actual.hex() == vector["digest"][2:]
+    signer = recover_signature(actual, bytes.fromhex(vector["signature"][2:]))
+    assert signer == bytes.fromhex(VECTORS["signer"][2:])
 
 
-@pytest.mark.parametrize("name", ["ORDER", "WITHDRAW", "CANCEL_ORDER", "CANCEL_ALL", "PRICE_ROOT"])
+@pytest.mark.parametrize(
+    "name", ["ORDER", "WITHDRAW", "CANCEL_ORDER", "CANCEL_ALL", "LINK_KEY", "REVOKE_KEY", "PRICE_ROOT"]
+)
 def test_type_string__in_the_readme__is_the_one_we_hash(name: str) -> None:
     type_string = getattr(digests, f"{name}_TYPE")
 

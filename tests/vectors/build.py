@@ -30,6 +30,8 @@ TYPES = {
     "WITHDRAW": "Withdraw(address owner,uint80 subaccount,uint64 quote,address recipient,uint40 expiry,uint56 nonce)",
     "CANCEL_ORDER": "CancelOrder(address owner,uint80 subaccount,uint56 orderNonce,uint40 expiry,uint56 nonce)",
     "CANCEL_ALL": "CancelAll(address owner,uint80 subaccount,uint40 minSeq,uint40 expiry,uint56 nonce)",
+    "LINK_KEY": "LinkKey(address owner,uint80 subaccount,address key,uint40 keyExpiry,uint64 maxNotionalQuote,uint32 markets,bool tradeOnly,bool reduceOnly,uint40 expiry,uint56 nonce)",  # noqa: E501
+    "REVOKE_KEY": "RevokeKey(address owner,uint80 subaccount,address key,uint40 expiry,uint56 nonce)",
     "PRICE_ROOT": "PriceRoot(bytes32 root,uint40 publishTime)",
 }
 
@@ -86,8 +88,20 @@ def typed_data_vectors() -> dict:
         ("withdraw", "WITHDRAW", account | {"quote": 1_000_000, "recipient": "0x" + "ab" * 20} | tail),
         ("cancel order", "CANCEL_ORDER", account | {"orderNonce": (3 << 40) + 99} | tail),
         ("cancel all", "CANCEL_ALL", account | {"minSeq": 1_000} | tail),
+        (
+            "link key", "LINK_KEY",
+            account | {"key": "0x" + "e1" * 20, "keyExpiry": 1_907_776_000, "maxNotionalQuote": 5_000_000_000,
+                       "markets": 0b101, "tradeOnly": True, "reduceOnly": False} | tail,
+        ),
+        (
+            "link key, every lane full", "LINK_KEY",
+            {"owner": OWNER, "subaccount": 2**80 - 1, "key": "0x" + "ff" * 20, "keyExpiry": 2**40 - 1,
+             "maxNotionalQuote": 2**64 - 1, "markets": 2**32 - 1, "tradeOnly": False, "reduceOnly": True,
+             "expiry": 2**40 - 1, "nonce": 2**56 - 1},
+        ),
+        ("revoke key", "REVOKE_KEY", account | {"key": "0x" + "e1" * 20} | tail),
         ("price root", "PRICE_ROOT", {"root": "0x" + "5e" * 32, "publishTime": 1_900_000_000}),
-    ]
+    ]  # fmt: skip
     digests = []
     for name, kind, message in cases:
         is_price = kind == "PRICE_ROOT"
@@ -168,6 +182,38 @@ def word_vectors() -> dict:
             # max fee 0x3e8 | minimum 0x989680 | price step | size step 0x64 | flags | cap 0xf4240 | age 0x78
             # | step 0x2710 | band 0x13880 | maintenance 0xc350 | settlement 0xea60 | initial 0x186a0
             "03e8 00989680 0001 0064 01 000000000f4240 0078 2710 13880 0c350 0ea60 186a0",
+        ),
+        (
+            "rules about to change, everything else zero but two steps", "RulesWord",
+            {"initial_margin_ppm": 0, "settlement_margin_ppm": 0, "maintenance_margin_ppm": 0, "band_ppm": 0,
+             "mark_step_ppm": 0, "max_age_s": 0, "open_interest_cap_lots": 0, "is_opening_allowed": 0,
+             "is_funding_on": 1, "size_step_lots": 1, "price_step_ticks": 2, "min_notional_quote": 0,
+             "max_fee_ppm": 0, "is_changing": 1},
+            # flags 6: bit 2 changing, bit 1 funding
+            "0000 00000000 0002 0001 06 00000000000000 0000 0000 00000 00000 00000 00000",
+        ),
+        (
+            "two cancel-alls made on chain", "OverflowWord",
+            {"pending_min_seq": 7, "pending_since_s": 1_900_000_000, "bound_min_seq": 5},
+            # zero | bound | since 0x713fb300 | pending
+            "0000000000000000000000000000000000 0000000005 00713fb300 0000000007",
+        ),
+        (
+            "key for markets 1 and 3, trade only", "SessionKeyWord",
+            {"expiry_s": 1_900_000_060, "max_notional_quote": 1_000_000, "markets": 5, "trade_only": 1,
+             "reduce_only": 0, "revoked_at_s": 0, "is_linked": 1},
+            # linked and zeros | revoked | bits 136 and 137 | markets | notional 0xf4240 | expiry
+            "800000000000000000 0000000000 01 00000005 00000000000f4240 00713fb33c",
+        ),
+        (
+            "key revoked on chain, every lane full", "SessionKeyWord",
+            {"expiry_s": 2**40 - 1, "max_notional_quote": 2**64 - 1, "markets": 2**32 - 1, "trade_only": 1,
+             "reduce_only": 1, "revoked_at_s": 2**40 - 1, "is_linked": 1},
+            "800000000000000000 ffffffffff 03 ffffffff ffffffffffffffff ffffffffff",
+        ),
+        (
+            "revoked before it was ever a key", "SessionKeyWord", {"revoked_at_s": 1_900_000_000, "is_linked": 0},
+            "000000000000000000 00713fb300 00 00000000 0000000000000000 0000000000",
         ),
         (
             "indices of both signs", "IndexWord", {"long_index_e12": -1, "short_index_e12": 2},
@@ -292,7 +338,40 @@ def batch_vectors() -> dict:
         "head_without_failures": "0x" + clean.hex(),
         "codes": "0x" + codes.hex(),
         "head_with_codes": "0x" + failed.hex(),
+        "payload_with_keys": "0x" + batch_with_keys().hex(),
     }
+
+
+def batch_with_keys() -> bytes:
+    """Lay out every kind of operation, by owner, key and approval, and one order signed by a key."""
+    r, vs, key = "a1" * 32, "b2" * 32, "00" * 12 + "e1" * 20
+    when = "00713fb33c"  # expiry 1,900,000,060
+    operations = [
+        # kind, before fill 0, account 0, expiry, seq, flags, zeros | word 1 | word 2 | r | vs
+        # LINK_KEY by the owner | zeros, flags of the key, markets 1 and 3, notional 1,000,000, expiry of the key
+        "05 00 00" + when + "0000000005 00" + "00" * 18,
+        "00" * 14 + "03 00000005 00000000000f4240" + when, key, r, vs,
+        # REVOKE_KEY approved on chain: no signature
+        "06 00 00" + when + "0000000006 02" + "00" * 18, "00" * 32, key, "00" * 32, "00" * 32,
+        # WITHDRAW of 1,000,000 by a key, to the owner
+        "01 00 00" + when + "0000000007 01" + "00" * 18, "00" * 29 + "0f4240", "00" * 12 + "11" * 20, r, vs,
+        # CANCEL_ORDER by a key: lane 3, seq 99
+        "02 00 00" + when + "0000000008 01" + "00" * 18, "00" * 25 + "0003 0000000063", "00" * 32, r, vs,
+        # CANCEL_ALL by the owner: below 1,000
+        "03 00 00" + when + "0000000009 00" + "00" * 18, "00" * 30 + "03e8", "00" * 32, r, vs,
+    ]  # fmt: skip
+    parts = [
+        # header: version, sequence, matched_at, direct_op, n rows, operations, accounts, orders, fills, evidence, zero
+        "01 0000000009 00713fb300 0000000004 00 05 01 01 0000 0000 0000000000000000",
+        "77" * 32,
+        *operations,
+        "11" * 20 + "00000000000000000007" + "0001",
+        # order: market 1, flags buy + reduce-only + session key, lane 3, seq 99, 200 lots, limit, fees, expiry
+        "01 0083 0003 0000000063 0000000000c8 0000003a98 01f4 01c2 0064" + when, r, vs,
+    ]  # fmt: skip
+    payload = bytes.fromhex("".join(parts))
+    assert len(payload) == 64 + 5 * 160 + 32 + 96
+    return payload
 
 
 def evidence_vectors() -> dict:
