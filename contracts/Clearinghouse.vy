@@ -376,13 +376,9 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
                         ),
                         uint256,
                     )
-                    if order & BY_KEY != 0:
+                    # ordinary: the owner signed and no key is claimed; nobody, zero, wraps beyond 160 bits
+                    if (signer ^ (account_key >> 96)) | (order & BY_KEY) | (unsafe_sub(signer, 1) >> 160) != 0:
                         code = self._order_key_code(account_key, signer, order, price, matched_at_s)
-                    elif signer != account_key >> 96:
-                        code = codes.BAD_SIGNATURE
-                    # nobody signed: an owner of zero, or a key of zero, never does
-                    if signer == 0:
-                        code = codes.BAD_SIGNATURE
             if code == 0:
                 # the market's position of this account, loaded at its first order
                 place_bit: uint256 = unsafe_sub(market, 1) << 3
@@ -1465,19 +1461,21 @@ def _order_key_code(
     account_key: uint256, signer: uint256, order: uint256, price: uint256, matched_at_s: uint256
 ) -> uint256:
     """
-    @notice Checks whether a session key may sign an order.
+    @notice Names what is wrong with an order whose owner did not sign it, if it is not a session key's.
     @param account_key Account id << 16.
-    @param signer Who signed, an address as a number.
+    @param signer Who signed, an address as a number, 0 for nobody: an owner or a key of zero never does.
     @param order Word 0, its size, limit and market already checked.
     @param price Price word of its market after the batch's rows.
     @param matched_at_s Time of the batch.
     @return BAD_SIGNATURE, KEY_EXPIRED, KEY_LIMIT or 0.
     """
+    if signer == 0 or order & BY_KEY == 0:
+        return codes.BAD_SIGNATURE
     word: uint256 = self.session_keys[account_key][signer]
     code: uint256 = session_key._code(word, matched_at_s)
     if code != 0:
         return code
-    # markets start at bit 104 with market 1; a size below 2^48 and ticks below 2^40
+    # markets start at bit 104 with market 1; order bit 233 over key bit 137; a size below 2^48 and ticks below 2^40
     if (
         (word >> unsafe_add(103, order >> 248)) & 1 == 0
         or word & session_key.REDUCE_ONLY & ~(order >> 96) != 0

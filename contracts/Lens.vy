@@ -14,7 +14,9 @@
 
 from interfaces import IClearinghouse
 from interfaces import IVault
+from modules import codes
 from modules import fixed_point
+from modules import session_key
 from modules import typed_data
 
 MAX_MARKETS: constant(uint256) = 32
@@ -27,6 +29,10 @@ M40: constant(uint256) = 2**40 - 1
 M48: constant(uint256) = 2**48 - 1
 M64: constant(uint256) = 2**64 - 1
 M80: constant(uint256) = 2**80 - 1
+
+# parts of the Clearinghouse's rules map, as market offsets of rules_word
+SUCCESSOR: constant(uint256) = 256
+BINDS_AFTER: constant(uint256) = 512
 
 
 struct PositionSummary:
@@ -53,7 +59,11 @@ struct AccountSummary:
     # max(initial margin, a tenth of notional) summed: what cannot be withdrawn
     withdrawal_margin_quote: uint256
     is_stale: bool
+    # orders with a lower seq are dead: what batches raised and what binds of a direct cancel-all
     min_seq: uint256
+    # last direct cancel-all and the time after which it counts; 0 = none
+    pending_min_seq: uint256
+    pending_binds_after_s: uint256
     positions: DynArray[PositionSummary, MAX_OPEN_MARKETS]
 
 
@@ -89,6 +99,22 @@ struct Solvency:
     is_exact: bool
 
 
+struct SessionKey:
+    # "active", "not linked", "expired", "revoking" until the revocation binds, then "revoked"
+    status: String[10]
+    # whether a batch matched at the time asked for takes what the key signs
+    is_active: bool
+    expiry_s: uint256
+    # of one order
+    max_notional_quote: uint256
+    # bit m - 1 allows market m
+    markets: uint256
+    is_trade_only: bool
+    is_reduce_only: bool
+    # 0 = never on chain
+    revoked_at_s: uint256
+
+
 struct LaneState:
     seq: uint256
     filled_lots: uint256
@@ -118,14 +144,14 @@ def account_summary(account_id: uint256, at_s: uint256) -> AccountSummary:
     """
     @notice Shows an account's positions, equity and margins.
     @param account_id owner << 80 | subaccount.
-    @param at_s Time freshness is judged at, UNIX seconds.
+    @param at_s Time of the batch to answer for, UNIX seconds: freshness, rules and minimum seq are judged at it.
     @return The summary.
     """
     word: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).account_word(account_id)
     summary: AccountSummary = empty(AccountSummary)
     summary.collateral_quote = fixed_point._as_signed(word << 184) >> 184
     summary.equity_quote = summary.collateral_quote
-    summary.min_seq = (word >> 72) & M40
+    summary.min_seq, summary.pending_min_seq, summary.pending_binds_after_s = self._min_seq(account_id, word, at_s)
     for slot: uint256 in range(MAX_OPEN_MARKETS):
         market: uint256 = (word >> (200 + 8 * slot)) & 255
         if market == 0:
@@ -150,7 +176,7 @@ def position_summary(account_id: uint256, market: uint256, at_s: uint256) -> Pos
     @notice Shows one position.
     @param account_id owner << 80 | subaccount.
     @param market 1..32.
-    @param at_s Time freshness is judged at.
+    @param at_s Time of the batch to answer for.
     @return The summary.
     """
     return self._position(account_id, market, at_s)
@@ -162,11 +188,11 @@ def market_summary(market: uint256, at_s: uint256) -> MarketSummary:
     """
     @notice Shows a market.
     @param market 1..32.
-    @param at_s Time freshness is judged at.
+    @param at_s Time of the batch to answer for.
     @return The summary; epoch 0 = not listed.
     """
     price: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).price_word(market)
-    rules: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).rules_word(market, (price >> 200) & 255)
+    rules: uint256 = self._rules(market, (price >> 200) & 255, at_s)
     totals: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).totals_word(market)
     external_ticks: uint256 = (price >> 80) & M40
     band_ticks: uint256 = external_ticks * ((rules >> 60) & M20) // 1_000_000
@@ -187,6 +213,53 @@ def market_summary(market: uint256, at_s: uint256) -> MarketSummary:
         net_entry_quote=fixed_point._lane96(totals, 64),
         pot_quote=fixed_point._lane96(totals, 160),
         is_trusted_price=True,
+    )
+
+
+@external
+@view
+def effective_rules(market: uint256, session: uint256, at_s: uint256) -> uint256:
+    """
+    @notice Shows the rules a batch is under.
+    @param market 1..32.
+    @param session 0..8.
+    @param at_s Time of the batch to answer for.
+    @return Rules word, without the mark of a change under way; 0 = not listed.
+    """
+    return self._rules(market, session, at_s)
+
+
+@external
+@view
+def session_key_summary(account_id: uint256, key: address, at_s: uint256) -> SessionKey:
+    """
+    @notice Shows what a key may do for an account.
+    @param account_id owner << 80 | subaccount.
+    @param key Address of the key.
+    @param at_s Time of the batch to answer for.
+    @return Limits and status.
+    """
+    word: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).session_key_word(account_id, key)
+    code: uint256 = session_key._code(word, at_s)
+    revoked_at_s: uint256 = (word >> session_key.REVOKED_BIT) & M40
+    status: String[10] = "active"
+    if code == codes.BAD_SIGNATURE:
+        status = "not linked"
+    elif revoked_at_s != 0 and at_s > revoked_at_s + session_key.SETTLE_LAG_S:
+        status = "revoked"
+    elif code == codes.KEY_EXPIRED:
+        status = "expired"
+    elif revoked_at_s != 0:
+        status = "revoking"
+    return SessionKey(
+        status=status,
+        is_active=code == 0,
+        expiry_s=word & M40,
+        max_notional_quote=(word >> 40) & M64,
+        markets=(word >> 104) & M32,
+        is_trade_only=word & session_key.TRADE_ONLY != 0,
+        is_reduce_only=word & session_key.REDUCE_ONLY != 0,
+        revoked_at_s=revoked_at_s,
     )
 
 
@@ -255,11 +328,11 @@ def operation_digest(
     account_id: uint256, kind: uint256, subject: uint256, recipient: address, expiry_s: uint256, seq: uint256
 ) -> bytes32:
     """
-    @notice Computes what the owner of an operation signs.
+    @notice Computes what the owner of an operation signs, or approves in Operations.
     @param account_id owner << 80 | subaccount.
-    @param kind 1 withdraw, 2 cancel order, 3 cancel all.
-    @param subject Quote, order nonce or minimum seq.
-    @param recipient Only for a withdrawal.
+    @param kind 1 withdraw, 2 cancel order, 3 cancel all, 5 link key, 6 revoke key.
+    @param subject Word 1: quote, order nonce, minimum seq, limits of a key, or nothing.
+    @param recipient Who receives a withdrawal, or the key; not read for cancellations.
     @param expiry_s UNIX seconds.
     @param seq Seq in lane 65535.
     @return EIP-712 digest.
@@ -277,17 +350,56 @@ def operation_digest(
 
 @internal
 @view
+def _rules(market: uint256, session: uint256, at_s: uint256) -> uint256:
+    """
+    @notice Reads the rules a batch is under.
+    @param market 1..32.
+    @param session 0..8.
+    @param at_s Time of the batch.
+    @return Rules word as it was set: the Clearinghouse's mark of a change under way is taken off.
+    """
+    rules: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).rules_word(market, session)
+    if (rules >> 170) & 1 == 0:
+        return rules
+    if at_s > staticcall IClearinghouse(CLEARINGHOUSE).rules_word(market + BINDS_AFTER, session):
+        return staticcall IClearinghouse(CLEARINGHOUSE).rules_word(market + SUCCESSOR, session)
+    return rules ^ (1 << 170)
+
+
+@internal
+@view
+def _min_seq(account_id: uint256, word: uint256, at_s: uint256) -> (uint256, uint256, uint256):
+    """
+    @notice Reads the lowest seq that is alive.
+    @param account_id owner << 80 | subaccount.
+    @param word Its account word.
+    @param at_s Time of the batch.
+    @return The seq, and of the last direct cancel-all its seq and the time after which it counts.
+    """
+    overflow: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).overflow_word(account_id)
+    min_seq: uint256 = max((word >> 72) & M40, overflow >> 80)
+    if overflow == 0:
+        return min_seq, 0, 0
+    pending_min_seq: uint256 = overflow & M40
+    binds_after_s: uint256 = ((overflow >> 40) & M40) + session_key.SETTLE_LAG_S
+    if at_s > binds_after_s:
+        min_seq = max(min_seq, pending_min_seq)
+    return min_seq, pending_min_seq, binds_after_s
+
+
+@internal
+@view
 def _position(account_id: uint256, market: uint256, at_s: uint256) -> PositionSummary:
     """
     @notice Reads and values a position.
     @param account_id owner << 80 | subaccount.
     @param market 1..32.
-    @param at_s Time freshness is judged at.
+    @param at_s Time of the batch to answer for.
     @return The summary.
     """
     word: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).position_word(account_id, market)
     price: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).price_word(market)
-    rules: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).rules_word(market, (price >> 200) & 255)
+    rules: uint256 = self._rules(market, (price >> 200) & 255, at_s)
     index: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).index_word(market)
     summary: PositionSummary = empty(PositionSummary)
     summary.market = market

@@ -10,7 +10,16 @@ from typing import Any
 from afterbell.adapters.vyper_compiler import compile_contracts
 
 README = Path(__file__).parents[2] / "contracts" / "README.md"
-CONTRACTS = ("Clearinghouse", "Vault", "PriceOracle", "MarketRegistry", "SignedPriceSource", "Timelock", "Lens")
+CONTRACTS = (
+    "Clearinghouse",
+    "Operations",
+    "Vault",
+    "PriceOracle",
+    "MarketRegistry",
+    "SignedPriceSource",
+    "Timelock",
+    "Lens",
+)
 
 
 def read_map() -> set[tuple[str, int, str]]:

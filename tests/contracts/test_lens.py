@@ -91,7 +91,7 @@ def test_account_summary__equals_the_models_health(venue: Venue, account: int) -
         expected.is_stale,
     )  # fmt: skip
     assert summary[7] == word.min_seq
-    assert [dict(zip(FIELDS, one, strict=True)) for one in summary[8]] == [
+    assert [dict(zip(FIELDS, one, strict=True)) for one in summary[-1]] == [
         position(venue, account, market) for market in (1, 3)
     ]
 
@@ -122,7 +122,7 @@ def test_account_summary__debt_and_min_seq__are_read_with_their_signs(venue: Ven
 
 
 def test_account_summary__never_used__is_zero(venue: Venue) -> None:
-    assert venue.chain.call("Lens", "account_summary", 5, 1) == (0, 0, 0, 0, 0, 0, False, 0, ())
+    assert venue.chain.call("Lens", "account_summary", 5, 1) == (0, 0, 0, 0, 0, 0, False, 0, 0, 0, ())
 
 
 @pytest.mark.parametrize(("age_s", "is_fresh"), [(60, True), (61, False)])
