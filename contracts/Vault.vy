@@ -19,14 +19,11 @@
 from ethereum.ercs import IERC20
 
 from interfaces import IClearinghouse
+from interfaces import IOperations
 from interfaces import IVault
 from modules import errors
 
 implements: IVault
-
-
-interface IOperations:
-    def link_key_for(account_id: uint256, key: address, limits: uint256): nonpayable
 
 
 interface IAuthorizedToken:

@@ -12,9 +12,19 @@ import pytest
 from pyrevm import AccountInfo
 
 from tests.contracts.venue import RULES
-from tests.support.chain import DEPLOYER, GOVERNOR, OUTSIDER, SEQUENCER, Chain, Reverted, artifacts, encode_call
+from tests.support.chain import (
+    DEPLOYER,
+    GOVERNOR,
+    OUTSIDER,
+    SEQUENCER,
+    ZERO_ADDRESS,
+    Chain,
+    Reverted,
+    artifacts,
+    encode_call,
+)
 
-MOCKS: Final = {"TestStablecoin", "SilentToken", "RefusingToken"}
+MOCKS: Final = {"TestStablecoin", "AwkwardToken"}
 CONTRACTS: Final = ("Clearinghouse", "Vault", "PriceOracle", "SignedPriceSource", "MarketRegistry", "Lens")
 ROLES: Final = (
     "outsider", "deployer", "sequencer", "governor", "pending_governor", "publisher", "Clearinghouse", "Vault",
@@ -38,6 +48,13 @@ MATRIX: Final[dict[tuple[str, str], Row]] = {
     ("Clearinghouse", "set_market_rules"): ([9, 0, WORD], frozenset({"MarketRegistry"}), "caller: not registry"),
     ("Clearinghouse", "set_sequencer"): ([OUTSIDER], frozenset({"MarketRegistry"}), "caller: not registry"),
     ("Vault", "deposit"): ([OUTSIDER, 0, 1], EVERYBODY, ""),
+    ("Vault", "deposit_and_link"): ([0, 1, OUTSIDER, 1], EVERYBODY, ""),
+    ("Vault", "deposit_with_permit"): (
+        [OUTSIDER, 0, 1, 0, 27, bytes(32), bytes(32), ZERO_ADDRESS, 0], EVERYBODY, ""
+    ),
+    ("Vault", "deposit_with_authorization"): (
+        [OUTSIDER, OUTSIDER, 0, 1, 0, 0, bytes(32), 27, bytes(32), bytes(32), ZERO_ADDRESS, 0], EVERYBODY, ""
+    ),
     ("Vault", "add_claim"): ([OUTSIDER, 1], frozenset({"Clearinghouse"}), "caller: not clearinghouse"),
     ("Vault", "claim"): ([OUTSIDER], EVERYBODY, ""),
     ("PriceOracle", "accept_reports"): ([b"\xff", 1], frozenset({"Clearinghouse"}), "caller: not clearinghouse"),

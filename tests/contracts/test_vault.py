@@ -1,15 +1,15 @@
-"""The vault: exact deposits, claims by pull, and a token that misbehaves in every way tokens do."""
+"""The vault: exact deposits and claims by pull. Signed deposits, odd tokens and wallets have files of their own."""
 
 from __future__ import annotations
 
 import pytest
+from pyrevm import AccountInfo
 
 from tests.contracts.venue import MAKER, TAKER, USDC, Venue, account_of, address_of, refused
-from tests.support.chain import DEPLOYER, OUTSIDER, ZERO_ADDRESS, Chain
+from tests.support.chain import OUTSIDER, ZERO_ADDRESS, Chain, encode_call
 
 OWNER = address_of(MAKER)
 ACCOUNT = account_of(MAKER)
-ODD_TOKENS = ("SilentToken", "RefusingToken")
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_deposit__approved__credits_the_named_account_and_says_so(chain: Chain) 
 def test_deposit__not_approved__reverts_and_credits_nothing(chain: Chain) -> None:
     approve(chain, 99, minted=100)
 
-    with refused(""):
+    with refused("test token: allowance"):
         chain.call("Vault", "deposit", OWNER, 0, 100, sender=OUTSIDER)
 
     assert collateral(chain, ACCOUNT) == 0
@@ -61,7 +61,7 @@ def test_deposit__not_approved__reverts_and_credits_nothing(chain: Chain) -> Non
 def test_deposit__more_than_the_sender_holds__reverts(chain: Chain) -> None:
     approve(chain, 100, minted=99)
 
-    with refused(""):
+    with refused("test token: balance"):
         chain.call("Vault", "deposit", OWNER, 0, 100, sender=OUTSIDER)
 
 
@@ -118,72 +118,6 @@ def test_deposit__takes_collateral_back_above_zero__keeps_every_other_bit(chain:
     chain.call("Vault", "deposit", OWNER, 0, 12 * USDC, sender=OUTSIDER)
 
     assert chain.call("Clearinghouse", "account_word", ACCOUNT) == others | 7 * USDC
-
-
-# Tokens that are not what they seem.
-
-
-@pytest.mark.parametrize("token", ODD_TOKENS)
-def test_deposit__odd_token_that_moves_everything__credited(token: str) -> None:
-    chain = Chain.deploy(token=token)
-
-    chain.deposit(ACCOUNT, 50 * USDC)
-
-    assert collateral(chain, ACCOUNT) == 50 * USDC
-    assert chain.call("Vault", "tracked_quote") == 50 * USDC
-
-
-@pytest.mark.parametrize(
-    ("token", "reason"), [("SilentToken", "deposit: inexact"), ("RefusingToken", "token: refused")]
-)
-def test_deposit__token_moves_nothing_without_reverting__reverts(token: str, reason: str) -> None:
-    chain = Chain.deploy(token=token)
-    chain.call("token", "set_refusing", True)
-
-    with refused(reason):
-        chain.deposit(ACCOUNT, 50 * USDC)
-
-    assert collateral(chain, ACCOUNT) == 0
-    assert chain.call("Vault", "tracked_quote") == 0
-
-
-@pytest.mark.parametrize("token", ODD_TOKENS)
-def test_deposit__token_takes_a_fee__reverts(token: str) -> None:
-    """One unit missing of 50 USDC is one unit the vault would owe without having it."""
-    chain = Chain.deploy(token=token)
-    chain.call("token", "set_fee", 1)
-
-    with refused("deposit: inexact"):
-        chain.deposit(ACCOUNT, 50 * USDC)
-
-    assert collateral(chain, ACCOUNT) == 0
-
-
-@pytest.mark.parametrize("token", ODD_TOKENS)
-def test_claim__token_takes_a_fee_later__recipient_bears_it(token: str) -> None:
-    """50 USDC in, 50 leave the vault, the token keeps 1 unit: tracked goes to zero, nobody else pays."""
-    venue = Venue.open(token=token, deposit_quote=50 * USDC)
-    venue.settle(operations=[venue.withdraw(MAKER, 50 * USDC)])
-    venue.chain.call("token", "set_fee", 1)
-
-    venue.chain.call("Vault", "claim", OWNER)
-
-    assert venue.balance_of(OWNER) == 50 * USDC - 1
-    assert venue.balance_of(venue.chain.addresses["Vault"]) == 50 * USDC
-    venue.check_books()
-
-
-def test_claim__token_answers_false__reverts_and_the_claim_stays() -> None:
-    venue = Venue.open(token="RefusingToken", deposit_quote=50 * USDC)
-    venue.settle(operations=[venue.withdraw(MAKER, 20 * USDC)])
-    venue.chain.call("token", "set_refusing", True)
-
-    with refused("token: refused"):
-        venue.chain.call("Vault", "claim", OWNER)
-
-    assert venue.claim_of(OWNER) == 20 * USDC
-    venue.chain.call("token", "set_refusing", False)
-    assert venue.chain.call("Vault", "claim", OWNER) == 20 * USDC
 
 
 def test_deposit__address_without_code_as_token__reverts() -> None:
@@ -265,44 +199,16 @@ def test_claim__two_withdrawals_of_one_batch__add_up() -> None:
     assert venue.claim_of(OWNER) == 42 * USDC
 
 
-def test_claim__recipient_blacklisted__stops_that_claim_and_nothing_else() -> None:
-    """MAKER's address is blacklisted: its withdrawal settles beside a fill and another withdrawal, its claim waits."""
-    venue = Venue.open()
-    venue.chain.call("token", "set_blacklisted", OWNER, True, sender=DEPLOYER)
-    orders = venue.pair()
+@pytest.mark.parametrize("caller", ["Operations", "token", OUTSIDER])
+def test_add_claim__of_anybody_but_the_clearinghouse__reverts(chain: Chain, caller: str) -> None:
+    chain.deposit(ACCOUNT, USDC)
+    sender = chain.addresses.get(caller, caller)
+    chain.evm.insert_account_info(sender, AccountInfo(nonce=1))  # a sender with code is no sender (EIP-3607)
 
-    settled = venue.settle(
-        orders, [(0, 1, 1_000)], [venue.withdraw(MAKER, 30 * USDC), venue.withdraw(TAKER, 12 * USDC)]
-    )
+    with refused("caller: not clearinghouse"):
+        chain.transact(sender, chain.addresses["Vault"], encode_call("Vault", "add_claim", OWNER, USDC))
 
-    assert settled.is_clean
-    with refused("test token: blacklisted"):
-        venue.chain.call("Vault", "claim", OWNER)
-    assert venue.claim_of(OWNER) == 30 * USDC
-    assert venue.chain.call("Vault", "claim", address_of(TAKER)) == 12 * USDC
-    assert venue.trade().is_clean
-    venue.chain.call("token", "set_blacklisted", OWNER, False, sender=DEPLOYER)
-    assert venue.chain.call("Vault", "claim", OWNER) == 30 * USDC
-    venue.check_books()
-
-
-def test_settle__token_paused_or_vault_blacklisted__goes_on_and_claims_wait() -> None:
-    venue = Venue.open()
-    venue.chain.call("token", "set_paused", True, sender=DEPLOYER)
-    venue.chain.call("token", "set_blacklisted", venue.chain.addresses["Vault"], True, sender=DEPLOYER)
-
-    settled = venue.settle(venue.pair(), [(0, 1, 1_000)], [venue.withdraw(TAKER, 12 * USDC)])
-
-    assert settled.is_clean
-    with refused("test token: paused"):
-        venue.chain.call("Vault", "claim", address_of(TAKER))
-    with refused("test token: blacklisted"):
-        venue.chain.deposit(ACCOUNT, USDC)
-    venue.chain.call("token", "set_paused", False, sender=DEPLOYER)
-    with refused("test token: blacklisted"):
-        venue.chain.call("Vault", "claim", address_of(TAKER))
-    venue.chain.call("token", "set_blacklisted", venue.chain.addresses["Vault"], False, sender=DEPLOYER)
-    assert venue.chain.call("Vault", "claim", address_of(TAKER)) == 12 * USDC
+    assert chain.call("Vault", "claims_quote", OWNER) == 0
 
 
 # Wiring.

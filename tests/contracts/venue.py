@@ -6,7 +6,7 @@ band 10 %, settlement margin 6 %, initial 10 %; 450 ppm for takers, 100 for make
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -146,13 +146,15 @@ class Venue:
         rules: RulesWord = RULES,
         n_markets: int = 8,
         token: str = "TestStablecoin",
+        make_token: Callable[[Chain], str] | None = None,
         chain_id: int = CHAIN_ID,
         deposit_quote: int = 10_000 * USDC,
         is_priced: bool = True,
     ) -> Venue:
         chain = Chain.deploy(
-            token=token, publishers=[address_of(key) for key in PUBLISHERS[:3]], threshold=2, chain_id=chain_id
-        )
+            token=token, make_token=make_token, publishers=[address_of(key) for key in PUBLISHERS[:3]], threshold=2,
+            chain_id=chain_id,
+        )  # fmt: skip
         venue = cls(chain)
         for market in range(1, n_markets + 1):
             chain.list_market(market, rules.pack())
