@@ -33,8 +33,7 @@ _TYPES: Final = {
     "CancelAuthorization": _CANCEL,
 }
 SECRETS: Final = {
-    key.address: bytes([number]) * 32
-    for key, number in ((MAKER, 0x11), (TAKER, 0x22), (THIRD, 0x33), (STRANGER, 0x77))
+    key.address: bytes([number]) * 32 for key, number in ((MAKER, 0x11), (TAKER, 0x22), (THIRD, 0x33), (STRANGER, 0x77))
 }
 
 Signature = tuple[int, bytes, bytes]

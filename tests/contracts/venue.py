@@ -188,9 +188,7 @@ class Venue:
         )  # fmt: skip
         order = replace(order, **changes)
         r, vs = (signer or key).sign(digest(order, domain or self.chain.domain_separator))
-        record = build_order_record(
-            SignedOrder(order=order, r=r, vs=vs), maker_fee_ppm=fees[0], taker_fee_ppm=fees[1]
-        )
+        record = build_order_record(SignedOrder(order=order, r=r, vs=vs), maker_fee_ppm=fees[0], taker_fee_ppm=fees[1])
         return order.account_id, replace(record, **(record_changes or {}))
 
     def operation(
@@ -233,9 +231,7 @@ class Venue:
     def cancel_all(
         self, key: SigningKey, min_seq: int, *, before_fill: int = 0, **changes: Any
     ) -> tuple[int, OperationRow]:
-        message = CancelAll(
-            owner=key.address, min_seq=min_seq, expiry_s=self.chain.time_s + 60, seq=self._next_seq()
-        )
+        message = CancelAll(owner=key.address, min_seq=min_seq, expiry_s=self.chain.time_s + 60, seq=self._next_seq())
         return self.operation(replace(message, **changes), before_fill=before_fill)
 
     def pair(
