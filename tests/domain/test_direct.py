@@ -8,6 +8,7 @@ from itertools import combinations
 
 import pytest
 
+from afterbell.domain.batch import PriceRow
 from afterbell.domain.codes import StatusCode
 from afterbell.domain.direct import (
     DirectOperation,
@@ -188,6 +189,17 @@ def test_changed_rules__band_of_a_price_row_and_of_a_fill__follow_the_successor(
         result = scenario.settle(orders, [(1, 0, 100)], matched_at_s=matched_at_s)
 
         assert list(result.codes) == [C.OK, C.OK, code]
+
+
+@pytest.mark.parametrize(("matched_at_s", "mark_ticks"), [(T + LAG_S, 11_000), (T + LAG_S + 1, 10_020)])
+def test_changed_rules__mark_of_a_price_row__steps_by_the_successor(matched_at_s: int, mark_ticks: int) -> None:
+    """20 steps of 1 % reach the edge of the band; 20 steps of 100 ppm are 20 ticks."""
+    scenario = Scenario()
+    record_rules(scenario.state, 1, 2, replace(RULES, mark_step_ppm=100).pack(), time_s=T)
+
+    scenario.settle(rows=(PriceRow(market_id=1, mark_ticks=11_000, index_ticks=10_000),), matched_at_s=matched_at_s)
+
+    assert scenario.state.price(1).mark_ticks == mark_ticks
 
 
 def test_changed_rules__again_once_the_first_bind_for_every_batch__move_up() -> None:

@@ -332,16 +332,31 @@ def test_approved_operation__brought_twice__is_consumed() -> None:
 # An open batch.
 
 
-def test_commit__nothing_but_keys_changed__leaves_the_fork_behind() -> None:
+def test_open_batch__key_linked_in_it__signs_operations_but_no_order_yet() -> None:
     scenario = Scenario()
     execution = Execution(scenario.state, T)
-    tried = execution.fork()
+    record = scenario.order(TAKER, is_buy=True, session_key=KEY)[1]
     row = scenario.operation(link())[1]
 
-    assert tried.apply_operation(scenario.taker, row, domain_separator=None, recover=None) == C.OK
+    assert execution.apply_operation(scenario.taker, row, domain_separator=None, recover=None) == C.OK
 
-    assert tried.session_key_word(scenario.taker, KEY.address) == LIMITS.pack()
-    assert execution.session_key_word(scenario.taker, KEY.address) == 0
+    code = execution.check_order(scenario.taker, record, domain_separator=None, recover=None, signer=KEY.address)
+    assert code == C.BAD_SIGNATURE
+    assert execution.session_key_word(scenario.taker, KEY.address) == LIMITS.pack()
+
+
+def test_fork__key_operations_before_and_after__are_kept_apart() -> None:
+    scenario = Scenario()
+    execution = Execution(scenario.state, T)
+    rows = [scenario.operation(message)[1] for message in (link(), link(key=OTHER_KEY.address, seq=2))]
+    execution.apply_operation(scenario.taker, rows[0], domain_separator=None, recover=None)
+    tried = execution.fork()
+
+    assert tried.apply_operation(scenario.taker, rows[1], domain_separator=None, recover=None) == C.OK
+
+    keys = (KEY.address, OTHER_KEY.address)
+    assert [tried.session_key_word(scenario.taker, key) for key in keys] == [LIMITS.pack()] * 2
+    assert [execution.session_key_word(scenario.taker, key) for key in keys] == [LIMITS.pack(), 0]
     assert scenario.state.session_keys == {}
 
 
