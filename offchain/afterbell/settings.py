@@ -1,4 +1,4 @@
-"""Settings of the exchange process: environment variables `AFTERBELL_…`, checked once, never changed.
+"""Settings of the exchange process: environment `AFTERBELL_…` over [exchange] of afterbell.toml, checked once.
 
 Everything about an instance (addresses, markets, genesis) comes from the manifest in the data directory, not from here.
 Must not: hold secrets; keys are files (adapters/keys.py).
@@ -9,7 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from afterbell.configuration import read_table
 
 
 class ExchangeSettings(BaseSettings):
@@ -34,6 +36,19 @@ class ExchangeSettings(BaseSettings):
     publisher_urls: tuple[str, ...] = Field(default=(), description="Price publishers; none: no replay runs.")
     speed_ppm: int = Field(default=1_000_000, ge=1, description="Replayed trading days a minute, in millionths.")
     log_level: str = "INFO"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the configuration file below the environment."""
+        table = dict(read_table("exchange", cls.model_fields))
+        return init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=table)
 
     @property
     def manifest_path(self) -> Path:

@@ -1,0 +1,1 @@
+"""Commands for people at a terminal: status, account, keys. They use the public SDK like any program."""

@@ -1,0 +1,1 @@
+"""The command line: configuration, status, account and keys."""
