@@ -78,9 +78,7 @@ def cancel_all(subaccount: uint80, min_seq: uint40) -> uint256:
     word: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).overflow_word(account_id)
     pending_min_seq: uint256 = word & M40
     # from then on every batch that can still come sees the one before as bound
-    assert (
-        word == 0 or block.timestamp > ((word >> 40) & M40) + 2 * session_key.SETTLE_LAG_S
-    ), errors.CANCEL_PENDING
+    assert block.timestamp > ((word >> 40) & M40) + 2 * session_key.SETTLE_LAG_S, errors.CANCEL_PENDING
     return extcall IClearinghouse(CLEARINGHOUSE).record_direct(
         DIRECT_CANCEL_ALL,
         account_id,

@@ -6,7 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from eth_utils.address import to_checksum_address
+
 from afterbell.domain.batch import (
+    OPERATION_APPROVED,
+    OPERATION_SESSION_KEY,
     AccountRecord,
     BatchHeader,
     FillRow,
@@ -20,7 +24,16 @@ from afterbell.domain.batch import (
 )
 from afterbell.domain.evidence import Evidence, PriceReport, build_proven_reports, encode_evidence
 from afterbell.domain.ids import OPERATION_LANE, AccountId, build_account_id
-from afterbell.domain.order import CancelAll, CancelOrder, Order, SignedOrder, Withdraw
+from afterbell.domain.order import (
+    CancelAll,
+    CancelOrder,
+    LinkKey,
+    Operation,
+    Order,
+    RevokeKey,
+    SignedOrder,
+    Withdraw,
+)
 from afterbell.domain.session import Session
 from afterbell.domain.words import RulesWord
 from afterbell.signing.keys import SigningKey
@@ -57,6 +70,16 @@ RULES: Final = RulesWord(
 def signing_key(name: str) -> SigningKey:
     """Return the key of a role."""
     return SigningKey(name.encode().rjust(32, b"\x01"))
+
+
+def address_of(key: SigningKey) -> str:
+    """Return the address of a key as the ABI wants it."""
+    return str(to_checksum_address(key.address))
+
+
+def as_address(key: SigningKey | bytes) -> bytes:
+    """Return the 20 bytes of a key or of an address."""
+    return key if isinstance(key, bytes) else key.address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,10 +188,11 @@ class Desk:
         taker_fee_ppm: int = 0,
         previous_epoch: bool = False,
         signer: SigningKey | None = None,
+        by_key: SigningKey | None = None,
         domain_separator: bytes | None = None,
         **changes: Any,
     ) -> Placed:
-        """Return a signed order of a key: a fresh seq in lane 0 unless told otherwise."""
+        """Return a signed order of a key: a fresh seq in lane 0 unless told otherwise. by_key: a session key signs."""
         self.seq += 1
         fields: dict[str, Any] = {
             "owner": key.address,
@@ -184,12 +208,13 @@ class Desk:
             "seq": self.seq,
         }
         order = Order(**(fields | changes))
-        r, vs = (signer or key).sign(digest(order, domain_separator or self.chain.domain_separator))
+        r, vs = (by_key or signer or key).sign(digest(order, domain_separator or self.chain.domain_separator))
         record = build_order_record(
             SignedOrder(order=order, r=r, vs=vs),
             taker_fee_ppm=taker_fee_ppm,
             maker_fee_ppm=maker_fee_ppm,
             previous_epoch=previous_epoch,
+            session_key=by_key is not None,
         )
         return Placed(account_id=build_account_id(key.address, subaccount), record=record)
 
@@ -202,11 +227,26 @@ class Desk:
 
     # Operations.
 
-    def _operation(
-        self, key: SigningKey, message: Withdraw | CancelOrder | CancelAll, signer: SigningKey | None, before_fill: int
+    def operation(
+        self,
+        message: Operation,
+        key: SigningKey,
+        *,
+        before_fill: int = 0,
+        signer: SigningKey | None = None,
+        by_key: SigningKey | None = None,
     ) -> tuple[AccountId, OperationRow]:
-        r, vs = (signer or key).sign(digest(message, self.chain.domain_separator))
-        row = build_operation_row(message, before_fill=before_fill, account_index=0, r=r, vs=vs)
+        """Return an operation of a key's account, signed by it unless told otherwise. by_key: a session key signs."""
+        r, vs = (by_key or signer or key).sign(digest(message, self.chain.domain_separator))
+        flags = OPERATION_SESSION_KEY if by_key else 0
+        row = build_operation_row(message, before_fill=before_fill, account_index=0, r=r, vs=vs, flags=flags)
+        return build_account_id(message.owner, message.subaccount), row
+
+    def approved(self, message: Operation, *, before_fill: int = 0) -> tuple[AccountId, OperationRow]:
+        """Return an operation that claims its owner's approval on chain, without a signature."""
+        row = build_operation_row(
+            message, before_fill=before_fill, account_index=0, r=bytes(32), vs=bytes(32), flags=OPERATION_APPROVED
+        )
         return build_account_id(message.owner, message.subaccount), row
 
     def withdraw(
@@ -217,27 +257,84 @@ class Desk:
         *,
         before_fill: int = 0,
         signer: SigningKey | None = None,
+        by_key: SigningKey | None = None,
         **changes: Any,
     ) -> tuple[AccountId, OperationRow]:
         """Return a signed withdrawal."""
-        message = Withdraw(**self._common(key) | {"quote": quote, "recipient": recipient} | changes)
-        return self._operation(key, message, signer, before_fill)
+        message = Withdraw(**self.common(key) | {"quote": quote, "recipient": recipient} | changes)
+        return self.operation(message, key, signer=signer, by_key=by_key, before_fill=before_fill)
 
     def cancel_order(
-        self, key: SigningKey, order_nonce: int, *, before_fill: int = 0, **changes: Any
+        self,
+        key: SigningKey,
+        order_nonce: int,
+        *,
+        before_fill: int = 0,
+        by_key: SigningKey | None = None,
+        **changes: Any,
     ) -> tuple[AccountId, OperationRow]:
         """Return a signed cancellation of one lane up to a seq."""
-        message = CancelOrder(**self._common(key) | {"order_nonce": order_nonce} | changes)
-        return self._operation(key, message, None, before_fill)
+        message = CancelOrder(**self.common(key) | {"order_nonce": order_nonce} | changes)
+        return self.operation(message, key, by_key=by_key, before_fill=before_fill)
 
     def cancel_all(
-        self, key: SigningKey, min_seq: int, *, before_fill: int = 0, **changes: Any
+        self, key: SigningKey, min_seq: int, *, before_fill: int = 0, by_key: SigningKey | None = None, **changes: Any
     ) -> tuple[AccountId, OperationRow]:
         """Return a signed cancellation of everything older than a seq."""
-        message = CancelAll(**self._common(key) | {"min_seq": min_seq} | changes)
-        return self._operation(key, message, None, before_fill)
+        message = CancelAll(**self.common(key) | {"min_seq": min_seq} | changes)
+        return self.operation(message, key, by_key=by_key, before_fill=before_fill)
 
-    def _common(self, key: SigningKey) -> dict[str, Any]:
+    def link_message(self, key: SigningKey, session_key: SigningKey | bytes, **changes: Any) -> LinkKey:
+        """Return what links a session key for a day, in every market, for orders up to 100 USDC."""
+        fields: dict[str, Any] = {
+            "key": as_address(session_key),
+            "key_expiry_s": self.chain.time_s + DAY_S,
+            "max_notional_quote": 100_000_000,
+            "markets": 2**32 - 1,
+        }
+        return LinkKey(**self.common(key) | fields | changes)
+
+    def link_key(
+        self,
+        key: SigningKey,
+        session_key: SigningKey | bytes,
+        *,
+        before_fill: int = 0,
+        by_key: SigningKey | None = None,
+        **changes: Any,
+    ) -> tuple[AccountId, OperationRow]:
+        """Return a signed link of a session key."""
+        message = self.link_message(key, session_key, **changes)
+        return self.operation(message, key, by_key=by_key, before_fill=before_fill)
+
+    def revoke_key(
+        self,
+        key: SigningKey,
+        session_key: SigningKey | bytes,
+        *,
+        before_fill: int = 0,
+        by_key: SigningKey | None = None,
+        **changes: Any,
+    ) -> tuple[AccountId, OperationRow]:
+        """Return a signed revocation of a session key."""
+        message = RevokeKey(**self.common(key) | {"key": as_address(session_key)} | changes)
+        return self.operation(message, key, by_key=by_key, before_fill=before_fill)
+
+    # What owners do directly on chain.
+
+    def direct(self, key: SigningKey, function: str, *arguments: Any) -> Any:
+        """Call Operations as the owner; keep the events. Raises: Reverted."""
+        result = self.chain.call("Operations", function, *arguments, sender=address_of(key))
+        self.logged = self.chain.events()
+        return result
+
+    def key_word(self, key: SigningKey, session_key: SigningKey, subaccount: int = 0) -> int:
+        """Return a session key word."""
+        account = self.account(key, subaccount)
+        return int(self.chain.call("Clearinghouse", "session_key_word", account, address_of(session_key)))
+
+    def common(self, key: SigningKey) -> dict[str, Any]:
+        """Return the fields every operation has, with a fresh seq."""
         self.seq += 1
         return {
             "owner": key.address,
