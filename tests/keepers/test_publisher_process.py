@@ -30,14 +30,15 @@ def _write_manifest(state: VenueState) -> None:
     """Describe a deployment that publishers can read: they look at markets, chain id and the source's address."""
     addresses = dict.fromkeys(CONTRACTS, SOURCE)
     manifest = Manifest(
-        version=1,
+        version=2,
         chain_id=31337,
         genesis_s=state.history.start_s - 3_600,
         deployed_at_block=1,
         deployer=SOURCE,
         governor=SOURCE,
+        guardian=SOURCE,
         sequencer=SOURCE,
-        publishers=tuple("0x" + address.hex() for address in state.plan.publishers),
+        publishers=tuple("0x" + address.hex() for address in state.plan.roles.publishers),
         threshold=2,
         addresses=addresses,
         code_hashes=dict.fromkeys(CONTRACTS, "0x" + "00" * 32),
@@ -73,7 +74,7 @@ async def _publishers(state: VenueState) -> AsyncIterator[tuple[list[Child], lis
 def _collector(state: VenueState, fetchers: list[HttpRootFetcher]) -> PriceCollector:
     return PriceCollector(
         fetchers=fetchers,
-        publishers=frozenset(state.plan.publishers),
+        publishers=frozenset(state.plan.roles.publishers),
         threshold=2,
         domain=DOMAIN,
         markets={
@@ -89,7 +90,7 @@ def _accepted_by_the_oracle(state: VenueState, evidence: bytes, time_s: int) -> 
             market.market_id: OracleMarket(ticks_per_usd=100, max_confidence_ppm=10_000)
             for market in state.plan.markets
         },
-        publishers=frozenset(state.plan.publishers),
+        publishers=frozenset(state.plan.roles.publishers),
         threshold=2,
     )
     accepted, _ = accept_reports(oracle, evidence, time_s, domain_separator=DOMAIN.separator(), recover=recover)

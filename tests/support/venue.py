@@ -22,7 +22,7 @@ from starlette.applications import Starlette
 
 from afterbell.adapters.anvil import Anvil, AnvilFailed
 from afterbell.adapters.deployment import KeySender, connect, deploy
-from afterbell.adapters.deployment_plan import find_local_plan, read_plan
+from afterbell.adapters.deployment_plan import Roles, find_local_plan, read_plan
 from afterbell.adapters.history import read_bundled_bars, write_replay_settings
 from afterbell.adapters.keys import read_key, read_or_create_key
 from afterbell.adapters.publishers import LastTimeFile, build_publisher_app
@@ -200,13 +200,17 @@ def _format_e8(price_e8: int) -> str:
 def _deploy(anvil: Anvil, template: Path) -> Manifest:
     """Deploy the plan of `make up` with keys made here."""
     keys = template / "keys"
-    sequencer = SigningKey(read_or_create_key(keys / "sequencer.key"))
-    publishers = [SigningKey(read_or_create_key(keys / f"publisher-{index}.key")) for index in (1, 2, 3)]
-    plan = read_plan(
-        find_local_plan(), sequencer=sequencer.address, publishers=[publisher.address for publisher in publishers]
+    names = ("sequencer", "governor", "guardian", "standby", "publisher-1", "publisher-2", "publisher-3")
+    sequencer, governor, guardian, standby, *publishers = (
+        SigningKey(read_or_create_key(keys / f"{name}.key")).address for name in names
     )
+    roles = Roles(
+        sequencer=sequencer, publishers=tuple(publishers), proposers=(governor,), executors=(governor,),
+        guardian=guardian, standbys=(standby,),
+    )  # fmt: skip
+    plan = read_plan(find_local_plan(), roles=roles)
     deployer = Account.from_key(read_or_create_key(keys / "deployer.key"))
-    for address in (deployer.address, "0x" + sequencer.address.hex()):
+    for address in (deployer.address, *("0x" + one.hex() for one in (sequencer, governor, guardian, standby))):
         anvil.call("anvil_setBalance", address, hex(10**24))
     web3 = connect(anvil.url)
     return deploy(web3, KeySender(web3, deployer), plan, manifest_path=template / "manifest.json").manifest

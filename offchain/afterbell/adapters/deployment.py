@@ -4,21 +4,21 @@ The deployer's nonce is the cursor. Vault, PriceOracle and Clearinghouse name ea
 computed from the first nonce before the first transaction, and transaction i always carries nonce first + i. A run that
 was interrupted finds the first nonce in its progress file, counts on chain how far it came and goes on from there; if
 the account sent something else meanwhile, it begins again with new addresses. The manifest comes last: one that exists
-names a complete venue, which a second run checks and leaves as it is.
+names a complete venue, handed over to its Timelock, which a second run checks and leaves as it is.
 
     DeploymentError
     ├── DeploymentMismatch    a manifest exists, and chain or plan are not what it says
     └── DeploymentFailed      a transaction failed, or the result is not what the plan asks for
 
-Must not: hold keys (a Sender does), follow the chain, or change a venue that is deployed. Twin: contracts/README.md,
-"Deployment order".
+Must not: hold keys (a Sender does), follow the chain, or change a venue that is deployed: that is the Timelock's, see
+governance.py.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol, cast
@@ -28,11 +28,19 @@ from eth_account.signers.local import LocalAccount
 from eth_typing import ChecksumAddress, HexStr
 from hexbytes import HexBytes
 from web3 import HTTPProvider, Web3
-from web3.contract import Contract
+from web3.contract.contract import Contract, ContractFunctions
 from web3.exceptions import Web3Exception
 from web3.types import Nonce, TxParams, TxReceipt, Wei
 
 from afterbell.adapters.deployment_plan import DeploymentPlan
+from afterbell.adapters.deployment_steps import (
+    GOVERNED,
+    SOURCE_NAMES,
+    Step,
+    build_steps,
+    compute_addresses,
+    describe_plan,
+)
 from afterbell.adapters.vyper_compiler import Artifacts, compile_contracts
 from afterbell.domain.errors import AfterbellError
 from afterbell.domain.hashing import keccak
@@ -40,7 +48,6 @@ from afterbell.domain.manifest import (
     MANIFEST_VERSION,
     Manifest,
     ManifestDomain,
-    ManifestMarket,
     compute_abi_hash,
     format_manifest,
     parse_manifest,
@@ -49,15 +56,7 @@ from afterbell.domain.session import Session
 
 _RECEIPT_TIMEOUT_S: Final = 120
 _POLL_S: Final = 0.02
-_SOURCE_NAMES: Final[Mapping[str, str]] = {
-    "token": "TestStablecoin",
-    "vault": "Vault",
-    "clearinghouse": "Clearinghouse",
-    "price_oracle": "PriceOracle",
-    "signed_price_source": "SignedPriceSource",
-    "market_registry": "MarketRegistry",
-    "lens": "Lens",
-}
+_OPERATOR_WORD: Final = keccak(b"operator_word()")[:4]
 
 
 class DeploymentError(AfterbellError):
@@ -122,6 +121,14 @@ def build_transaction(web3: Web3, *, sender: bytes, to: bytes | None, calldata: 
     return transaction
 
 
+def send_and_wait(web3: Web3, sender: Sender, *, to: bytes | None, calldata: bytes, nonce: int) -> TxReceipt:
+    """Send one transaction and return its receipt, whatever it says. Raises: Web3Exception, OSError."""
+    transaction = sender.send(to=to, calldata=calldata, nonce=nonce)
+    return web3.eth.wait_for_transaction_receipt(
+        HexBytes(transaction), timeout=_RECEIPT_TIMEOUT_S, poll_latency=_POLL_S
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
     """What `deploy` found or made."""
@@ -129,19 +136,6 @@ class Deployment:
     manifest: Manifest
     n_transactions: int
     """Sent by this run: 0 when the venue was there."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Step:
-    """One transaction: a creation (`function` None) of `contract`, or a call on it."""
-
-    contract: str
-    function: str | None = None
-    arguments: tuple[Any, ...] = ()
-
-    @property
-    def title(self) -> str:
-        return f"create {self.contract}" if self.function is None else f"{self.contract}.{self.function}"
 
 
 class _Progress(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -170,10 +164,12 @@ def deploy(
     manifest_path: Path,
     artifacts: Artifacts | None = None,
     report: Callable[[str], None] = lambda line: None,
+    review: Callable[[Sequence[str]], None] = lambda lines: None,
 ) -> Deployment:
     """Make the chain hold the plan's venue and the file hold its manifest, sending only what is missing.
 
-    artifacts: compiled already, else compiled here. report: gets a line a transaction.
+    artifacts: compiled already, else compiled here. report: gets a line a transaction. review: gets the whole
+    deployment in lines before anything is written or sent; what it raises ends the run there.
     Raises: DeploymentMismatch, DeploymentFailed, CompilationFailed, BadManifest.
     """
     if manifest_path.exists():
@@ -182,9 +178,12 @@ def deploy(
         return Deployment(manifest=manifest, n_transactions=0)
     artifacts = artifacts or compile_contracts()
     progress_path = manifest_path.with_suffix(".progress")
-    progress, n_done = _resume(web3, sender, plan, artifacts, progress_path)
-    addresses = _compute_addresses(sender.address, plan, progress.first_nonce)
-    steps = _build_steps(plan, sender.address, addresses, progress.genesis_s)
+    progress, n_done = _find_progress(web3, sender, plan, artifacts, progress_path)
+    review(describe_plan(plan, sender.address, progress.first_nonce, n_done=n_done))
+    if n_done == 0:
+        _write_whole(progress_path, msgspec.json.encode(progress))
+    addresses = compute_addresses(sender.address, plan, progress.first_nonce)
+    steps = build_steps(plan, sender.address, addresses, progress.genesis_s)
     for index, step in enumerate(steps[n_done:], n_done):
         _send_step(web3, sender, step, artifacts, addresses, progress.first_nonce + index)
         report(f"{index + 1}/{len(steps)} {step.title}")
@@ -203,80 +202,13 @@ def read_manifest(path: Path) -> Manifest:
     return parse_manifest(path.read_bytes())
 
 
-# ---------------------------------------------------------------- what to do
-
-
-def _list_creations(plan: DeploymentPlan) -> list[str]:
-    """Return the contracts in the order of their nonces; a token that exists is not created."""
-    names = [*(["token"] if plan.token is None else [])]
-    # Neighbours stand before the Clearinghouse, whose constructor asks each of them for its own address.
-    return [*names, "signed_price_source", "price_oracle", "market_registry", "vault", "clearinghouse", "lens"]
-
-
-def _compute_addresses(deployer: bytes, plan: DeploymentPlan, first_nonce: int) -> dict[str, bytes]:
-    addresses = {
-        name: compute_create_address(deployer, first_nonce + offset)
-        for offset, name in enumerate(_list_creations(plan))
-    }
-    return addresses if plan.token is None else {"token": plan.token, **addresses}
-
-
-def compute_create_address(deployer: bytes, nonce: int) -> bytes:
-    """Return where a contract of this account and nonce will stand: the end of keccak(rlp([deployer, nonce]))."""
-    nonce_bytes = nonce.to_bytes((nonce.bit_length() + 7) >> 3, "big")
-    rlp_nonce = nonce_bytes if 0 < nonce < 0x80 else bytes([0x80 + len(nonce_bytes)]) + nonce_bytes
-    body = bytes([0x80 + len(deployer)]) + deployer + rlp_nonce
-    return keccak(bytes([0xC0 + len(body)]) + body)[12:]
-
-
-def _build_steps(
-    plan: DeploymentPlan, deployer: bytes, addresses: Mapping[str, bytes], genesis_s: int
-) -> tuple[_Step, ...]:
-    """Return every transaction in order; the position is its nonce."""
-    clearinghouse, registry = addresses["clearinghouse"], addresses["market_registry"]
-    arguments: dict[str, tuple[Any, ...]] = {
-        "token": (),
-        "vault": (addresses["token"], clearinghouse, addresses.get("operations", clearinghouse)),
-        "signed_price_source": (deployer, list(plan.publishers), plan.threshold),
-        "price_oracle": (deployer, addresses["signed_price_source"], clearinghouse, registry),
-        "market_registry": (deployer, clearinghouse, addresses["price_oracle"]),
-        "clearinghouse": (
-            addresses["vault"],
-            addresses["price_oracle"],
-            registry,
-            addresses["token"],
-            plan.sequencer,
-            genesis_s,
-        ),
-        "lens": (clearinghouse, addresses["vault"]),
-    }
-    creations = [_Step(contract=name, arguments=arguments[name]) for name in _list_creations(plan)]
-    listings = [
-        _Step(contract="market_registry", function="list_market", arguments=_build_listing(market))
-        for market in plan.markets
-    ]
-    return (*creations, *listings)
-
-
-def _build_listing(market: ManifestMarket) -> tuple[Any, ...]:
-    words = market.build_rules_words()
-    return (
-        market.market_id,
-        market.symbol,
-        market.lot_exponent,
-        market.source_id,
-        market.max_confidence_ppm,
-        [int.from_bytes(words[session], "big") for session in sorted(words)],
-    )
-
-
 # ---------------------------------------------------------------- doing it
 
 
-def _resume(
+def _find_progress(
     web3: Web3, sender: Sender, plan: DeploymentPlan, artifacts: Artifacts, path: Path
 ) -> tuple[_Progress, int]:
-    """Return the progress to go on from and how many steps are mined; a new one, written down, if none fits."""
+    """Return the progress to go on from and how many steps are mined; a new one if none fits."""
     _wait_for_pool(web3, sender.address)
     block = web3.eth.get_block("latest")
     nonce = web3.eth.get_transaction_count(_checksum(sender.address))
@@ -300,7 +232,6 @@ def _resume(
             n_done = nonce - found.first_nonce
             if _has_happened(web3, sender, plan, artifacts, found, n_done):
                 return found, n_done
-    _write_whole(path, msgspec.json.encode(fresh))
     return fresh, 0
 
 
@@ -316,19 +247,19 @@ def _has_happened(
 
     Creations are checked by their code. Calls are not: `_must_be_as_planned` asks for their effect at the end.
     """
-    addresses = _compute_addresses(sender.address, plan, progress.first_nonce)
-    steps = _build_steps(plan, sender.address, addresses, progress.genesis_s)
+    addresses = compute_addresses(sender.address, plan, progress.first_nonce)
+    steps = build_steps(plan, sender.address, addresses, progress.genesis_s)
     return 0 <= n_done <= len(steps) and all(
-        _get_code(web3, addresses[step.contract]).startswith(artifacts[_SOURCE_NAMES[step.contract]].runtime_code)
+        _get_code(web3, addresses[step.contract]).startswith(artifacts[SOURCE_NAMES[step.contract]].runtime_code)
         for step in steps[:n_done]
         if step.function is None
     )
 
 
 def _send_step(
-    web3: Web3, sender: Sender, step: _Step, artifacts: Artifacts, addresses: Mapping[str, bytes], nonce: int
+    web3: Web3, sender: Sender, step: Step, artifacts: Artifacts, addresses: Mapping[str, bytes], nonce: int
 ) -> None:
-    artifact = artifacts[_SOURCE_NAMES[step.contract]]
+    artifact = artifacts[SOURCE_NAMES[step.contract]]
     contract = web3.eth.contract(abi=artifact.abi, bytecode=artifact.creation_code)
     if step.function is None:
         calldata = contract.constructor(*step.arguments).data_in_transaction
@@ -337,23 +268,18 @@ def _send_step(
         calldata = contract.encode_abi(step.function, args=step.arguments)
         to = addresses[step.contract]
     try:
-        transaction = sender.send(to=to, calldata=bytes.fromhex(calldata[2:]), nonce=nonce)
-        receipt = _wait_for_receipt(web3, transaction)
+        receipt = send_and_wait(web3, sender, to=to, calldata=bytes.fromhex(calldata[2:]), nonce=nonce)
     except (Web3Exception, OSError) as error:
         raise DeploymentFailed(f"{step.title} must succeed: {error}") from error
     if receipt["status"] != 1:
-        raise DeploymentFailed(f"{step.title} must succeed, transaction 0x{transaction.hex()} reverted")
+        raise DeploymentFailed(
+            f"{step.title} must succeed, transaction {Web3.to_hex(receipt['transactionHash'])} reverted"
+        )
     if to is None and receipt["contractAddress"] != _checksum(addresses[step.contract]):
         raise DeploymentFailed(
             f"{step.contract} must stand at {_checksum(addresses[step.contract])}, found at "
             f"{receipt['contractAddress']}: the account sent something else meanwhile; run again"
         )
-
-
-def _wait_for_receipt(web3: Web3, transaction: bytes) -> TxReceipt:
-    return web3.eth.wait_for_transaction_receipt(
-        HexBytes(transaction), timeout=_RECEIPT_TIMEOUT_S, poll_latency=_POLL_S
-    )
 
 
 def _wait_for_pool(web3: Web3, address: bytes) -> None:
@@ -381,13 +307,14 @@ def _build_manifest(
         genesis_s=progress.genesis_s,
         deployed_at_block=progress.first_block,
         deployer=_checksum(sender.address),
-        governor=_checksum(sender.address),
-        sequencer=_checksum(plan.sequencer),
-        publishers=tuple(_checksum(publisher) for publisher in plan.publishers),
+        governor=_checksum(addresses["timelock"]),
+        guardian=_checksum(plan.roles.guardian),
+        sequencer=_checksum(plan.roles.sequencer),
+        publishers=tuple(_checksum(publisher) for publisher in plan.roles.publishers),
         threshold=plan.threshold,
         addresses={name: _checksum(address) for name, address in addresses.items()},
         code_hashes={name: "0x" + keccak(_get_code(web3, address)).hex() for name, address in addresses.items()},
-        abi_hash=compute_abi_hash({name: artifacts[source].abi for name, source in _SOURCE_NAMES.items()}),
+        abi_hash=compute_abi_hash({name: artifacts[source].abi for name, source in SOURCE_NAMES.items()}),
         compiler=artifacts.compiler,
         domains={
             "orders": ManifestDomain(
@@ -420,8 +347,10 @@ def _must_be_deployed(web3: Web3, manifest: Manifest, plan: DeploymentPlan) -> N
             raise DeploymentMismatch(f"{name} at {_checksum(address)} has other code than the manifest names")
     planned = {
         "markets": (manifest.markets, plan.markets),
-        "publishers": (manifest.publishers, tuple(_checksum(publisher) for publisher in plan.publishers)),
-        "sequencer": (manifest.sequencer, _checksum(plan.sequencer)),
+        "guardian": (manifest.guardian, _checksum(plan.roles.guardian)),
+        "publishers": (manifest.publishers, tuple(_checksum(publisher) for publisher in plan.roles.publishers)),
+        # Who settles now: a venue goes on with the key it was rotated to.
+        "sequencer": (_read_sequencer(web3, manifest), _checksum(plan.roles.sequencer)),
         "threshold": (manifest.threshold, plan.threshold),
     }
     for name, (deployed, wanted) in planned.items():
@@ -434,41 +363,92 @@ def _must_be_deployed(web3: Web3, manifest: Manifest, plan: DeploymentPlan) -> N
 
 def _must_be_as_planned(web3: Web3, manifest: Manifest, plan: DeploymentPlan, artifacts: Artifacts) -> None:
     """Ask the contracts themselves for everything the plan and the manifest say of them."""
-    clearinghouse, vault, oracle, registry, source = (
-        _contract(web3, artifacts, manifest, name)
-        for name in ("clearinghouse", "vault", "price_oracle", "market_registry", "signed_price_source")
-    )
+    contracts = {name: _contract(web3, artifacts, manifest, name).functions for name in SOURCE_NAMES}
+    clearinghouse, registry = contracts["clearinghouse"], contracts["market_registry"]
     addresses = manifest.addresses
+    wired = {
+        "clearinghouse": {
+            "VAULT": "vault",
+            "ORACLE": "price_oracle",
+            "REGISTRY": "market_registry",
+            "OPERATIONS": "operations",
+        },
+        "vault": {"CLEARINGHOUSE": "clearinghouse", "OPERATIONS": "operations", "TOKEN": "token"},
+        "operations": {"CLEARINGHOUSE": "clearinghouse", "VAULT": "vault"},
+        "price_oracle": {"CLEARINGHOUSE": "clearinghouse", "REGISTRY": "market_registry"},
+        "market_registry": {"CLEARINGHOUSE": "clearinghouse", "ORACLE": "price_oracle"},
+    }
+    for name in GOVERNED:
+        wired.setdefault(name, {})["governor"] = "timelock"
     answers: list[tuple[str, object, object]] = [
-        ("Clearinghouse.GENESIS_S", clearinghouse.functions.GENESIS_S().call(), manifest.genesis_s),
-        ("Clearinghouse.VAULT", clearinghouse.functions.VAULT().call(), addresses["vault"]),
-        ("Clearinghouse.ORACLE", clearinghouse.functions.ORACLE().call(), addresses["price_oracle"]),
-        ("Clearinghouse.REGISTRY", clearinghouse.functions.REGISTRY().call(), addresses["market_registry"]),
-        ("Clearinghouse.TOKEN", clearinghouse.functions.TOKEN().call(), addresses["token"]),
-        ("Vault.CLEARINGHOUSE", vault.functions.CLEARINGHOUSE().call(), addresses["clearinghouse"]),
-        ("Vault.TOKEN", vault.functions.TOKEN().call(), addresses["token"]),
-        ("PriceOracle.CLEARINGHOUSE", oracle.functions.CLEARINGHOUSE().call(), addresses["clearinghouse"]),
-        ("PriceOracle.sources(0)", oracle.functions.sources(0).call(), addresses["signed_price_source"]),
-        ("MarketRegistry.CLEARINGHOUSE", registry.functions.CLEARINGHOUSE().call(), addresses["clearinghouse"]),
-        ("SignedPriceSource.threshold", source.functions.threshold().call(), manifest.threshold),
-        ("SignedPriceSource.publishers", tuple(source.functions.get_publishers().call()), manifest.publishers),
+        (f"{SOURCE_NAMES[name]}.{view}", contracts[name][view]().call(), addresses[neighbour])
+        for name, views in wired.items()
+        for view, neighbour in views.items()
+    ]
+    answers += [
+        ("Clearinghouse.GENESIS_S", clearinghouse.GENESIS_S().call(), manifest.genesis_s),
+        (
+            "PriceOracle.sources(0)",
+            contracts["price_oracle"].sources(0).call(),
+            addresses["signed_price_source"],
+        ),
+        ("SignedPriceSource.threshold", contracts["signed_price_source"].threshold().call(), manifest.threshold),
+        (
+            "SignedPriceSource.publishers",
+            tuple(contracts["signed_price_source"].get_publishers().call()),
+            manifest.publishers,
+        ),
+        ("MarketRegistry.guardian", registry.guardian().call(), manifest.guardian),
+        *(
+            (f"MarketRegistry.is_standby({_checksum(one)})", registry.is_standby(_checksum(one)).call(), True)
+            for one in plan.roles.standbys
+        ),
+        *_list_timelock_answers(contracts["timelock"], manifest, plan),
     ]
     for market in plan.markets:
-        symbol = registry.functions.symbols(market.market_id).call()
+        symbol = registry.symbols(market.market_id).call()
         answers.append((f"MarketRegistry.symbols({market.market_id})", symbol, market.symbol))
         for session, word in market.build_rules_words().items():
-            found = clearinghouse.functions.rules_word(market.market_id, session).call()
+            found = clearinghouse.rules_word(market.market_id, session).call()
             answers.append((f"rules of {market.symbol} {Session(session).name}", found, int.from_bytes(word, "big")))
     for what, found, required in answers:
         if found != required:
             raise DeploymentFailed(f"{what} must be {required}, found {found}")
 
 
+def _list_timelock_answers(
+    timelock: ContractFunctions, manifest: Manifest, plan: DeploymentPlan
+) -> Iterator[tuple[str, object, object]]:
+    """Yield what the Timelock says of its roles, and what it must say: nobody holds one he was not given."""
+    yield "Timelock.get_minimum_delay", timelock.get_minimum_delay().call(), plan.timelock_delay_s
+    roles = plan.roles
+    held: dict[str, tuple[bytes, ...]] = {
+        "DEFAULT_ADMIN_ROLE": (manifest.get_address("timelock"),),
+        "PROPOSER_ROLE": roles.proposers,
+        "EXECUTOR_ROLE": roles.executors,
+        "CANCELLER_ROLE": (roles.guardian,),
+    }
+    people = {_checksum(one) for ones in held.values() for one in ones} | {Web3.to_checksum_address(manifest.deployer)}
+    for role, holders in held.items():
+        role_id = timelock[role]().call()
+        for person in sorted(people):
+            is_held = person in {_checksum(holder) for holder in holders}
+            yield f"Timelock.hasRole({role}, {person})", timelock.hasRole(role_id, person).call(), is_held
+
+
 # ---------------------------------------------------------------- small parts
 
 
+def _read_sequencer(web3: Web3, manifest: Manifest) -> str:
+    """Return who may settle now, from the operator word of the Clearinghouse."""
+    word = web3.eth.call(
+        {"to": _checksum(manifest.get_address("clearinghouse")), "data": HexStr("0x" + _OPERATOR_WORD.hex())}
+    )
+    return _checksum(bytes(word[12:32]))
+
+
 def _contract(web3: Web3, artifacts: Artifacts, manifest: Manifest, name: str) -> Contract:
-    return web3.eth.contract(address=_checksum(manifest.get_address(name)), abi=artifacts[_SOURCE_NAMES[name]].abi)
+    return web3.eth.contract(address=_checksum(manifest.get_address(name)), abi=artifacts[SOURCE_NAMES[name]].abi)
 
 
 def _checksum(address: bytes) -> ChecksumAddress:

@@ -20,6 +20,11 @@ from afterbell.domain.manifest import ManifestMarket, ManifestRules
 from afterbell.domain.session import Session
 
 _LOCAL_PLAN: Final = Path("scripts/plans/local.yaml")
+MIN_TIMELOCK_DELAY_S: Final = 14 * 86_400
+"""The Timelock's own bound (contracts/Timelock.vy)."""
+_MAX_TIMELOCK_DELAY_S: Final = 365 * 86_400
+"""Beyond it somebody wrote another unit, and the delay of a Timelock never changes."""
+_MAX_GOVERNORS: Final = 16
 
 
 class BadPlan(AfterbellError):
@@ -31,9 +36,26 @@ class _Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     token: str | None
     threshold: int
+    timelock_delay_s: int
     sessions: dict[str, ManifestRules]
     defaults: dict[str, Any]
     markets: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roles:
+    """Who may do what at this venue; addresses of 20 bytes. contracts/README.md, Roles."""
+
+    sequencer: bytes
+    publishers: tuple[bytes, ...]
+    proposers: tuple[bytes, ...]
+    """Who schedules calls of the Timelock."""
+    executors: tuple[bytes, ...]
+    """Who makes them when their time has come."""
+    guardian: bytes
+    """Who tightens, halts, rotates and cancels without waiting: none of the others, or one stolen key is two."""
+    standbys: tuple[bytes, ...] = ()
+    """Sequencers that may be rotated to from the first day; a later one waits for the Timelock."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,10 +64,10 @@ class DeploymentPlan:
 
     token: bytes | None
     """None: a test stablecoin is deployed too."""
-    sequencer: bytes
-    publishers: tuple[bytes, ...]
-    """Ascending."""
+    roles: Roles
+    """Publishers, proposers, executors and standbys ascending."""
     threshold: int
+    timelock_delay_s: int
     markets: tuple[ManifestMarket, ...]
 
     def compute_hash(self) -> str:
@@ -58,9 +80,7 @@ def find_local_plan() -> Path:
     return find_project_root() / _LOCAL_PLAN
 
 
-def read_plan(
-    path: Path, *, sequencer: bytes, publishers: Collection[bytes], with_history: Collection[str] = ()
-) -> DeploymentPlan:
+def read_plan(path: Path, *, roles: Roles, with_history: Collection[str] = ()) -> DeploymentPlan:
     """Read a plan and give it the roles of this venue.
 
     with_history: symbols whose prices come from a history after all, so that they are not synthetic. Raises: BadPlan.
@@ -79,15 +99,43 @@ def read_plan(
     unknown = set(with_history) - set(symbols)
     if unknown:
         raise BadPlan(f"a history is given for {', '.join(sorted(unknown))}, listed are {', '.join(symbols)}")
-    if len(set(publishers)) < len(publishers) or not 1 <= plan.threshold <= len(publishers):
-        raise BadPlan(f"{plan.threshold} of {len(set(publishers))} different publishers cannot sign a price")
+    _validate_roles(roles, plan.threshold)
+    if not MIN_TIMELOCK_DELAY_S <= plan.timelock_delay_s <= _MAX_TIMELOCK_DELAY_S:
+        raise BadPlan(
+            f"{path.name}: timelock_delay_s must be {MIN_TIMELOCK_DELAY_S} (14 days) to {_MAX_TIMELOCK_DELAY_S} s "
+            f"(a year), found {plan.timelock_delay_s} s"
+        )
     return DeploymentPlan(
         token=None if plan.token is None else bytes.fromhex(plan.token.removeprefix("0x")),
-        sequencer=sequencer,
-        publishers=tuple(sorted(publishers)),
+        roles=Roles(
+            sequencer=roles.sequencer,
+            publishers=tuple(sorted(roles.publishers)),
+            proposers=tuple(sorted(roles.proposers)),
+            executors=tuple(sorted(roles.executors)),
+            guardian=roles.guardian,
+            standbys=tuple(sorted(roles.standbys)),
+        ),
         threshold=plan.threshold,
+        timelock_delay_s=plan.timelock_delay_s,
         markets=markets,
     )
+
+
+def _validate_roles(roles: Roles, threshold: int) -> None:
+    for name, addresses in (("proposers", roles.proposers), ("executors", roles.executors)):
+        if not 1 <= len(set(addresses)) == len(addresses) <= _MAX_GOVERNORS:
+            raise BadPlan(f"1 to {_MAX_GOVERNORS} different {name} are required, found {len(addresses)}")
+    n_publishers = len(set(roles.publishers))
+    if n_publishers < len(roles.publishers) or not 1 <= threshold <= n_publishers:
+        raise BadPlan(f"{threshold} of {n_publishers} different publishers cannot sign a price")
+    sequencers = (roles.sequencer, *roles.standbys)
+    if len(set(sequencers)) < len(sequencers):
+        raise BadPlan("sequencer and standbys must be different addresses")
+    if roles.guardian in (*roles.proposers, *roles.executors, *sequencers):
+        raise BadPlan(
+            f"the guardian 0x{roles.guardian.hex()} must be an address of its own, found among proposers, executors or "
+            "sequencers: it is there to stop them"
+        )
 
 
 def _build_market(

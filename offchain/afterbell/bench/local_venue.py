@@ -19,7 +19,7 @@ from eth_account import Account
 
 from afterbell.adapters.anvil import Anvil
 from afterbell.adapters.deployment import KeySender, connect, deploy
-from afterbell.adapters.deployment_plan import find_local_plan, read_plan
+from afterbell.adapters.deployment_plan import Roles, find_local_plan, read_plan
 from afterbell.bench.scenarios import build_keys
 from afterbell.domain.batch import BatchHeader, Payload, PriceRow, encode
 from afterbell.domain.digests import DOMAIN_NAME, PRICE_DOMAIN_NAME, build_domain_separator
@@ -230,9 +230,15 @@ def deploy_venue(anvil: Anvil, folder: Path) -> tuple[Manifest, list[SigningKey]
     source = random.Random(_KEY_SEED)
     deployer_key = source.randbytes(32)
     sequencer, *publishers = build_keys(source, 1 + _N_PUBLISHERS)
-    plan = read_plan(
-        find_local_plan(), sequencer=sequencer.address, publishers=[publisher.address for publisher in publishers]
+    governor, guardian = build_keys(source, 2)
+    roles = Roles(
+        sequencer=sequencer.address,
+        publishers=tuple(publisher.address for publisher in publishers),
+        proposers=(governor.address,),
+        executors=(governor.address,),
+        guardian=guardian.address,
     )
+    plan = read_plan(find_local_plan(), roles=roles)
     anvil.call("anvil_setBalance", _hex(SigningKey(deployer_key).address), hex(_ENOUGH_WEI))
     web3 = connect(anvil.url)
     sender = KeySender(web3, Account.from_key(deployer_key))

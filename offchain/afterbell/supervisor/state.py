@@ -16,7 +16,7 @@ from datetime import date
 from pathlib import Path
 from typing import Final, TextIO
 
-from afterbell.adapters.deployment_plan import DeploymentPlan, find_local_plan, read_plan
+from afterbell.adapters.deployment_plan import DeploymentPlan, Roles, find_local_plan, read_plan
 from afterbell.adapters.history import has_replay_settings, load_history, read_replay_settings, write_replay_settings
 from afterbell.adapters.keys import read_or_create_key
 from afterbell.domain.errors import AfterbellError
@@ -139,11 +139,17 @@ def _must_go_on(data_dir: Path, files: Mapping[str, Path], start: date | None) -
 
 
 def _read_plan(data_dir: Path, files: Mapping[str, object]) -> DeploymentPlan:
-    sequencer = read_or_create_key(data_dir / "keys" / "sequencer.key")
-    publishers = [read_or_create_key(publisher_key_path(data_dir, index)) for index in range(1, N_PUBLISHERS + 1)]
-    return read_plan(
-        find_local_plan(),
-        sequencer=SigningKey(sequencer).address,
-        publishers=[SigningKey(key).address for key in publishers],
-        with_history=tuple(files),
+    def address_of(path: Path) -> bytes:
+        return SigningKey(read_or_create_key(path)).address
+
+    keys_dir = data_dir / "keys"
+    governor = address_of(keys_dir / "governor.key")
+    roles = Roles(
+        sequencer=address_of(keys_dir / "sequencer.key"),
+        publishers=tuple(address_of(publisher_key_path(data_dir, index)) for index in range(1, N_PUBLISHERS + 1)),
+        proposers=(governor,),
+        executors=(governor,),
+        guardian=address_of(keys_dir / "guardian.key"),
+        standbys=(address_of(keys_dir / "standby.key"),),
     )
+    return read_plan(find_local_plan(), roles=roles, with_history=tuple(files))

@@ -195,9 +195,10 @@ def _deploy(state: VenueState, running: _Running) -> str:
     """Deploy or check the contracts; return what to tell."""
     assert running.anvil is not None
     deployer = read_or_create_key(state.keys_dir / "deployer.key")
-    sequencer = read_or_create_key(state.keys_dir / "sequencer.key")
-    for key in (deployer, sequencer):
-        running.anvil.call("anvil_setBalance", "0x" + SigningKey(key).address.hex(), hex(_GAS_WEI))
+    roles = state.plan.roles
+    # Whoever may send a transaction of the venue's own needs gas; the roles beside the sequencer use `ape run`.
+    for address in {SigningKey(deployer).address, roles.sequencer, roles.guardian, *roles.standbys, *roles.executors}:
+        running.anvil.call("anvil_setBalance", "0x" + address.hex(), hex(_GAS_WEI))
     web3 = connect(running.anvil.url)
     done = deploy(web3, KeySender(web3, Account.from_key(deployer)), state.plan, manifest_path=state.manifest_path)
     running.manifest = done.manifest

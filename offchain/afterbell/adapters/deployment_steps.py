@@ -1,0 +1,178 @@
+"""Say which transactions make a plan's venue, in order: the position of each is its nonce.
+
+Nothing here meets a chain: the same plan, deployer and first nonce give the same steps and the same addresses, which is
+what lets an interrupted run go on and a deployer read everything before the first transaction.
+Must not: send. Twin: contracts/README.md, "Deployment order".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from eth_utils.address import to_checksum_address
+
+from afterbell.adapters.deployment_plan import DeploymentPlan
+from afterbell.domain.hashing import keccak
+from afterbell.domain.manifest import ManifestMarket
+
+SOURCE_NAMES: Final[Mapping[str, str]] = {
+    "token": "TestStablecoin",
+    "vault": "Vault",
+    "clearinghouse": "Clearinghouse",
+    "operations": "Operations",
+    "price_oracle": "PriceOracle",
+    "signed_price_source": "SignedPriceSource",
+    "market_registry": "MarketRegistry",
+    "lens": "Lens",
+    "timelock": "Timelock",
+}
+"""Name in the manifest -> source file."""
+GOVERNED: Final = ("signed_price_source", "price_oracle", "market_registry")
+"""What the Timelock governs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One transaction: a creation (`function` None) of `contract`, or a call on it."""
+
+    contract: str
+    function: str | None = None
+    arguments: tuple[Any, ...] = ()
+    note: str = ""
+    """What the arguments mean, for people."""
+
+    @property
+    def title(self) -> str:
+        """Return the step in a few words."""
+        name = SOURCE_NAMES[self.contract]
+        what = f"create {name}" if self.function is None else f"{name}.{self.function}"
+        return f"{what} {self.note}".rstrip()
+
+
+def describe_plan(plan: DeploymentPlan, deployer: bytes, first_nonce: int, *, n_done: int = 0) -> list[str]:
+    """Return the whole deployment for people: who holds what afterwards, then a line a transaction."""
+    addresses = compute_addresses(deployer, plan, first_nonce)
+    roles = plan.roles
+    people = [
+        ("deployer", [deployer], "holds nothing afterwards"),
+        ("governor", [addresses["timelock"]], f"the Timelock, {plan.timelock_delay_s} s from word to deed"),
+        ("proposer", roles.proposers, "schedules calls of the Timelock"),
+        ("executor", roles.executors, "makes them afterwards"),
+        ("guardian", [roles.guardian], "tightens, halts, rotates and cancels at once"),
+        ("sequencer", [roles.sequencer], "settles batches"),
+        ("standby", roles.standbys, "may be rotated to"),
+        ("publisher", roles.publishers, f"{plan.threshold} of {len(roles.publishers)} sign a price"),
+    ]
+    lines = [f"{name:<10} {to_checksum_address(one)}  {note}" for name, ones, note in people for one in ones]
+    for index, step in enumerate(build_steps(plan, deployer, addresses, 0)):
+        at = f" at {to_checksum_address(addresses[step.contract])}" if step.function is None else ""
+        state = "done" if index < n_done else f"nonce {first_nonce + index}"
+        lines.append(f"{index + 1:>3} {state:<10} {step.title}{at}")
+    return lines
+
+
+def compute_addresses(deployer: bytes, plan: DeploymentPlan, first_nonce: int) -> dict[str, bytes]:
+    """Return where every contract will stand, by its name in the manifest."""
+    addresses = {
+        name: compute_create_address(deployer, first_nonce + offset)
+        for offset, name in enumerate(_list_creations(plan))
+    }
+    return addresses if plan.token is None else {"token": plan.token, **addresses}
+
+
+def compute_create_address(deployer: bytes, nonce: int) -> bytes:
+    """Return where a contract of this account and nonce will stand: the end of keccak(rlp([deployer, nonce]))."""
+    nonce_bytes = nonce.to_bytes((nonce.bit_length() + 7) >> 3, "big")
+    rlp_nonce = nonce_bytes if 0 < nonce < 0x80 else bytes([0x80 + len(nonce_bytes)]) + nonce_bytes
+    body = bytes([0x80 + len(deployer)]) + deployer + rlp_nonce
+    return keccak(bytes([0xC0 + len(body)]) + body)[12:]
+
+
+def build_steps(
+    plan: DeploymentPlan, deployer: bytes, addresses: Mapping[str, bytes], genesis_s: int
+) -> tuple[Step, ...]:
+    """Return every transaction: creations, then what the first governor sets, then the hand-over."""
+    arguments = _build_constructors(plan, deployer, addresses, genesis_s)
+    creations = [Step(contract=name, arguments=arguments[name]) for name in _list_creations(plan)]
+    return (*creations, *_build_settings(plan), *_build_hand_over(addresses))
+
+
+def _list_creations(plan: DeploymentPlan) -> list[str]:
+    """Return the contracts in the order of their nonces; a token that exists is not created."""
+    # Neighbours stand before the Clearinghouse, whose constructor asks each of them for its own address.
+    return [
+        *(["token"] if plan.token is None else []),
+        "signed_price_source",
+        "price_oracle",
+        "market_registry",
+        "operations",
+        "vault",
+        "clearinghouse",
+        "lens",
+        "timelock",
+    ]
+
+
+def _build_constructors(
+    plan: DeploymentPlan, deployer: bytes, addresses: Mapping[str, bytes], genesis_s: int
+) -> dict[str, tuple[Any, ...]]:
+    clearinghouse, vault, registry = (addresses[name] for name in ("clearinghouse", "vault", "market_registry"))
+    oracle, operations, token = (addresses[name] for name in ("price_oracle", "operations", "token"))
+    roles = plan.roles
+    return {
+        "token": (),
+        "signed_price_source": (deployer, list(roles.publishers), plan.threshold),
+        "price_oracle": (deployer, addresses["signed_price_source"], clearinghouse, registry),
+        "market_registry": (deployer, clearinghouse, oracle),
+        "operations": (clearinghouse, vault),
+        "vault": (token, clearinghouse, operations),
+        "clearinghouse": (vault, oracle, registry, operations, token, roles.sequencer, genesis_s),
+        "lens": (clearinghouse, vault),
+        "timelock": (plan.timelock_delay_s, list(roles.proposers), list(roles.executors), roles.guardian),
+    }
+
+
+def _build_settings(plan: DeploymentPlan) -> Iterator[Step]:
+    """Yield what the deployer does as first governor."""
+    for market in plan.markets:
+        yield Step(
+            contract="market_registry",
+            function="list_market",
+            arguments=_build_listing(market),
+            note=f"{market.market_id} {market.symbol}",
+        )
+    yield Step(
+        contract="market_registry",
+        function="set_guardian",
+        arguments=(plan.roles.guardian,),
+        note=to_checksum_address(plan.roles.guardian),
+    )
+    for standby in plan.roles.standbys:
+        yield Step(
+            contract="market_registry",
+            function="approve_sequencer",
+            arguments=(standby,),
+            note=to_checksum_address(standby),
+        )
+
+
+def _build_hand_over(addresses: Mapping[str, bytes]) -> Iterator[Step]:
+    """Yield what makes the Timelock the only governor; the deployer holds nothing after the last."""
+    for name in GOVERNED:
+        yield Step(contract=name, function="propose_governor", arguments=(addresses["timelock"],), note="Timelock")
+    for name in GOVERNED:
+        yield Step(contract="timelock", function="accept", arguments=(addresses[name],), note=SOURCE_NAMES[name])
+
+
+def _build_listing(market: ManifestMarket) -> tuple[Any, ...]:
+    words = market.build_rules_words()
+    return (
+        market.market_id,
+        market.symbol,
+        market.lot_exponent,
+        market.source_id,
+        market.max_confidence_ppm,
+        [int.from_bytes(words[session], "big") for session in sorted(words)],
+    )
