@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -11,18 +12,22 @@ from typing import Any
 
 import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 from afterbell.gateway.services import GatewayLimits
 from tests.gateway.test_reads import trade
 from tests.gateway.venue import USDC, Venue
 
 Play = Callable[..., Any]
+GOLDEN_CHECKSUM = 442_850_428
 
 
 @asynccontextmanager
-async def listening(venue: Venue) -> AsyncIterator[str]:
-    """Serve the venue's app on a free port."""
+async def listening(venue: Venue, *, buffer_bytes: int = 0) -> AsyncIterator[str]:
+    """Serve the venue's app on a free port. `buffer_bytes`: how much of an answer the kernel takes, 0: its default."""
     listener = socket.create_server(("127.0.0.1", 0))
+    if buffer_bytes:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer_bytes)
     config = uvicorn.Config(venue.app, log_level="error", lifespan="off", ws="websockets-sansio")
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve([listener]))
@@ -34,18 +39,29 @@ async def listening(venue: Venue) -> AsyncIterator[str]:
         listener.close()
 
 
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[ClientConnection]:
+    """Connect and take the greeting."""
+    async with connect(url) as connection:
+        assert (await receive(connection))["kind"] == "hello"
+        yield connection
+
+
 async def subscribe(connection: ClientConnection, *channels: str) -> None:
     await connection.send(json.dumps({"op": "subscribe", "channels": list(channels)}))
 
 
-async def receive(connection: ClientConnection, seconds: int = 5) -> dict[str, Any]:
-    return json.loads(await asyncio.wait_for(connection.recv(), seconds))  # type: ignore[no-any-return]
+async def receive(connection: ClientConnection, seconds: int = 20) -> dict[str, Any]:
+    while True:
+        message = json.loads(await asyncio.wait_for(connection.recv(), seconds))
+        if message.get("kind") != "heartbeat":
+            return message  # type: ignore[no-any-return]
 
 
 async def receive_until(
     connection: ClientConnection, is_wanted: Callable[[dict[str, Any]], bool]
 ) -> list[dict[str, Any]]:
-    messages = []
+    messages: list[dict[str, Any]] = []
     while not messages or not is_wanted(messages[-1]):
         messages.append(await receive(connection))
     return messages
@@ -74,7 +90,7 @@ def test_book__snapshot_and_deltas__equal_the_book(play: Play) -> None:
     async def scenario(venue: Venue) -> Any:
         maker, taker = await venue.participant(1), await venue.participant(2)
         await venue.post("/v1/orders", maker.order_body(maker.order(is_buy=True, limit_ticks=9_900, lane=9)))
-        async with listening(venue) as url, connect(url) as connection:
+        async with listening(venue) as url, connected(url) as connection:
             await subscribe(connection, "book:AAPL")
             messages = [await receive(connection)]
             for lane in range(5):
@@ -100,7 +116,7 @@ def test_book__snapshot_and_deltas__equal_the_book(play: Play) -> None:
 def test_book__second_client_joins_later__both_fold_to_the_same(play: Play) -> None:
     async def scenario(venue: Venue) -> Any:
         maker = await venue.participant(1)
-        async with listening(venue) as url, connect(url) as early, connect(url) as late:
+        async with listening(venue) as url, connected(url) as early, connected(url) as late:
             await subscribe(early, "book:AAPL")
             early_messages = [await receive(early)]
             late_messages = []
@@ -122,7 +138,7 @@ def test_book__second_client_joins_later__both_fold_to_the_same(play: Play) -> N
 def test_account__a_fill_and_its_life__order_fill_money_and_every_step(play: Play) -> None:
     async def scenario(venue: Venue) -> Any:
         maker, taker = await venue.participant(1), await venue.participant(2, 1_000 * USDC)
-        async with listening(venue) as url, connect(url) as connection:
+        async with listening(venue) as url, connected(url) as connection:
             await subscribe(connection, f"account:{taker.account_hex}")
             messages = [await receive(connection)]
             await trade(venue, maker, taker)
@@ -157,7 +173,7 @@ def test_account__a_fill_and_its_life__order_fill_money_and_every_step(play: Pla
 def test_prices_trades_batches_clock__one_connection__each_its_own_sequence(play: Play) -> None:
     async def scenario(venue: Venue) -> Any:
         maker, taker = await venue.participant(1), await venue.participant(2)
-        async with listening(venue) as url, connect(url) as connection:
+        async with listening(venue) as url, connected(url) as connection:
             await subscribe(connection, "prices", "trades:AAPL", "batches", "clock")
             snapshots = [await receive(connection) for _ in range(4)]
             await trade(venue, maker, taker)
@@ -182,7 +198,7 @@ def test_client__too_slow__dropped_with_a_word_and_nobody_else(play: Play) -> No
         maker = await venue.participant(1)
         slow = venue.hub.connect()  # a client whose writer never comes
         venue.hub.subscribe(slow, "book:AAPL")
-        async with listening(venue) as url, connect(url) as connection:
+        async with listening(venue) as url, connected(url) as connection:
             await subscribe(connection, "book:AAPL")
             messages = [await receive(connection)]
             for n in range(12):
@@ -197,9 +213,117 @@ def test_client__too_slow__dropped_with_a_word_and_nobody_else(play: Play) -> No
     assert len(fold_book(messages)[0]) == 12
 
 
+def test_client__stops_reading_its_socket__dropped_with_a_word(play: Play) -> None:
+    """It asks for snapshot after snapshot and takes none; small socket buffers let the server feel it."""
+
+    async def scenario(venue: Venue) -> Any:
+        maker = await venue.participant(1)
+        for n in range(100):
+            order = maker.order(is_buy=True, limit_ticks=9_900 - 5 * n, lane=n)
+            await venue.post("/v1/orders", maker.order_body(order))
+        async with listening(venue, buffer_bytes=4_096) as url:
+            greedy = socket.socket()
+            greedy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            greedy.setblocking(False)
+            host, port = url.removeprefix("ws://").removesuffix("/v1/stream").split(":")
+            await asyncio.get_running_loop().sock_connect(greedy, (host, int(port)))
+            async with connect(url, sock=greedy, max_queue=1) as connection:
+                for _ in range(300):
+                    await subscribe(connection, "book:AAPL")
+                messages = []
+                with contextlib.suppress(ConnectionClosed):
+                    while True:
+                        messages.append(await receive(connection))
+                return messages, connection.close_code
+
+    messages, close_code = play(scenario, limits=GatewayLimits(max_queued_messages=16))
+
+    assert messages[-1]["error"]["code"] == "OVERLOADED" and "resume" in messages[-1]["error"]["action"]
+    assert 1 < len(messages) < 302
+    assert close_code == 1013
+
+
+def test_client__connection_lost__resumes_with_exactly_the_missed_deltas(play: Play) -> None:
+    async def scenario(venue: Venue) -> Any:
+        maker = await venue.participant(1)
+
+        async def place(lane: int) -> None:
+            order = maker.order(is_buy=True, limit_ticks=9_900 - 5 * lane, lane=lane)
+            await venue.post("/v1/orders", maker.order_body(order))
+
+        async with listening(venue) as url, connected(url) as lasting:
+            await subscribe(lasting, "book:AAPL")
+            await receive(lasting)
+            async with connect(url) as first:
+                hello = await receive(first)
+                await subscribe(first, "book:AAPL", "prices")
+                messages = [await receive(first), await receive(first)]
+            for lane in range(3):
+                await place(lane)
+                await receive(lasting)
+            async with connect(url) as second:
+                same_life = await receive(second)
+                resume = {"stream_id": hello["stream_id"]} | {
+                    message["channel"]: message["sequence"] for message in messages
+                }
+                wish = {"op": "subscribe", "channels": ["book:AAPL", "prices"], "resume": resume}
+                await second.send(json.dumps(wish))
+                resumed = [await receive(second) for _ in range(5)]
+                await place(3)
+                live = await receive(second)
+                await second.send(json.dumps(wish | {"resume": resume | {"stream_id": "another life"}}))
+                anew = [await receive(second), await receive(second)]
+        return hello, same_life, messages, resumed, live, anew
+
+    hello, same_life, messages, resumed, live, anew = play(scenario)
+
+    assert hello["kind"] == "hello" and hello["heartbeat_ms"] > 0 and hello == same_life
+    assert resumed[0] == {"channel": "book:AAPL", "kind": "resumed", "sequence": 0}
+    assert [(delta["previous_sequence"], delta["sequence"]) for delta in resumed[1:4]] == [(0, 1), (1, 2), (2, 3)]
+    assert fold_book([messages[0], *resumed[1:4], live])[0] == {
+        9_900: 10_000,
+        9_895: 10_000,
+        9_890: 10_000,
+        9_885: 10_000,
+    }
+    assert resumed[4] == {"channel": "prices", "kind": "resumed", "sequence": messages[1]["sequence"]}
+    assert [(message["channel"], message["kind"]) for message in anew] == [
+        ("book:AAPL", "snapshot"),
+        ("prices", "snapshot"),
+    ]
+
+
+def test_book__golden_checksum__is_the_one_of_the_readme(play: Play) -> None:
+    """CRC-32 (zlib's, IEEE 802.3) of "9900:10000,9895:2000,10010:3000", as in the trailer of gzip."""
+
+    async def scenario(venue: Venue) -> Any:
+        maker = await venue.participant(1)
+        for lane, (is_buy, limit_ticks, size_lots) in enumerate(
+            ((True, 9_895, 2_000), (True, 9_900, 10_000), (False, 10_010, 3_000))
+        ):
+            order = maker.order(is_buy=is_buy, limit_ticks=limit_ticks, size_lots=size_lots, lane=lane)
+            await venue.post("/v1/orders", maker.order_body(order))
+        async with listening(venue) as url, connected(url) as connection:
+            await subscribe(connection, "book:AAPL")
+            return await receive(connection)
+
+    assert play(scenario)["checksum"] == GOLDEN_CHECKSUM
+
+
+def test_connection__silent__hears_heartbeats_with_venue_time(play: Play) -> None:
+    async def scenario(venue: Venue) -> Any:
+        venue.hub.heartbeat_ms = 20
+        async with listening(venue) as url, connected(url) as connection:
+            return [json.loads(await asyncio.wait_for(connection.recv(), 20)) for _ in range(2)], venue.clock.now_ms()
+
+    beats, now_ms = play(scenario)
+
+    assert beats == [{"kind": "heartbeat", "venue_time_ms": now_ms}] * 2
+
+
 def test_client__nonsense__told_and_kept(play: Play) -> None:
     async def scenario(venue: Venue) -> Any:
-        async with listening(venue) as url, connect(url) as connection:
+        async with listening(venue) as url, connected(url) as connection:
             answers = []
             for text in (
                 "{",
@@ -209,6 +333,10 @@ def test_client__nonsense__told_and_kept(play: Play) -> None:
                 '{"op": "subscribe", "channels": ["book:NOPE"]}',
                 '{"op": "subscribe", "channels": ["account:0x12"]}',
                 '{"op": "subscribe", "channels": ["everything"]}',
+                '{"op": "subscribe", "channels": ["prices"], "resume": [1]}',
+                '{"op": "subscribe", "channels": ["prices"], "resume": {"prices": true}}',
+                '{"op": "subscribe", "channels": ["prices"], "resume": {"prices": -1}}',
+                '{"op": "subscribe", "channels": ["prices"], "resume": {"stream_id": 7}}',
                 "[" * 5_000,
                 "x" * 10_000,
             ):
@@ -222,7 +350,7 @@ def test_client__nonsense__told_and_kept(play: Play) -> None:
     answers, pong = play(scenario)
 
     codes = [error["code"] for error in answers]
-    assert codes == ["MALFORMED_REQUEST"] * 4 + ["UNKNOWN_MARKET"] + ["MALFORMED_REQUEST"] * 5
+    assert codes == ["MALFORMED_REQUEST"] * 4 + ["UNKNOWN_MARKET"] + ["MALFORMED_REQUEST"] * 9
     assert all(error["message"] and error["required"] and error["found"] and error["action"] for error in answers)
     assert (answers[4]["required"], answers[4]["found"]) == ("a symbol of /v1/markets", "NOPE")
     assert pong == {"op": "pong"}
@@ -232,7 +360,7 @@ def test_client__unsubscribes__hears_no_more_and_is_forgotten_when_it_leaves(pla
     async def scenario(venue: Venue) -> Any:
         maker = await venue.participant(1)
         async with listening(venue) as url:
-            async with connect(url) as connection:
+            async with connected(url) as connection:
                 await subscribe(connection, "book:AAPL", "trades:AAPL")
                 await receive(connection)
                 await receive(connection)

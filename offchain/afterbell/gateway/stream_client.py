@@ -6,11 +6,14 @@ Must not: know what channels mean; stream.py does.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from afterbell.domain.codes import RejectReason
+
+N_CHECKSUM_LEVELS: Final = 10
+"""Levels of each side a book's checksum covers."""
 
 
 class StreamRefused(Exception):
@@ -41,6 +44,11 @@ class StreamClient:
         self.channels: set[str] = set()
         self.is_dropped = False
 
+    @property
+    def n_free(self) -> int:
+        """Messages that still fit."""
+        return self._queue.maxsize - self._queue.qsize()
+
     def offer(self, text: str) -> None:
         """Queue a message, or drop the client."""
         if self.is_dropped:
@@ -58,7 +66,7 @@ class StreamClient:
                     "you read too slowly",
                     required=f"fewer than {self._queue.maxsize} messages waiting",
                     found="a full queue",
-                    action="reconnect and take new snapshots",
+                    action="reconnect, resume after the last sequence of each channel, and read faster",
                 )
             )
             self._queue.put_nowait(None)
@@ -75,11 +83,29 @@ class StreamClient:
         return await self._queue.get()
 
 
-def encode_message(channel: str, sequence: int, previous: int | None, kind: str, content: dict[str, Any]) -> str:
+def encode_hello(stream_id: str, heartbeat_ms: int) -> str:
+    """Return the first message of a connection."""
+    return msgspec.json.encode({"kind": "hello", "stream_id": stream_id, "heartbeat_ms": heartbeat_ms}).decode()
+
+
+def encode_heartbeat(venue_time_ms: int) -> str:
+    """Return what fills a silence: nothing happened in any of the client's channels."""
+    return msgspec.json.encode({"kind": "heartbeat", "venue_time_ms": venue_time_ms}).decode()
+
+
+def encode_resumed(channel: str, sequence: int) -> str:
+    """Return what comes before the deltas a client has missed."""
+    return msgspec.json.encode({"channel": channel, "kind": "resumed", "sequence": sequence}).decode()
+
+
+def encode_message(
+    channel: str, sequence: int, previous: int | None, kind: str, content: dict[str, Any], checksum: int | None = None
+) -> str:
     """Return one message of a channel."""
-    return msgspec.json.encode(
-        {"channel": channel, "sequence": sequence, "previous_sequence": previous, "kind": kind, "data": content}
-    ).decode()
+    message = {"channel": channel, "sequence": sequence, "previous_sequence": previous, "kind": kind, "data": content}
+    if checksum is not None:
+        message["checksum"] = checksum
+    return msgspec.json.encode(message).decode()
 
 
 def encode_error(code: RejectReason, message: str, *, required: str = "", found: str = "", action: str = "") -> str:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from afterbell.domain.codes import RejectReason
 from afterbell.gateway.errors import shorten
 from afterbell.gateway.services import Services
-from afterbell.gateway.stream import StreamHub
+from afterbell.gateway.stream import StreamHub, read_resume
 from afterbell.gateway.stream_client import StreamClient, StreamRefused, encode_error
 
 router = APIRouter()
@@ -34,7 +34,7 @@ async def stream(socket: WebSocket) -> None:
         await socket.close(_TRY_AGAIN_LATER)
         return
     reader = asyncio.create_task(_read(socket, hub, client, services.limits.max_stream_message_bytes))
-    writer = asyncio.create_task(_write(socket, client))
+    writer = asyncio.create_task(_write(socket, hub, client))
     try:
         await asyncio.wait((reader, writer), return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -44,15 +44,24 @@ async def stream(socket: WebSocket) -> None:
         await asyncio.gather(reader, writer, return_exceptions=True)
 
 
-async def _write(socket: WebSocket, client: StreamClient) -> None:
+async def _write(socket: WebSocket, hub: StreamHub, client: StreamClient) -> None:
     try:
-        while (text := await client.take()) is not None:
+        while (text := await _take(hub, client)) is not None:
             async with asyncio.timeout(_SEND_TIMEOUT_S):
                 await socket.send_text(text)
         async with asyncio.timeout(_SEND_TIMEOUT_S):
             await socket.close(_TRY_AGAIN_LATER)
     except (WebSocketDisconnect, TimeoutError, RuntimeError):
         return  # the client has gone; starlette says so with any of these
+
+
+async def _take(hub: StreamHub, client: StreamClient) -> str | None:
+    """Return the next message, a heartbeat when there is none for too long."""
+    try:
+        async with asyncio.timeout(hub.heartbeat_ms / 1_000):
+            return await client.take()
+    except TimeoutError:
+        return hub.encode_heartbeat()
 
 
 async def _read(socket: WebSocket, hub: StreamHub, client: StreamClient, max_bytes: int) -> None:
@@ -89,13 +98,14 @@ def _obey(hub: StreamHub, client: StreamClient, text: str) -> bool:
             encode_error(
                 RejectReason.MALFORMED_REQUEST,
                 "not a message of this stream",
-                required='{"op": "subscribe" | "unsubscribe" | "ping", "channels": ["book:AAPL", …]}',
+                required='{"op": "subscribe" | "unsubscribe" | "ping", "channels": ["book:AAPL", …], '
+                '"resume": {"stream_id": "…", "book:AAPL": 412}}',
                 found=shorten(text),
                 action="correct the message and send it again",
             )
         )
         return False
-    operation, channels = wish
+    operation, channels, resume = wish
     if operation == "ping":
         client.offer('{"op":"pong"}')
         return True
@@ -103,7 +113,7 @@ def _obey(hub: StreamHub, client: StreamClient, text: str) -> bool:
     for channel in channels:
         try:
             if operation == "subscribe":
-                hub.subscribe(client, channel)
+                hub.subscribe(client, channel, after=read_resume(resume, hub.stream_id, channel))
             else:
                 hub.unsubscribe(client, channel)
         except StreamRefused as refusal:
@@ -112,16 +122,20 @@ def _obey(hub: StreamHub, client: StreamClient, text: str) -> bool:
     return is_understood
 
 
-def _parse(text: str) -> tuple[str, list[str]] | None:
+def _parse(text: str) -> tuple[str, list[str], dict[str, Any]] | None:
     try:
         message: Any = json.loads(text)
     except (ValueError, RecursionError):
         return None
     if not isinstance(message, dict):
         return None
-    operation, channels = message.get("op"), message.get("channels", [])
+    operation, channels, resume = message.get("op"), message.get("channels", []), message.get("resume", {})
     if operation not in ("subscribe", "unsubscribe", "ping") or not isinstance(channels, list) or len(channels) > 256:
         return None
     if not all(isinstance(channel, str) and channel.isascii() and len(channel) <= 128 for channel in channels):
         return None
-    return operation, channels
+    if not isinstance(resume, dict) or not isinstance(resume.get("stream_id", ""), str):
+        return None
+    if not all(name == "stream_id" or (type(number) is int and number >= 0) for name, number in resume.items()):
+        return None
+    return operation, channels, resume
