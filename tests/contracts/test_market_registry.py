@@ -9,7 +9,7 @@ import pytest
 
 from afterbell.domain.words import RulesWord
 from tests.contracts.venue import RULES, refused
-from tests.support.chain import DEPLOYER, GOVERNOR, OUTSIDER, ZERO_ADDRESS, Chain, predict_address
+from tests.support.chain import GOVERNOR, OUTSIDER, ZERO_ADDRESS, Chain
 
 REGISTRY: Final = "MarketRegistry"
 WORD: Final = RULES.pack()
@@ -172,7 +172,8 @@ def test_rules__at_every_bound__pass(chain: Chain, rules: RulesWord) -> None:
         (LOOSEST, {"open_interest_cap_lots": 2**40}, "rules: open interest cap"),
         (LOOSEST, {"open_interest_cap_lots": 2**56 - 1}, "rules: open interest cap"),
         (LOOSEST, {"reserved_flags": 1}, "rules: flags"),
-        (LOOSEST, {"reserved_flags": 32}, "rules: flags"),
+        (LOOSEST, {"reserved_flags": 16}, "rules: flags"),
+        (LOOSEST, {"is_changing": True}, "rules: flags"),
         (TIGHTEST, {"size_step_lots": 0}, "rules: steps"),
         (TIGHTEST, {"price_step_ticks": 0}, "rules: steps"),
     ],
@@ -201,11 +202,13 @@ def test_set_rules__some_sessions__replaces_those_alone(chain: Chain) -> None:
     list_market(chain)
     other = TIGHTEST.pack()
 
-    chain.call(REGISTRY, "set_rules", 1, [(0, other), (8, other), (2, other), (2, WORD)], sender=GOVERNOR)
+    chain.call(REGISTRY, "set_rules", 1, [(0, other), (8, other)], sender=GOVERNOR)
 
-    assert [chain.call("Clearinghouse", "rules_word", 1, session) for session in range(9)] == [
-        other, WORD, WORD, WORD, WORD, WORD, WORD, WORD, other
-    ]  # fmt: skip
+    def in_force(at_s: int) -> list[int]:
+        return [chain.call("Lens", "effective_rules", 1, session, at_s) for session in range(9)]
+
+    assert in_force(chain.time_s + 300) == [WORD] * 9
+    assert in_force(chain.time_s + 301) == [other, *[WORD] * 7, other]
 
 
 @pytest.mark.parametrize(
@@ -262,44 +265,6 @@ def test_registry__wired_to_zero__is_not_deployed(chain: Chain, place: int) -> N
 
     with refused("wiring: zero address"):
         chain.create(REGISTRY, *arguments)
-
-
-@pytest.mark.parametrize("place", ["oracle", "registry", "sequencer"])
-def test_clearinghouse__wired_to_zero__is_not_deployed(chain: Chain, place: str) -> None:
-    names = {"oracle": chain.addresses["PriceOracle"], "registry": GOVERNOR, "sequencer": GOVERNOR, place: ZERO_ADDRESS}
-
-    with refused("wiring: zero address"):
-        chain.create(
-            "Clearinghouse", chain.addresses["Vault"], names["oracle"], names["registry"], chain.addresses["token"],
-            names["sequencer"], 1,
-        )  # fmt: skip
-
-
-def test_clearinghouse__neighbours_that_name_another__is_not_deployed(chain: Chain) -> None:
-    """The vault and the oracle name the first Clearinghouse: a second one cannot borrow them."""
-    arguments = [
-        chain.addresses["Vault"], chain.addresses["PriceOracle"], GOVERNOR, chain.addresses["token"], GOVERNOR
-    ]  # fmt: skip
-
-    with refused("wiring: not mutual"):
-        chain.create("Clearinghouse", *arguments, 1)
-
-
-def test_clearinghouse__genesis_in_the_future__is_not_deployed() -> None:
-    chain = Chain.deploy()
-    for genesis_s, is_late in ((chain.time_s + 1, True), (chain.time_s, False)):
-        address = predict_address(DEPLOYER, chain.nonce + 2)
-        chain.create("Vault", chain.addresses["token"], address, OUTSIDER)
-        chain.create("PriceOracle", GOVERNOR, GOVERNOR, address, GOVERNOR)
-        arguments = [
-            chain.addresses["Vault"], chain.addresses["PriceOracle"], GOVERNOR, chain.addresses["token"], GOVERNOR,
-            genesis_s,
-        ]  # fmt: skip
-        if is_late:
-            with refused("batch: matched at"):
-                chain.create("Clearinghouse", *arguments)
-        else:
-            assert chain.create("Clearinghouse", *arguments) == address
 
 
 # The governor of each governed contract.

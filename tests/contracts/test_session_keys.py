@@ -7,10 +7,12 @@ from dataclasses import replace
 from typing import Any, Final
 
 import pytest
+from eth_keys.datatypes import Signature
 
 from afterbell.domain.batch import OperationRow
 from afterbell.domain.ids import AccountId
 from afterbell.domain.order import TimeInForce
+from afterbell.signing.typed_data import digest
 from tests.contracts.desk import (
     DAY_S,
     LOTS,
@@ -189,20 +191,28 @@ def test_order__key_of_another_account__bad_signature(desk: Desk) -> None:
     assert order_code(desk) == 0
 
 
-def test_order__another_signature_form__bad_signature(desk: Desk) -> None:
+def test_order__signature_nobody_made__bad_signature(desk: Desk) -> None:
     link(desk)
     good = desk.order(desk.taker, buy=True, by_key=KEY)
-    s = int.from_bytes(good.record.vs, "big")
-    parity, low = s >> 255, s & (1 << 255) - 1
-    high = (
-        ((1 - parity) << 255 | (CURVE_ORDER - low)).to_bytes(32, "big") if CURVE_ORDER - low < 1 << 255 else bytes(32)
-    )
-    flawed = [
-        replace(good, record=replace(good.record, **changes))
-        for changes in ({"vs": high}, {"r": bytes(32)}, {"r": bytes(32), "vs": bytes(32)}, {"vs": bytes(32)})
-    ]
+    flaws: list[dict[str, Any]] = [{"r": bytes(32)}, {"r": bytes(32), "vs": bytes(32)}, {"vs": bytes(32)}]
+    flawed = [replace(good, record=replace(good.record, **flaw)) for flaw in flaws]
 
-    assert desk.settle([*flawed, good]).orders == [3, 3, 3, 3, 0]
+    assert desk.settle([*flawed, good]).orders == [3, 3, 3, 0]
+
+
+@pytest.mark.parametrize(("above", "code"), [(0, 0), (1, 3)])
+def test_order__s_at_half_the_curve_order__then_above(desk: Desk, above: int, code: int) -> None:
+    """Any r and s recover somebody; that somebody becomes the key. Only above half the order is s refused."""
+    order = desk.order(desk.taker, buy=True, by_key=KEY)
+    s = CURVE_ORDER // 2 + above
+    signed = digest(order.record.to_order(order.account_id, 1), desk.chain.domain_separator)
+    somebody = Signature(vrs=(0, int.from_bytes(order.record.r, "big"), s)).recover_public_key_from_msg_hash(signed)
+    link_somebody = desk.link_key(desk.taker, somebody.to_canonical_address())
+    assert desk.settle(operations=[link_somebody]).operations == [0]
+
+    odd = replace(order, record=replace(order.record, vs=s.to_bytes(32, "big")))
+
+    assert desk.settle([odd]).orders == [code]
 
 
 def test_order__nobody_signed_and_key_zero_was_revoked__bad_signature(desk: Desk) -> None:
