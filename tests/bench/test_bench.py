@@ -1,4 +1,4 @@
-"""afterbell bench: the list every benchmark writes, the gas limits of issue 2, and the floor beside them."""
+"""afterbell bench: the list every benchmark writes, the gas limits of issue 2, gas of money, and the floor beside them."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from afterbell.cli import main
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
+SNAPSHOTS = Path(__file__).resolve().parents[1] / "snapshots"
 FIELDS = ["name", "value", "unit", "reference", "ratio"]
 # Issue 2, "Numbers".
 GAS_LIMITS = {
@@ -41,7 +42,7 @@ def measure(name: str, path: Path) -> dict[str, dict[str, Any]]:
     assert measured, output
     for entry in measured:
         assert list(entry) == FIELDS
-        assert entry["name"].partition(".")[0] in (name, "calldata")
+        assert entry["name"].partition(".")[0] in (name, "calldata", "gas")
         assert entry["value"] > 0
         assert entry["unit"]
         assert entry["ratio"] == pytest.approx(entry["value"] / entry["reference"], abs=1e-4)
@@ -64,7 +65,7 @@ def test_bench__unknown_name__exits_2_naming_the_known_ones() -> None:
     exit_code, output = run_bench("gass")
 
     assert exit_code == 2
-    assert "required one of gas, journal, settle, all; found gass" in output
+    assert "required one of gas, journal, money, settle, all; found gass" in output
 
 
 @pytest.mark.parametrize("name", ["journal", "settle"])
@@ -106,6 +107,19 @@ def test_bench_gas__the_same_seed__costs_the_same(gas: dict[str, dict[str, Any]]
     again = {f"gas.{one.scenario.name}": one.gas / len(one.scenario.fills) for one in measure_scenarios(DEFAULT_SEED)}
 
     assert again == {name: pytest.approx(gas[name]["value"], abs=0.05) for name in GAS_LIMITS}
+
+
+def test_bench_money__every_way__costs_no_more_than_the_snapshot(tmp_path: Path) -> None:
+    """Gas is exact: a rise fails here and is either mended or written into the snapshot with its reason."""
+    snapshot = json.loads((SNAPSHOTS / "gas_money.json").read_text())
+
+    found = measure("money", tmp_path / "money.json")
+
+    assert {"gas.deposit", "gas.claim", "gas.link_key"} <= set(found) == set(snapshot)
+    risen = {name: (snapshot[name], entry["value"]) for name, entry in found.items() if entry["value"] > snapshot[name]}
+    assert risen == {}
+    # what stands beside was run, and does less
+    assert all(entry["ratio"] > 1 for entry in found.values())
 
 
 def test_scenarios__counts__are_those_of_the_issue() -> None:

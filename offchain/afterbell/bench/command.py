@@ -28,6 +28,10 @@ BENCHMARKS: Final[dict[str, tuple[str, str]]] = {
         "afterbell.bench.journal:measure_journal",
         "durable journal frames a second, beside a bare fdatasync file",
     ),
+    "money": (
+        "afterbell.bench.money:measure_money",
+        "gas of deposits, claims, session keys and a direct cancel-all, beside the token's transfer or one new word",
+    ),
     "settle": (
         "afterbell.bench.settle:measure_settle",
         "fills a second of the model and of anvil, beside bare signature checks and the floor",
