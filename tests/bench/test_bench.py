@@ -1,4 +1,4 @@
-"""afterbell bench: the list every benchmark writes, the gas limits of issue 2, gas of money, and the floor beside them."""
+"""afterbell bench: the list every benchmark writes, gas limits and snapshots, and the floor beside them."""
 
 from __future__ import annotations
 
