@@ -150,10 +150,11 @@ class Venue:
         chain_id: int = CHAIN_ID,
         deposit_quote: int = 10_000 * USDC,
         is_priced: bool = True,
+        machine: Any = None,
     ) -> Venue:
         chain = Chain.deploy(
             token=token, make_token=make_token, publishers=[address_of(key) for key in PUBLISHERS[:3]], threshold=2,
-            chain_id=chain_id,
+            chain_id=chain_id, machine=machine,
         )  # fmt: skip
         venue = cls(chain)
         for market in range(1, n_markets + 1):

@@ -129,13 +129,15 @@ class Chain:
         sequencer: str = SEQUENCER,
         chain_id: int = CHAIN_ID,
         registry: str | None = None,
+        machine: Any = None,
     ) -> Chain:
         """Return a chain with every contract deployed and no market listed.
 
         `registry` replaces the MarketRegistry by an account of the test, which may then write rules no registry would.
         `make_token` puts another contract in the token's place and returns its address; `token` names its ABI.
+        `machine` replaces revm, tests.support.node_chain.
         """
-        chain = cls(evm=cls._new_machine(START_S, chain_id))
+        chain = cls(evm=machine or cls._new_machine(START_S, chain_id))
         chain.addresses["token"] = make_token(chain) if make_token else chain.create(token)
         chain.contracts["token"] = token
         order = ("SignedPriceSource", "PriceOracle", "MarketRegistry", "Operations", "Vault", "Clearinghouse", "Lens")
@@ -184,12 +186,13 @@ class Chain:
         try:
             return str(to_checksum_address(self.evm.deploy(DEPLOYER, creation_code, gas=GAS)))
         except RuntimeError as error:
-            raise self._reverted(error) from error
+            raise self.read_revert(error) from error
         finally:
             self.nonce += 1
 
     @staticmethod
-    def _reverted(error: RuntimeError) -> Exception:
+    def read_revert(error: RuntimeError) -> Exception:
+        """Return the Reverted a machine's error stands for, or the error if it is none."""
         found = _REVERT.search(str(error))
         if found is None:
             return error
@@ -208,7 +211,7 @@ class Chain:
         try:
             return bytes(self.evm.message_call(caller=sender, to=to, calldata=calldata, gas=GAS))
         except RuntimeError as error:
-            raise self._reverted(error) from error
+            raise self.read_revert(error) from error
         finally:
             # A call is a transaction here: what it left in transient storage and access lists ends with it.
             self.evm.reset_transient_storage()
