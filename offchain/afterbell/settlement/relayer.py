@@ -83,6 +83,10 @@ class TransactionRelayer:
         calldata = DEPOSIT_SELECTOR + b"".join(number.to_bytes(_WORD, "big") for number in numbers)
         return await self._relay(("deposit", calldata), calldata, _DEPOSIT_GAS)
 
+    async def wait_until_mined(self) -> None:
+        """Return when nothing handed in so far is under way any more."""
+        await asyncio.gather(*self._landings, return_exceptions=True)
+
     async def stop(self) -> None:
         """Stop following what is under way; the chain has it."""
         for landing in self._landings:
