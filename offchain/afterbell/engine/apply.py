@@ -47,11 +47,12 @@ from afterbell.domain.units import milliseconds_to_seconds
 from afterbell.engine.batching import seal_batch
 from afterbell.engine.book import Book
 from afterbell.engine.cancels import cancel_all, cancel_order
+from afterbell.engine.direct import adopt_direct_operation, find_misfit
+from afterbell.engine.operations import request_operation
 from afterbell.engine.orders import place_order
 from afterbell.engine.removal import cancel_each, purge_expired, purge_left_behind
 from afterbell.engine.state import EngineState, MarketInfo, OpenBatch
 from afterbell.engine.triggers import act_on_pending, act_on_triggers, disarm
-from afterbell.engine.withdrawals import request_withdrawal
 
 
 class CommandRefused(Faulted):
@@ -75,10 +76,8 @@ def apply(state: EngineState, command: Command, *, time_ms: int, previous_hash: 
         events += cancel_order(state, command, time_ms)
     elif isinstance(command, CancelAll):
         events += cancel_all(state, command, time_ms)
-    elif isinstance(command, RequestWithdrawal):
-        events += request_withdrawal(state, command, time_ms)
-    elif isinstance(command, (LinkKey, RevokeKey, AdoptDirectOperation)):
-        raise CommandRefused(f"{type(command).__name__} is not taken by this engine")
+    elif isinstance(command, RequestWithdrawal | LinkKey | RevokeKey):
+        events += request_operation(state, command, time_ms)
     elif isinstance(command, SealBatch):
         if command.journal_hash != previous_hash:
             raise CommandRefused(f"SealBatch must carry 0x{previous_hash.hex()}, found 0x{command.journal_hash.hex()}")
@@ -91,13 +90,21 @@ def apply(state: EngineState, command: Command, *, time_ms: int, previous_hash: 
 
 def _apply_venue_command(
     state: EngineState,
-    command: ListMarket | SetMarketRules | AdoptPrices | CreditDeposit | ConfirmBatch | HaltMarket,
+    command: ListMarket
+    | SetMarketRules
+    | AdoptPrices
+    | CreditDeposit
+    | AdoptDirectOperation
+    | ConfirmBatch
+    | HaltMarket,
     time_s: int,
 ) -> list[Event]:
     if isinstance(command, AdoptPrices):
         return _adopt_prices(state, command, time_s)
     if isinstance(command, CreditDeposit):
         return _credit_deposit(state, command)
+    if isinstance(command, AdoptDirectOperation):
+        return adopt_direct_operation(state, command)
     if isinstance(command, ConfirmBatch):
         return _confirm_batch(state, command)
     if isinstance(command, HaltMarket):
@@ -122,6 +129,10 @@ def validate_command(state: EngineState, command: Command, *, time_ms: int) -> N
             raise CommandRefused(f"deposit {state.chain.direct_op + 1} must come next, found {command.direct_op}")
         if not 0 <= command.account <= MAX_ACCOUNT_ID or command.quote < 0:
             raise CommandRefused(f"deposit of {command.quote} quote to account {command.account:#x}")
+    elif isinstance(command, AdoptDirectOperation):
+        misfit = find_misfit(state, command)
+        if misfit is not None:
+            raise CommandRefused(misfit)
     elif isinstance(command, ConfirmBatch):
         _must_be_predicted(state, command)
     elif isinstance(command, HaltMarket):

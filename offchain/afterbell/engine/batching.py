@@ -10,29 +10,61 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from afterbell.domain.batch import AccountRecord, BatchHeader, FillRow, Payload, encode
+from afterbell.domain.batch import AccountRecord, BatchHeader, FillRow, OperationKind, Payload, encode
 from afterbell.domain.codes import RejectReason, StatusCode, describe_code
-from afterbell.domain.commands import AdoptPrices, Command, ListMarket, PlaceOrder, RequestWithdrawal, SetMarketRules
+from afterbell.domain.commands import (
+    AdoptPrices,
+    Command,
+    LinkKey,
+    ListMarket,
+    PlaceOrder,
+    RequestWithdrawal,
+    RevokeKey,
+    SetMarketRules,
+)
 from afterbell.domain.errors import BatchReverted, Faulted, InvariantBroken
-from afterbell.domain.events import BatchSealed, Event, FillMatched, FillRejected, WithdrawalRejected
-from afterbell.domain.ids import AccountId
-from afterbell.domain.settlement import BatchResult, Execution, FillOutcome, TableOrder, apply_batch
+from afterbell.domain.events import (
+    BatchSealed,
+    Event,
+    FillMatched,
+    FillRejected,
+    KeyOperationRejected,
+    WithdrawalRejected,
+)
+from afterbell.domain.ids import N_ADDRESS_BYTES, N_SUBACCOUNT_BITS, AccountId, owner_of
+from afterbell.domain.settlement import BatchResult, Execution, FillOutcome, KeyChanged, TableOrder, apply_batch
 from afterbell.engine.book import OpenOrder
-from afterbell.engine.state import BatchFill, EngineState, OpenBatch, SealedBatch
+from afterbell.engine.state import BatchFill, BatchOperation, EngineState, OpenBatch, SealedBatch
 
 _NEEDS_NO_OPEN_BATCH = (AdoptPrices, SetMarketRules, ListMarket)
-_NEEDS_ROOM = (PlaceOrder, RequestWithdrawal)
+_NEEDS_ROOM = (PlaceOrder, RequestWithdrawal, LinkKey, RevokeKey)
 
 
 def needs_seal_before(state: EngineState, command: Command) -> bool:
     """Tell whether a SealBatch frame must stand before this command; asked again after each.
 
-    Prices and what changes the mirror under an open batch need none open; whatever adds to a batch needs room in it,
-    and lets triggers go first that waited for room.
+    Prices, listings and first rules need no open batch; whatever adds to a batch needs room in it, and lets triggers
+    go first that waited for room; an order signed by a key that the open batch links or revokes needs that settled,
+    because the chain judges orders by the keys a batch began with.
     """
     if isinstance(command, _NEEDS_NO_OPEN_BATCH):
         return state.has_open_batch
+    if isinstance(command, PlaceOrder) and _is_key_changing(state, command):
+        return True
     return isinstance(command, _NEEDS_ROOM) and (state.is_open_batch_half_full or state.triggers.is_pending)
+
+
+def _is_key_changing(state: EngineState, command: PlaceOrder) -> bool:
+    if state.batch is None or not command.signer:
+        return False
+    key = int.from_bytes(command.signer, "big")
+    owner = int.from_bytes(command.owner, "big")
+    return any(
+        operation.row.kind in (OperationKind.LINK_KEY, OperationKind.REVOKE_KEY)
+        and operation.row.address_word == key
+        and operation.account == owner << N_SUBACCOUNT_BITS | command.subaccount
+        for operation in state.batch.operations
+    )
 
 
 def add_fill(
@@ -49,6 +81,7 @@ def add_fill(
     batch = state.must_open_batch(time_s)
     for order, entry in zip((maker, taker), table, strict=True):
         batch.orders.setdefault(order.order_id, entry)
+        batch.signers.setdefault(order.order_id, order.signer or owner_of(order.account))
         batch.accounts.setdefault(order.account)
     fill_id = state.next_fill_id
     state.next_fill_id += 1
@@ -160,18 +193,16 @@ def build_payload(state: EngineState, batch: OpenBatch, journal_hash: bytes) -> 
 
 def _build_recover(batch: OpenBatch) -> Callable[[bytes, bytes, bytes], bytes | None]:
     """Answer for digests whose signature was checked when they came in; the mirror recomputes each digest itself."""
-    owners = {order_id: entry.account_id >> 80 for order_id, entry in batch.orders.items()}
-    owners |= {operation.digest: operation.account >> 80 for operation in batch.operations}
+    signers = batch.signers | {operation.digest: operation.signer for operation in batch.operations}
 
     def recover(digest: bytes, r: bytes, vs: bytes) -> bytes | None:
-        owner = owners.get(digest)
-        return None if owner is None else owner.to_bytes(20, "big")
+        return signers.get(digest)
 
     return recover
 
 
 def _list_failures(batch: OpenBatch, result: BatchResult) -> list[Event]:
-    """Return an event for each fill and each withdrawal the mirror refused. Empty, unless engine and rules differ."""
+    """Return an event for each fill and each operation the mirror refused. Empty, unless engine and rules differ."""
     events: list[Event] = []
     for fill, code in zip(batch.fills, result.fill_codes, strict=True):
         if code != StatusCode.OK:
@@ -187,19 +218,31 @@ def _list_failures(batch: OpenBatch, result: BatchResult) -> list[Event]:
             )
     for operation, code in zip(batch.operations, result.operation_codes, strict=True):
         if code != StatusCode.OK:
-            reason = RejectReason.of_code(code) or RejectReason.UNKNOWN_OPERATION
-            events.append(
-                WithdrawalRejected(
-                    withdrawal_id=operation.digest,
-                    account=operation.account,
-                    quote=operation.row.value,
-                    reason=reason.value,
-                    required="a withdrawal the chain's rule accepts",
-                    found=describe_code(code),
-                    action="check the account and sign a new withdrawal",
-                )
-            )
+            events.append(_build_operation_failure(operation, code))
     return events
+
+
+def _build_operation_failure(operation: BatchOperation, code: int) -> Event:
+    reason = (RejectReason.of_code(code) or RejectReason.UNKNOWN_OPERATION).value
+    if operation.row.kind == OperationKind.WITHDRAW:
+        return WithdrawalRejected(
+            withdrawal_id=operation.digest,
+            account=operation.account,
+            quote=operation.row.value,
+            reason=reason,
+            required="a withdrawal the chain's rule accepts",
+            found=describe_code(code),
+            action="check the account and sign a new withdrawal",
+        )
+    return KeyOperationRejected(
+        operation_id=operation.digest,
+        account=operation.account,
+        key=operation.row.address_word.to_bytes(N_ADDRESS_BYTES, "big"),
+        reason=reason,
+        required="a change of a key that the chain's rule accepts",
+        found=describe_code(code),
+        action="look at the account's keys and sign anew",
+    )
 
 
 def _must_agree(state: EngineState, batch: OpenBatch) -> None:
@@ -213,6 +256,11 @@ def _must_agree(state: EngineState, batch: OpenBatch) -> None:
         lane = entry.record.lane
         if execution.lane(entry.account_id, lane) != state.chain.lane(entry.account_id, lane):
             raise InvariantBroken(f"lane {lane} of account {entry.account_id:#x} differs from the mirror")
+    for effect in execution.operations:
+        if isinstance(effect, KeyChanged):
+            word = state.chain.session_key_word(effect.account_id, effect.key)
+            if execution.session_key_word(effect.account_id, effect.key) != word:
+                raise InvariantBroken(f"key 0x{effect.key.hex()} of account {effect.account_id:#x} differs")
 
 
 def _must_agree_on_account(state: EngineState, execution: Execution, account: AccountId) -> None:

@@ -9,10 +9,21 @@ from afterbell.domain.codes import RejectReason, StatusCode
 from afterbell.domain.commands import CancelAll, CancelOrder
 from afterbell.domain.events import CancelRejected, Event
 from afterbell.domain.execution import check_expiry
-from afterbell.domain.ids import MAX_ACCOUNT_ID, AccountId, lane_of, seq_of
+from afterbell.domain.ids import (
+    MAX_ACCOUNT_ID,
+    N_ADDRESS_BYTES,
+    AccountId,
+    lane_of,
+    owner_of,
+    seq_of,
+    subaccount_of,
+)
 from afterbell.domain.order import MAX_LIFETIME_S
+from afterbell.domain.order import CancelAll as SignedCancelAll
+from afterbell.domain.order import CancelOrder as SignedCancelOrder
 from afterbell.domain.units import milliseconds_to_seconds
 from afterbell.engine.entry import limit_time_ms, seq_time_ms
+from afterbell.engine.keys import check_operation_signer
 from afterbell.engine.refusals import Refusal, refuse_malformed
 from afterbell.engine.removal import cancel_each
 from afterbell.engine.state import EngineState
@@ -23,7 +34,7 @@ USER = "USER"
 def cancel_order(state: EngineState, command: CancelOrder, time_ms: int) -> list[Event]:
     """Cancel the live orders of one nonce; it is dead from now on, even if its order arrives later."""
     account = AccountId(command.account)
-    refusal = _check_cancel(command, time_ms)
+    refusal = _check_cancel(state, command, time_ms)
     if refusal is not None:
         return [_reject_cancel(command, refusal)]
     lane_key = account << 16 | lane_of(command.order_nonce)
@@ -45,7 +56,7 @@ def cancel_order(state: EngineState, command: CancelOrder, time_ms: int) -> list
 def cancel_all(state: EngineState, command: CancelAll, time_ms: int) -> list[Event]:
     """Cancel every live order with a lower seq, oldest first; lower seqs are dead from now on."""
     account = AccountId(command.account)
-    refusal = _check_cancel(command, time_ms)
+    refusal = _check_cancel(state, command, time_ms)
     limit_ms = limit_time_ms(state, time_ms)
     if refusal is None and seq_time_ms(state, command.min_seq_ms) > limit_ms:
         refusal = Refusal(
@@ -66,19 +77,33 @@ def cancel_below(state: EngineState, account: AccountId, min_seq_ms: int) -> lis
     return cancel_each(state, [order for order in own if order.record.seq < min_seq_ms], USER)
 
 
-def _check_cancel(command: CancelOrder | CancelAll, time_ms: int) -> Refusal | None:
+def _check_cancel(state: EngineState, command: CancelOrder | CancelAll, time_ms: int) -> Refusal | None:
     time_s = milliseconds_to_seconds(time_ms)
     if not 0 <= command.account <= MAX_ACCOUNT_ID:
         return refuse_malformed(f"account {command.account:#x}")
+    if command.signer and len(command.signer) != N_ADDRESS_BYTES:
+        return refuse_malformed(f"signer of {len(command.signer)} bytes")
     code = check_expiry(command.expiry_s, time_s)
     if code == StatusCode.OK:
-        return None
+        account = AccountId(command.account)
+        message = _build_message(command)
+        return check_operation_signer(state.execution(time_s), account, command.signer, message, time_s)
     return Refusal(
         reason=RejectReason.EXPIRED if code == StatusCode.EXPIRED else RejectReason.EXPIRY_TOO_FAR,
         required=f"an expiry in [{time_s}, {time_s + MAX_LIFETIME_S}] s",
         found=f"{command.expiry_s} s",
         action="sign the cancel anew by the venue clock (GET /v1/clock)",
     )
+
+
+def _build_message(command: CancelOrder | CancelAll) -> SignedCancelOrder | SignedCancelAll:
+    owner, subaccount = owner_of(command.account), subaccount_of(command.account)
+    expiry_s, seq = command.expiry_s, seq_of(command.nonce)
+    if isinstance(command, CancelOrder):
+        return SignedCancelOrder(
+            owner=owner, subaccount=subaccount, order_nonce=command.order_nonce, expiry_s=expiry_s, seq=seq
+        )
+    return SignedCancelAll(owner=owner, subaccount=subaccount, min_seq=command.min_seq_ms, expiry_s=expiry_s, seq=seq)
 
 
 def _reject_cancel(command: CancelOrder | CancelAll, refusal: Refusal) -> CancelRejected:

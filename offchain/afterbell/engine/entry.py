@@ -16,10 +16,11 @@ from afterbell.domain.commands import PlaceOrder
 from afterbell.domain.digests import build_digest, hash_order
 from afterbell.domain.errors import FieldOutOfRange
 from afterbell.domain.execution import check_expiry
-from afterbell.domain.ids import build_account_id, lane_of, seq_of
+from afterbell.domain.ids import N_ADDRESS_BYTES, build_account_id, lane_of, seq_of
 from afterbell.domain.order import FLAG_HAS_TRIGGER, Order, SignedOrder, TimeInForce, TriggerKind
 from afterbell.domain.settlement import Execution
 from afterbell.engine.book import BookSide, OpenOrder
+from afterbell.engine.keys import KEY_CODES, check_order_signer
 from afterbell.engine.refusals import Refusal, refuse_malformed, refuse_order_code
 from afterbell.engine.removal import is_left_behind
 from afterbell.engine.risk import check_order_risk
@@ -54,6 +55,8 @@ def read_order(command: PlaceOrder) -> Order | Refusal:
         return refuse_malformed(str(error))
     if len(command.r) != N_SIGNATURE_WORD_BYTES or len(command.vs) != N_SIGNATURE_WORD_BYTES:
         return refuse_malformed(f"r of {len(command.r)} bytes, vs of {len(command.vs)} bytes")
+    if command.signer and len(command.signer) != N_ADDRESS_BYTES:
+        return refuse_malformed(f"signer of {len(command.signer)} bytes")
     if order.trigger_kind is TriggerKind.NONE and order.trigger_ticks:
         # A batch carries the price only with a kind, so this digest could not be built again.
         return refuse_malformed(f"trigger_ticks {order.trigger_ticks} without a trigger_kind")
@@ -103,6 +106,7 @@ def build_open_order(state: EngineState, command: PlaceOrder, order: Order, time
         taker_fee_ppm=state.config.taker_fee_ppm,
         maker_fee_ppm=state.config.maker_fee_ppm,
         previous_epoch=order.epoch != state.chain.price(order.market_id).epoch,
+        session_key=bool(command.signer),
     )
     return OpenOrder(
         order_id=command.order_id,
@@ -129,10 +133,11 @@ def check_code(state: EngineState, order: OpenOrder, time_s: int) -> tuple[Refus
     if code == StatusCode.OK and record.expiry_s < time_s:
         # A batch may have begun a moment ago; the clock has moved on.
         code = check_expiry(record.expiry_s, time_s)
-    if code == StatusCode.OK:
-        return None, must_wait
     price = execution.price(record.market_id)
-    rules = state.rules_of(record.market_id, price.session)
+    if code in (StatusCode.OK, *KEY_CODES):
+        # The key's codes come last in the chain's list, and here they are worded and judged by the clock too.
+        return check_order_signer(state, order, price, max(time_s, execution.matched_at_s)), must_wait
+    rules = state.rules_of(record.market_id, price.session, execution.matched_at_s)
     return refuse_order_code(code, record, rules, max(time_s, execution.matched_at_s), price.session), must_wait
 
 
@@ -216,7 +221,9 @@ def _judge(execution: Execution, order: OpenOrder, *, has_trigger: bool = True) 
     record = order.record
     if not has_trigger:
         record = replace(record, flags=record.flags & ~FLAG_HAS_TRIGGER, trigger_kind=0, trigger_ticks=0)
-    return execution.check_order(order.account, record, domain_separator=None, recover=None)
+    return execution.check_order(
+        order.account, record, domain_separator=None, recover=None, signer=order.signer or None
+    )
 
 
 def _check_seq(state: EngineState, order: Order, time_ms: int) -> Refusal | None:

@@ -188,7 +188,9 @@ def _try_fill(book: _Book, maker: OpenOrder, taker: OpenOrder, table: tuple[Tabl
 
 def _build_entry(execution: Execution, order: OpenOrder) -> TableOrder:
     # The signature was checked when the order came in; its digest is checked again by the mirror at the seal.
-    code = execution.check_order(order.account, order.record, domain_separator=None, recover=None)
+    code = execution.check_order(
+        order.account, order.record, domain_separator=None, recover=None, signer=order.signer or None
+    )
     return TableOrder(account_id=order.account, record=order.record, code=code)
 
 

@@ -252,7 +252,7 @@ def _view_position(
     state: EngineState, execution: Execution, market: int, position: PositionWord, *, rest_quote: int
 ) -> PositionView:
     price = execution.price(market)
-    rules = state.rules_of(market, price.session)
+    rules = state.rules_of(market, price.session, execution.matched_at_s)
     index = state.chain.index(market)
     health = compute_position_health(position, price, rules, index, execution.matched_at_s)
     pending_quote = compute_pending_quote(position, index)
@@ -284,7 +284,7 @@ def _view_position(
 def _compute_excess_quote(state: EngineState, execution: Execution, market: int, position: PositionWord) -> int:
     """Return equity less maintenance margin of one position at its mark."""
     price = execution.price(market)
-    rules = state.rules_of(market, price.session)
+    rules = state.rules_of(market, price.session, execution.matched_at_s)
     at_mark = replace(price, external_ticks=price.mark_ticks)
     health = compute_position_health(position, at_mark, rules, state.chain.index(market), execution.matched_at_s)
     return health.equity_quote - health.maintenance_margin_quote
@@ -293,7 +293,7 @@ def _compute_excess_quote(state: EngineState, execution: Execution, market: int,
 def _view_market(state: EngineState, execution: Execution, info: MarketInfo) -> MarketView:
     market = info.market
     price = execution.price(market)
-    rules = state.rules_of(market, price.session)
+    rules = state.rules_of(market, price.session, execution.matched_at_s)
     book = state.books[market]
     return MarketView(
         market=market,

@@ -13,6 +13,7 @@ from typing import Final
 from afterbell.domain.batch import OrderRecord
 from afterbell.domain.codes import RejectReason
 from afterbell.domain.events import Event, OrderCancelled, OrderReduced
+from afterbell.domain.words import SessionKeyWord
 from afterbell.engine.book import OpenOrder
 from afterbell.engine.state import EngineState
 
@@ -26,7 +27,7 @@ def register_order(state: EngineState, order: OpenOrder) -> None:
     state.orders[order.order_id] = order
     state.account_orders.setdefault(order.account, {})[order.order_id] = order
     state.lane_orders.setdefault(order.lane_key, []).append(order)
-    heappush(state.expiries, (order.record.expiry_s, order.order_id))
+    heappush(state.expiries, (find_last_second(state, order), order.order_id))
 
 
 def rest_order(state: EngineState, order: OpenOrder) -> None:
@@ -141,15 +142,29 @@ def purge_left_behind(state: EngineState, market: int, band: tuple[int, int] | N
     return events
 
 
+def find_last_second(state: EngineState, order: OpenOrder) -> int:
+    """Return the last second at which an order lives: its expiry, or that of the session key that signed it."""
+    if not order.signer:
+        return order.record.expiry_s
+    key = SessionKeyWord.unpack(state.chain.session_key_word(order.account, order.signer))
+    return min(order.record.expiry_s, key.expiry_s)
+
+
 def purge_expired(state: EngineState, time_s: int) -> list[Event]:
-    """Cancel every live order that is dead at this second: alive while time <= expiry."""
+    """Cancel every live order that is dead at this second: alive while time <= expiry, its own and its key's."""
     events: list[Event] = []
     heap = state.expiries
     while heap and heap[0][0] < time_s:
         _, order_id = heappop(heap)
         order = state.orders.get(order_id)
-        if order is not None:
-            events += cancel_live(state, order, RejectReason.EXPIRED.value)
+        if order is None:
+            continue
+        last_s = find_last_second(state, order)
+        if last_s >= time_s:
+            heappush(heap, (last_s, order_id))  # its key was linked again for longer
+            continue
+        reason = RejectReason.EXPIRED if order.record.expiry_s < time_s else RejectReason.KEY_EXPIRED
+        events += cancel_live(state, order, reason.value)
     if len(heap) > 2 * len(state.orders) + _HEAP_SLACK:
         # Entries of orders that left early; without this a market maker's cancelled quotes stay for their 30 days.
         state.expiries = [(expiry_s, order_id) for expiry_s, order_id in heap if order_id in state.orders]

@@ -66,7 +66,7 @@ def compute_account_risk(
     required_quote = 0
     for market in sorted({*positions, *exposures}):
         price = execution.price(market)
-        rules = state.rules_of(market, price.session)
+        rules = state.rules_of(market, price.session, execution.matched_at_s)
         position = positions.get(market)
         required_quote += _require_market(
             position.size_lots if position is not None else 0, exposures.get(market, _Exposure()), price, rules
@@ -117,7 +117,7 @@ def check_order_risk(
 def _check_opening(state: EngineState, execution: Execution, order: OpenOrder, size_lots: int) -> Refusal | None:
     market = order.record.market_id
     price = execution.price(market)
-    rules = state.rules_of(market, price.session)
+    rules = state.rules_of(market, price.session, execution.matched_at_s)
     if rules is None or not rules.is_opening_allowed:
         return refuse_opening(StatusCode.OPENING_NOT_ALLOWED, market, price.session, "")
     stale = _find_stale_market(execution, order.account, market)

@@ -30,7 +30,7 @@ from afterbell.domain.batch import (
     PriceRow,
 )
 from afterbell.domain.digests import DOMAIN_NAME, build_domain_separator
-from afterbell.domain.ids import MAX_MARKETS, AccountId, rules_key
+from afterbell.domain.ids import MAX_MARKETS, AccountId
 from afterbell.domain.session import MAX_SESSION
 from afterbell.domain.settlement import AcceptedReport, ChainState, Execution, TableOrder
 from afterbell.domain.words import RulesWord
@@ -84,11 +84,13 @@ class BatchFill:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchOperation:
-    """One signed operation of the open batch; `row.account_index` is set when the payload is built."""
+    """One operation of the open batch; `row.account_index` is set when the payload is built."""
 
     digest: bytes
     account: AccountId
     row: OperationRow
+    signer: bytes
+    """Owner or session key, 20 bytes."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -102,6 +104,8 @@ class OpenBatch:
     fills: list[BatchFill] = field(default_factory=list)
     operations: list[BatchOperation] = field(default_factory=list)
     orders: dict[bytes, TableOrder] = field(default_factory=dict)
+    signers: dict[bytes, bytes] = field(default_factory=dict)
+    """Order id -> owner or session key, 20 bytes, of every order in `orders`."""
     accounts: dict[AccountId, None] = field(default_factory=dict)
 
     @property
@@ -141,7 +145,7 @@ class SealedBatch:
     codes: bytes
 
 
-@lru_cache(maxsize=MAX_MARKETS * (MAX_SESSION + 1))
+@lru_cache(maxsize=2 * MAX_MARKETS * (MAX_SESSION + 1))
 def _unpack_rules(word: int) -> RulesWord:
     # A pure function of the word; every order asks for it more than once.
     return RulesWord.unpack(word)
@@ -180,9 +184,9 @@ class EngineState:
         self.last_time_ms = 0
         self._draft: Execution | None = None
 
-    def rules_of(self, market: int, session: int) -> RulesWord | None:
-        """Return the rules of a market in a session, or None if they were never set."""
-        word = self.chain.rules.get(rules_key(market, session), 0)
+    def rules_of(self, market: int, session: int, matched_at_s: int) -> RulesWord | None:
+        """Return the rules that bind a batch matched at this second, or None if they were never set."""
+        word = self.chain.rules_word_of(market, session, matched_at_s)
         return _unpack_rules(word) if word else None
 
     @property
@@ -235,7 +239,8 @@ def compute_state_hash(state: EngineState) -> bytes:
         state.config,
         [sorted(words.items()) for words in (chain.accounts, chain.positions, chain.lanes, chain.prices)],
         [sorted(words.items()) for words in (chain.indices, chain.totals, chain.rules)],
-        sorted(chain.claims.items()),
+        [sorted(words.items()) for words in (chain.overflows, chain.session_keys, chain.claims)],
+        sorted(chain.approvals),
         (chain.batch_word, chain.head, chain.direct_op, chain.tracked_quote, chain.insurance_quote),
         [state.markets[market] for market in sorted(state.markets)],
         [
@@ -254,7 +259,7 @@ def compute_state_hash(state: EngineState) -> bytes:
         execution = batch.execution
         parts += [
             (execution.matched_at_s, batch.reports, batch.rows, batch.evidence),
-            (batch.fills, batch.operations, list(batch.orders.items())),
+            (batch.fills, batch.operations, list(batch.orders.items()), list(batch.signers.items())),
             [
                 (account, execution.collateral_quote(account), sorted(execution.positions(account).items()))
                 for account in sorted(batch.accounts)
