@@ -20,7 +20,7 @@ from tests.support.chain import artifacts
 ROOT: Final = Path(__file__).resolve().parents[2]
 HERE: Final = Path(__file__).resolve()
 MODULES: Final = ROOT / "contracts" / "modules"
-CONTRACTS: Final = ("Clearinghouse", "Vault", "PriceOracle", "SignedPriceSource", "MarketRegistry")
+CONTRACTS: Final = ("Clearinghouse", "Operations", "Vault", "PriceOracle", "SignedPriceSource", "MarketRegistry")
 
 
 @cache
@@ -60,7 +60,19 @@ def test_reason__of_the_contracts__is_used_by_one(name: str) -> None:
     """A reason nobody raises is a promise nobody keeps."""
     sources = [path.read_text() for path in (ROOT / "contracts").rglob("*.vy") if path.name != "errors.vy"]
 
-    assert any(f"errors.{name}" in source for source in sources)
+    assert any(re.search(rf"\b(errors|refusals)\.{name}\b", source) for source in sources)
+
+
+def test_refusals__of_the_clearinghouse__are_the_reasons_of_the_same_name() -> None:
+    """The Clearinghouse keeps its reasons as bytes, which nobody reads: text, length and comment are held equal here."""
+    source = (MODULES / "refusals.vy").read_text()
+    found = re.findall(r"^# (.+)\n([A-Z_0-9]+): constant\(bytes(\d+)\) = 0x([0-9a-f]+)$", source, re.MULTILINE)
+
+    assert len(found) == source.count("constant(") > 20
+    for comment, name, length, number in found:
+        assert comment == REASONS[name] == bytes.fromhex(number).decode()
+        assert int(length) == len(REASONS[name])
+        assert f"refusals.{name}," in (ROOT / "contracts" / "Clearinghouse.vy").read_text()
 
 
 def test_reasons__of_the_contracts__are_unique_and_short() -> None:
