@@ -64,7 +64,7 @@ def test_reason__of_the_contracts__is_used_by_one(name: str) -> None:
 
 
 def test_refusals__of_the_clearinghouse__are_the_reasons_of_the_same_name() -> None:
-    """The Clearinghouse keeps its reasons as bytes, which nobody reads: text, length and comment are held equal here."""
+    """The Clearinghouse keeps its reasons as bytes, which nobody reads: text, length and comment agree."""
     source = (MODULES / "refusals.vy").read_text()
     found = re.findall(r"^# (.+)\n([A-Z_0-9]+): constant\(bytes(\d+)\) = 0x([0-9a-f]+)$", source, re.MULTILINE)
 

@@ -12,7 +12,7 @@ import pytest
 from afterbell.domain.batch import encode
 from afterbell.domain.codes import StatusCode
 from afterbell.domain.digests import ORDER_TYPE
-from afterbell.domain.order import CancelAll, CancelOrder, TimeInForce, TriggerKind, Withdraw
+from afterbell.domain.order import CancelAll, CancelOrder, LinkKey, RevokeKey, TimeInForce, TriggerKind, Withdraw
 from afterbell.signing.keys import CURVE_ORDER
 from afterbell.signing.typed_data import digest, exchange_domain, parse_type
 from tests.contracts.venue import (
@@ -25,7 +25,6 @@ from tests.contracts.venue import (
     USDC,
     Venue,
     account_of,
-    address_of,
 )
 from tests.support.chain import CHAIN_ID, Chain
 
@@ -243,11 +242,23 @@ MESSAGES: Final[dict[str, Callable[[Venue], tuple[int, Any]]]] = {
     "Withdraw": lambda venue: venue.withdraw(MAKER, 5 * USDC),
     "CancelOrder": lambda venue: venue.cancel(MAKER, 9 << 40 | 77),
     "CancelAll": lambda venue: venue.cancel_all(MAKER, 3),
-}
+    "LinkKey": lambda venue: venue.operation(
+        LinkKey(
+            owner=MAKER.address, key=STRANGER.address, key_expiry_s=venue.chain.time_s, max_notional_quote=5, markets=6,
+            trade_only=True, expiry_s=venue.chain.time_s + 60, seq=venue.seq + 1_000_000,
+        )
+    ),
+    "RevokeKey": lambda venue: venue.operation(
+        RevokeKey(
+            owner=MAKER.address, key=STRANGER.address, expiry_s=venue.chain.time_s + 60, seq=venue.seq + 1_000_000
+        )
+    ),
+}  # fmt: skip
+CANCELLATIONS: Final = ("CancelOrder", "CancelAll")
 OPERATION_FLIPS = [
     (name, field)
     for name, field in product(MESSAGES, OPERATION_BITS)
-    if field != "address_word" or name == "Withdraw"
+    if not (field == "address_word" and name in CANCELLATIONS)
 ]
 
 
@@ -265,7 +276,8 @@ def test_operation__any_bit_of_a_signed_field_flipped__never_passes(opened: Venu
         codes += opened.settle(operations=operations[at : at + 16]).operations
 
     assert set(codes) <= allowed
-    assert BAD in codes
+    # nothing but zero is a word 1 of a revocation
+    assert (BAD in codes) is ((name, field) != ("RevokeKey", "value"))
     assert before == (opened.chain.call("Clearinghouse", "account_word", ACCOUNT), opened.lane(ACCOUNT, 65_535))
 
 
@@ -282,30 +294,52 @@ def test_operation__recipient_of_a_cancellation__is_not_signed_and_not_used(open
     account, row = MESSAGES[name](opened)
     settled = opened.settle(operations=[(account, replace(row, address_word=2**256 - 1))])
 
-    assert settled.operations == [StatusCode.UNKNOWN_OPERATION if name == "Withdraw" else 0]
+    assert settled.operations == [0 if name in CANCELLATIONS else StatusCode.UNKNOWN_OPERATION]
 
 
 # Other types, contracts, chains, accounts.
 
 
 @pytest.mark.parametrize(
-    ("signed", "claimed"), [(kind, other) for kind, other in product((1, 2, 3), (0, 1, 2, 3, 4, 255)) if kind != other]
+    ("signed", "claimed"),
+    [(kind, other) for kind, other in product((1, 2, 3, 5), (0, 1, 2, 3, 4, 5, 6, 7, 8, 255)) if kind != other],
 )
 def test_operation__of_one_kind_sent_as_another__fails(opened: Venue, signed: int, claimed: int) -> None:
-    """The same numbers everywhere: quote = order nonce = min_seq. Kinds 0, 4 and 255 nobody can sign."""
+    """The same numbers everywhere: quote = order nonce = min_seq = limits. Kinds 0, 4, 7, 8 and 255 nobody can sign.
+
+    A revocation has no word 1, so here it is never well formed.
+    """
     common = {"owner": MAKER.address, "expiry_s": opened.chain.time_s + 60, "seq": opened.seq + 2_000_000}
-    messages: list[Any] = [
-        Withdraw(quote=77, recipient=MAKER.address, **common),
-        CancelOrder(order_nonce=77, **common),
-        CancelAll(min_seq=77, **common),
-    ]
-    account, row = opened.operation(messages[signed - 1])
+    messages: dict[int, Any] = {
+        1: Withdraw(quote=77, recipient=MAKER.address, **common),
+        2: CancelOrder(order_nonce=77, **common),
+        3: CancelAll(min_seq=77, **common),
+        5: LinkKey(key=MAKER.address, key_expiry_s=77, max_notional_quote=0, markets=0, **common),
+    }
+    account, row = opened.operation(messages[signed])
+    assert row.value == 77
     recipient = int.from_bytes(MAKER.address, "big")
-    expected = BAD if claimed in (1, 2, 3) else StatusCode.UNKNOWN_OPERATION
+    expected = BAD if claimed in (1, 2, 3, 5) else StatusCode.UNKNOWN_OPERATION
 
     settled = opened.settle(operations=[(account, replace(row, kind=claimed, address_word=recipient))])
 
     assert settled.operations == [expected]
+
+
+@pytest.mark.parametrize(("signed", "claimed"), [(2, 6), (3, 6), (6, 2), (6, 3)])
+def test_operation__revocation_and_cancellation_of_nothing__are_not_one(
+    opened: Venue, signed: int, claimed: int
+) -> None:
+    """With word 1 zero: CancelOrder and RevokeKey have the same number of fields, and nothing else in common."""
+    common = {"owner": MAKER.address, "expiry_s": opened.chain.time_s + 60, "seq": opened.seq + 2_000_000}
+    messages: dict[int, Any] = {
+        2: CancelOrder(order_nonce=0, **common),
+        3: CancelAll(min_seq=0, **common),
+        6: RevokeKey(key=bytes(20), **common),
+    }
+    account, row = opened.operation(messages[signed])
+
+    assert opened.settle(operations=[(account, replace(row, kind=claimed))]).operations == [BAD]
 
 
 def test_order__signature_of_an_operation_as_an_order_and_back__fails(opened: Venue) -> None:
@@ -429,10 +463,11 @@ def test_lens__order_digest__equals_the_wallets(opened: Venue, with_trigger: boo
 def test_lens__operation_digest__equals_the_wallets(opened: Venue, name: str) -> None:
     account, row = MESSAGES[name](opened)
     expected = digest(row.to_message(account), opened.chain.domain_separator)
-    recipient = address_of(MAKER)
+    # not read for cancellations
+    second = MAKER.address if name in CANCELLATIONS else row.address_word.to_bytes(20, "big")
 
     found = opened.chain.call(
-        "Lens", "operation_digest", account, row.kind, row.value, recipient, row.expiry_s, row.seq
+        "Lens", "operation_digest", account, row.kind, row.value, second, row.expiry_s, row.seq
     )
 
     assert found == expected

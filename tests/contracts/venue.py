@@ -28,7 +28,7 @@ from afterbell.domain.batch import (
 )
 from afterbell.domain.evidence import build_proof, build_tree
 from afterbell.domain.hashing import keccak
-from afterbell.domain.order import CancelAll, CancelOrder, Order, SignedOrder, TimeInForce, Withdraw
+from afterbell.domain.order import CancelAll, CancelOrder, Operation, Order, SignedOrder, TimeInForce, Withdraw
 from afterbell.domain.words import AccountWord, BatchWord, LaneWord, PositionWord, PriceWord, RulesWord, TotalsWord
 from afterbell.signing.keys import SigningKey
 from afterbell.signing.typed_data import PriceRoot, digest
@@ -194,7 +194,7 @@ class Venue:
 
     def operation(
         self,
-        message: Withdraw | CancelOrder | CancelAll,
+        message: Operation,
         *,
         before_fill: int = 0,
         signer: SigningKey | None = None,
