@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -62,7 +63,8 @@ def _compile_once() -> Path:
             [node, str(COMPILE), str(SOURCE), str(ROOT)], capture_output=True, text=True, timeout=300, check=False
         )
         assert result.returncode == 0, result.stderr
-        partial = kept.with_suffix(f".{hashlib.sha256(result.stdout.encode()).hexdigest()[:8]}")
+        # several test processes may compile at once; each replaces the file by the same whole one
+        partial = kept.with_suffix(f".{os.getpid()}")
         partial.write_text(result.stdout)
         partial.replace(kept)
     return kept
