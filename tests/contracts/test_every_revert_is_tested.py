@@ -20,7 +20,15 @@ from tests.support.chain import artifacts
 ROOT: Final = Path(__file__).resolve().parents[2]
 HERE: Final = Path(__file__).resolve()
 MODULES: Final = ROOT / "contracts" / "modules"
-CONTRACTS: Final = ("Clearinghouse", "Operations", "Vault", "PriceOracle", "SignedPriceSource", "MarketRegistry")
+CONTRACTS: Final = (
+    "Clearinghouse",
+    "Operations",
+    "Vault",
+    "PriceOracle",
+    "SignedPriceSource",
+    "MarketRegistry",
+    "Timelock",
+)
 
 
 @cache
