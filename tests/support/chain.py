@@ -20,7 +20,7 @@ from pyrevm import EVM, BlockEnv, CfgEnv, Env
 
 from afterbell.adapters.vyper_compiler import Artifact, Artifacts, compile_contracts
 from afterbell.domain.hashing import keccak
-from tests.support.cold import settle_once
+from tests.support.cold import transact_once
 
 GENESIS_S: Final = 1_890_000_000
 START_S: Final = 1_900_000_000
@@ -229,23 +229,33 @@ class Chain:
         head = self.head if previous_head is None else previous_head
         self.call("Clearinghouse", "settle", head, payload, sender=sender)
 
-    def measure_settle(self, payload: bytes, words: Iterable[tuple[str, int]]) -> int:
-        """Return the whole gas of settling a batch without evidence: intrinsic plus execution from cold storage.
+    def measure_settle(self, payload: bytes, words: Iterable[tuple[str, *tuple[int, ...]]]) -> int:
+        """Return the whole gas of settling a batch without evidence. Raises: Reverted, see measure."""
+        return self.measure("Clearinghouse", "settle", self.head, payload, sender=SEQUENCER, words=words)
 
-        pyrevm keeps slots warm and forgets what a transaction began with, so the Clearinghouse moves to py-evm with
-        `words`, every (variable, key) the batch may touch: a word forgotten here reads as zero there. The chain of
-        this object does not move. Raises: Reverted.
+    def measure(
+        self, contract: str, function: str, *args: Any, sender: str, words: Iterable[tuple[str, *tuple[int, ...]]]
+    ) -> int:
+        """Return the whole gas of a call that needs Clearinghouse and Operations: intrinsic plus execution, all cold.
+
+        pyrevm keeps slots warm and forgets what a transaction began with, so both move to py-evm, the Clearinghouse with
+        `words`, every (variable, keys) the call may touch: a word forgotten here reads as zero there. The chain of this
+        object does not move.
         """
-        address = self.addresses["Clearinghouse"]
+        clearinghouse = self.addresses["Clearinghouse"]
         slots = [self._slot(name) for name in ("batch", "operator", "head")]
-        slots += [self._word_slot(variable, key) for variable, key in words]
-        storage = {slot: self.evm.storage(address, slot) for slot in slots}
-        return settle_once(
-            code=self.evm.get_code(address) or b"",
-            storage={slot: word for slot, word in storage.items() if word},
-            address=bytes.fromhex(address[2:]),
-            sender=bytes.fromhex(SEQUENCER[2:]),
-            calldata=encode_call("Clearinghouse", "settle", self.head, payload),
+        slots += [self._word_slot(variable, *keys) for variable, *keys in words]
+        storage = {slot: self.evm.storage(clearinghouse, slot) for slot in slots}
+        contracts = {
+            bytes.fromhex(self.addresses[name][2:]): (self.evm.get_code(self.addresses[name]) or b"", {})
+            for name in ("Clearinghouse", "Operations")
+        }
+        contracts[bytes.fromhex(clearinghouse[2:])][1].update({slot: word for slot, word in storage.items() if word})
+        return transact_once(
+            contracts=contracts,
+            to=bytes.fromhex(self.addresses[contract][2:]),
+            sender=bytes.fromhex(sender[2:]),
+            calldata=encode_call(contract, function, *args),
             time_s=self.time_s,
         )
 
@@ -342,8 +352,12 @@ class Chain:
         entry = artifacts()["Clearinghouse"].layout["storage_layout"][variable]
         return int(entry["slot"])
 
-    def _word_slot(self, variable: str, key: int) -> int:
-        return int.from_bytes(keccak(self._slot(variable).to_bytes(32, "big") + key.to_bytes(32, "big")), "big")
+    def _word_slot(self, variable: str, *keys: int) -> int:
+        """Return where variable[key] stands, or variable[key][key]."""
+        slot = self._slot(variable)
+        for key in keys:
+            slot = int.from_bytes(keccak(slot.to_bytes(32, "big") + key.to_bytes(32, "big")), "big")
+        return slot
 
     def write_word(self, variable: str, key: int, word: int) -> None:
         """Set `variable[key]` of the Clearinghouse: accounts, positions, lanes, prices, rules, indices, totals."""

@@ -17,10 +17,18 @@ GAS = 16_000_000
 CHAIN_ID = 31_337
 
 
-def settle_once(
-    *, code: bytes, storage: dict[int, int], address: bytes, sender: bytes, calldata: bytes, time_s: int
+def transact_once(
+    *,
+    contracts: dict[bytes, tuple[bytes, dict[int, int]]],
+    to: bytes,
+    sender: bytes,
+    calldata: bytes,
+    time_s: int,
 ) -> int:
-    """Run one call as a transaction on a fresh chain and return its gas. Raises: AssertionError if it reverts."""
+    """Run one call as a transaction on a fresh chain and return its gas. Raises: AssertionError if it reverts.
+
+    contracts: code and storage by address.
+    """
 
     # py-evm types ids and addresses by NewType and its spoofed transaction by nothing; Any keeps that out of here
     chain_class: Any = MiningChain.configure("PragueChain", vm_configuration=((0, PragueVM),), chain_id=CHAIN_ID)
@@ -28,13 +36,19 @@ def settle_once(
     chain: Any = chain_class.from_genesis(
         AtomicDB(),
         {"difficulty": 0, "gas_limit": 2 * GAS, "timestamp": time_s - 1, "base_fee_per_gas": 0},
-        {address: {**account, "nonce": 1, "code": code, "storage": storage}, sender: {**account, "balance": 10**20}},
+        {
+            **{
+                address: {**account, "nonce": 1, "code": code, "storage": storage}
+                for address, (code, storage) in contracts.items()
+            },
+            sender: {**account, "balance": 10**20},
+        },
     )
     machine = chain.get_vm()
     header = machine.get_header().copy(timestamp=time_s, gas_limit=2 * GAS)
     state: Any = PragueVM.build_state(chain.chaindb.db, header, ChainContext(CHAIN_ID))
     transaction = SpoofTransaction(
-        machine.create_unsigned_transaction(nonce=0, gas_price=0, gas=GAS, to=address, value=0, data=calldata),
+        machine.create_unsigned_transaction(nonce=0, gas_price=0, gas=GAS, to=to, value=0, data=calldata),
         from_=sender,
     )
     computation = state.apply_transaction(transaction)
