@@ -4,7 +4,7 @@
 # pragma nonreentrancy on
 """
 @title PriceOracle
-@license Apache-2.0
+@license AGPL-3.0-only
 @notice Decides which price reports count. Each market has one source; a report that fails a guard is ignored with a code, the
         others of the same evidence count.
 @dev Only the Clearinghouse moves it, inside a batch, so that prices and fills stay in one order.

@@ -4,7 +4,7 @@
 # pragma nonreentrancy on
 """
 @title SignedPriceSource
-@license Apache-2.0
+@license AGPL-3.0-only
 @notice Reads price reports signed by k of a set of publishers. One signature set covers the Merkle root of many markets'
         reports, so a batch carries only the markets it needs.
 @dev Layout of the evidence: contracts/README.md. Adapters for Pyth and Chainlink stand behind the same interface later.

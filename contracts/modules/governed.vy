@@ -2,7 +2,7 @@
 # pragma nonreentrancy on
 """
 @title governed
-@license Apache-2.0
+@license AGPL-3.0-only
 @notice One governor (a timelock in production), replaced in two steps so that a wrong address cannot take it.
 """
 
