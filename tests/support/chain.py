@@ -238,15 +238,15 @@ class Chain:
     ) -> int:
         """Return the whole gas of a call that needs Clearinghouse and Operations: intrinsic plus execution, all cold.
 
-        pyrevm keeps slots warm and forgets what a transaction began with, so both move to py-evm, the Clearinghouse with
-        `words`, every (variable, keys) the call may touch: a word forgotten here reads as zero there. The chain of this
-        object does not move.
+        pyrevm keeps slots warm and forgets what a transaction began with, so both move to py-evm, the Clearinghouse
+        with `words`, every (variable, keys) the call may touch: a word forgotten here reads as zero there. The chain
+        of this object does not move.
         """
         clearinghouse = self.addresses["Clearinghouse"]
         slots = [self._slot(name) for name in ("batch", "operator", "head")]
         slots += [self._word_slot(variable, *keys) for variable, *keys in words]
         storage = {slot: self.evm.storage(clearinghouse, slot) for slot in slots}
-        contracts = {
+        contracts: dict[bytes, tuple[bytes, dict[int, int]]] = {
             bytes.fromhex(self.addresses[name][2:]): (self.evm.get_code(self.addresses[name]) or b"", {})
             for name in ("Clearinghouse", "Operations")
         }
