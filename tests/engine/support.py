@@ -8,21 +8,27 @@ from functools import cache
 from hashlib import sha256
 
 from afterbell.domain.commands import (
+    AdoptDirectOperation,
     AdoptPrices,
     CancelAll,
     CancelOrder,
     Command,
     CreditDeposit,
+    LinkKey,
     ListMarket,
     PlaceOrder,
     RequestWithdrawal,
+    RevokeKey,
     SealBatch,
     SetMarketRules,
 )
-from afterbell.domain.digests import build_digest, hash_order, hash_withdraw
+from afterbell.domain.digests import build_digest, hash_operation, hash_order
+from afterbell.domain.direct import DirectOperation
 from afterbell.domain.events import Event
-from afterbell.domain.ids import build_account_id, build_nonce, lane_of, seq_of
-from afterbell.domain.order import Order, TimeInForce, TriggerKind, Withdraw
+from afterbell.domain.ids import AccountId, build_account_id, build_nonce, lane_of, seq_of
+from afterbell.domain.order import LinkKey as SignedLinkKey
+from afterbell.domain.order import Operation, Order, TimeInForce, TriggerKind, Withdraw
+from afterbell.domain.order import RevokeKey as SignedRevokeKey
 from afterbell.domain.session import Session
 from afterbell.domain.words import RulesWord
 from afterbell.engine.apply import apply
@@ -66,7 +72,7 @@ def owner(number: int) -> bytes:
     return signing_key(number).address
 
 
-def account(number: int, subaccount: int = 0) -> int:
+def account(number: int, subaccount: int = 0) -> AccountId:
     """Return the account of a participant."""
     return build_account_id(owner(number), subaccount)
 
@@ -79,6 +85,8 @@ class Venue:
     time_ms: int = START_MS
     head_hash: bytes = bytes(32)
     frames: list[tuple[int, bytes, Command]] = field(default_factory=list)
+    outcomes: list[list[Event]] = field(default_factory=list)
+    """Events of each frame."""
     events: list[Event] = field(default_factory=list)
     n_deposits: int = 0
 
@@ -90,8 +98,9 @@ class Venue:
         """Apply a command as the sequencer would, sealing first where it would."""
         while needs_seal_before(self.state, command):
             self.seal()
-        self.frames.append((self.time_ms, self.head_hash, command))
         events = apply(self.state, command, time_ms=self.time_ms, previous_hash=self.head_hash)
+        self.frames.append((self.time_ms, self.head_hash, command))
+        self.outcomes.append(events)
         self.head_hash = sha256(self.head_hash + repr(command).encode()).digest()
         self.events += events
         return events
@@ -159,7 +168,9 @@ class Venue:
         trigger_kind: TriggerKind = TriggerKind.NONE,
         trigger_ticks: int = 0,
         client_id: str = "",
+        key: int | None = None,
     ) -> PlaceOrder:
+        """Build an order with a true digest, signed by the participant or by the session key of this number."""
         order = Order(
             owner=owner(number),
             subaccount=subaccount,
@@ -179,7 +190,7 @@ class Venue:
             trigger_ticks=trigger_ticks,
         )
         order_id = build_digest(self.state.domain_separator, hash_order(order))
-        r, vs = signing_key(number).sign(order_id)
+        r, vs = signing_key(number if key is None else key).sign(order_id)
         return PlaceOrder(
             order_id=order_id,
             owner=order.owner,
@@ -200,6 +211,7 @@ class Venue:
             r=r,
             vs=vs,
             client_id=client_id,
+            signer=b"" if key is None else owner(key),
         )
 
     def place(self, number: int, side: str, size_lots: int, limit_ticks: int, **fields: object) -> list[Event]:
@@ -214,7 +226,7 @@ class Venue:
         )
         return self.send(command)
 
-    def cancel(self, number: int, nonce: int, *, lifetime_s: int = 60) -> list[Event]:
+    def cancel(self, number: int, nonce: int, *, lifetime_s: int = 60, key: int | None = None) -> list[Event]:
         self.time_ms += 1
         return self.send(
             CancelOrder(
@@ -224,10 +236,11 @@ class Venue:
                 nonce=build_nonce(65535, self.now_seq()),
                 r=b"\x01" * 32,
                 vs=b"\x02" * 32,
+                signer=b"" if key is None else owner(key),
             )
         )
 
-    def cancel_all(self, number: int, min_seq: int | None = None) -> list[Event]:
+    def cancel_all(self, number: int, min_seq: int | None = None, *, key: int | None = None) -> list[Event]:
         self.time_ms += 1
         return self.send(
             CancelAll(
@@ -237,12 +250,22 @@ class Venue:
                 nonce=build_nonce(65535, self.now_seq()),
                 r=b"\x01" * 32,
                 vs=b"\x02" * 32,
+                signer=b"" if key is None else owner(key),
             )
         )
 
     def withdraw(
-        self, number: int, quote: int, *, recipient: bytes | None = None, nonce: int | None = None, lifetime_s: int = 60
+        self,
+        number: int,
+        quote: int,
+        *,
+        recipient: bytes | None = None,
+        nonce: int | None = None,
+        lifetime_s: int = 60,
+        key: int | None = None,
+        is_approved: bool = False,
     ) -> list[Event]:
+        """Request a signed withdrawal one millisecond later; approved: without a signature."""
         self.time_ms += 1
         nonce = build_nonce(65535, self.now_seq()) if nonce is None else nonce
         recipient = owner(number) if recipient is None else recipient
@@ -254,8 +277,7 @@ class Venue:
             seq=seq_of(nonce),
         )
         assert lane_of(nonce) == 65535
-        withdrawal_id = build_digest(self.state.domain_separator, hash_withdraw(message))
-        r, vs = signing_key(number).sign(withdrawal_id)
+        withdrawal_id, r, vs = self._sign(message, number if key is None else key, is_approved)
         return self.send(
             RequestWithdrawal(
                 withdrawal_id=withdrawal_id,
@@ -266,6 +288,93 @@ class Venue:
                 nonce=nonce,
                 r=r,
                 vs=vs,
+                signer=b"" if key is None else owner(key),
+                is_approved=is_approved,
+            )
+        )
+
+    def _sign(self, message: Operation, number: int, is_approved: bool) -> tuple[bytes, bytes, bytes]:
+        digest = build_digest(self.state.domain_separator, hash_operation(message))
+        r, vs = (bytes(32), bytes(32)) if is_approved else signing_key(number).sign(digest)
+        return digest, r, vs
+
+    def link_key(
+        self,
+        number: int,
+        key: int,
+        *,
+        lifetime_s: int = 86_400,
+        max_notional_quote: int = 1_000 * USDC,
+        markets: int = 0b11,
+        trade_only: bool = False,
+        reduce_only: bool = False,
+        expiry_s: int | None = None,
+        seq: int | None = None,
+        is_approved: bool = False,
+    ) -> list[Event]:
+        """Link the session key of this number one millisecond later; lifetime_s is the key's."""
+        self.time_ms += 1
+        message = SignedLinkKey(
+            owner=owner(number),
+            key=owner(key),
+            key_expiry_s=self.time_s + lifetime_s,
+            max_notional_quote=max_notional_quote,
+            markets=markets,
+            trade_only=trade_only,
+            reduce_only=reduce_only,
+            expiry_s=self.time_s + 60 if expiry_s is None else expiry_s,
+            seq=self.now_seq() if seq is None else seq,
+        )
+        digest, r, vs = self._sign(message, number, is_approved)
+        return self.send(
+            LinkKey(
+                operation_id=digest,
+                account=account(number),
+                key=message.key,
+                key_expiry_s=message.key_expiry_s,
+                max_notional_quote=max_notional_quote,
+                markets=markets,
+                trade_only=trade_only,
+                reduce_only=reduce_only,
+                expiry_s=message.expiry_s,
+                nonce=message.nonce,
+                r=r,
+                vs=vs,
+                is_approved=is_approved,
+            )
+        )
+
+    def revoke_key(self, number: int, key: int, *, is_approved: bool = False) -> list[Event]:
+        """Revoke the session key of this number one millisecond later."""
+        self.time_ms += 1
+        message = SignedRevokeKey(owner=owner(number), key=owner(key), expiry_s=self.time_s + 60, seq=self.now_seq())
+        digest, r, vs = self._sign(message, number, is_approved)
+        return self.send(
+            RevokeKey(
+                operation_id=digest,
+                account=account(number),
+                key=message.key,
+                expiry_s=message.expiry_s,
+                nonce=message.nonce,
+                r=r,
+                vs=vs,
+                is_approved=is_approved,
+            )
+        )
+
+    def adopt(self, done: DirectOperation) -> list[Event]:
+        """Adopt what a model of the contract has recorded directly; it must be next, deposits counted."""
+        self.n_deposits += 1
+        return self.send(
+            AdoptDirectOperation(
+                direct_op=done.direct_op,
+                kind=int(done.kind),
+                account=done.account_id,
+                subject=done.subject.to_bytes(32, "big"),
+                word=done.word.to_bytes(32, "big"),
+                time_s=done.time_s,
+                block=self.n_deposits,
+                transaction=b"\x77" * 32,
             )
         )
 

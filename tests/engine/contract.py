@@ -1,0 +1,96 @@
+"""A model of the contracts that sees what the chain would see: listings, transactions, payloads, true signatures."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from afterbell.domain.commands import AdoptPrices, Command, CreditDeposit, ListMarket, SetMarketRules
+from afterbell.domain.direct import (
+    DirectOperation,
+    approve,
+    record_cancel_all,
+    record_key_link,
+    record_key_revocation,
+    record_rules,
+)
+from afterbell.domain.events import BatchSealed, Event
+from afterbell.domain.settlement import AcceptedReport, ChainState, apply_batch, apply_deposit, list_market, set_rules
+from afterbell.domain.words import SessionKeyWord
+from afterbell.engine.state import EngineState
+from afterbell.signing.keys import recover
+from tests.engine.support import CONFIG, GENESIS_S, account, owner
+
+
+class Contract:
+    """The chain: settles what was sealed when it is told to, so that direct calls may come in between."""
+
+    def __init__(self) -> None:
+        self.chain = ChainState(forbidden_recipients=frozenset({CONFIG.vault, CONFIG.clearinghouse, CONFIG.token}))
+        self.separator = EngineState(CONFIG).domain_separator
+        self.time_s = 0
+        """Time of the last block."""
+        self.unsettled: deque[tuple[BatchSealed, tuple[AcceptedReport, ...]]] = deque()
+        self._reports: tuple[AcceptedReport, ...] = ()
+
+    def hear(self, command: Command, events: list[Event]) -> None:
+        """Follow one frame: genesis happens at once, sealed batches wait for `settle`. Deposits: `deposit`."""
+        if isinstance(command, ListMarket):
+            list_market(self.chain, command.market)
+        elif isinstance(command, SetMarketRules):
+            set_rules(self.chain, command.market, command.session, int.from_bytes(command.rules_word, "big"))
+        for event in events:
+            if isinstance(event, BatchSealed):
+                self.unsettled.append((event, self._reports))
+                self._reports = ()
+        if isinstance(command, AdoptPrices):
+            self._reports = tuple(
+                AcceptedReport(market_id=market, external_ticks=ticks, external_time_s=time_s, session=session)
+                for market, ticks, time_s, session in command.reports
+            )
+
+    def follow(self, command: Command, events: list[Event]) -> None:
+        """Hear a frame of a venue without direct operations, and settle at once."""
+        self.hear(command, events)
+        if isinstance(command, CreditDeposit):
+            apply_deposit(self.chain, command.account, command.quote)
+        self.settle()
+
+    def settle(self, n_batches: int | None = None) -> None:
+        """Mine the oldest sealed batches; each must do what its seal predicted."""
+        for _ in range(len(self.unsettled) if n_batches is None else min(n_batches, len(self.unsettled))):
+            sealed, reports = self.unsettled.popleft()
+            self.time_s = max(self.time_s, sealed.matched_at_s)
+            result = apply_batch(
+                self.chain,
+                sealed.payload,
+                previous_head=sealed.previous_head,
+                block_time_s=self.time_s,
+                accepted_reports=reports,
+                domain_separator=self.separator,
+                recover=recover,
+            )
+            assert (result.head, result.codes) == (sealed.head, sealed.codes)
+
+    def cancel_all(self, number: int, min_seq: int, time_s: int) -> DirectOperation:
+        return record_cancel_all(self.chain, account(number), min_seq, time_s=self._mine(time_s), genesis_s=GENESIS_S)
+
+    def link_key(self, number: int, key: int, time_s: int, *, lifetime_s: int = 86_400) -> DirectOperation:
+        limits = SessionKeyWord(expiry_s=time_s + lifetime_s, max_notional_quote=1_000_000_000, markets=0b11).pack()
+        return record_key_link(self.chain, account(number), owner(key), limits, time_s=self._mine(time_s))
+
+    def revoke_key(self, number: int, key: int, time_s: int) -> DirectOperation:
+        return record_key_revocation(self.chain, account(number), owner(key), time_s=self._mine(time_s))
+
+    def change_rules(self, market: int, session: int, word: int, time_s: int) -> DirectOperation:
+        return record_rules(self.chain, market, session, word, time_s=self._mine(time_s))
+
+    def approve(self, number: int, digest: bytes) -> None:
+        approve(self.chain, owner(number), digest)
+
+    def deposit(self, number: int, quote: int, time_s: int) -> int:
+        self._mine(time_s)
+        return apply_deposit(self.chain, account(number), quote)
+
+    def _mine(self, time_s: int) -> int:
+        self.time_s = max(self.time_s, time_s)
+        return self.time_s
