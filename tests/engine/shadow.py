@@ -66,6 +66,11 @@ class Shadow:
             if order.time_in_force == FOK:
                 # Whole: nothing of its size is left in its lane.
                 assert self.lane_filled[order.account, order.nonce] == order.size_lots >= lots
+            if order.time_in_force in (IOC, FOK):
+                # The chain consumes the lane: nothing may live in it any more.
+                assert not any(known.lane == (order.account, order.nonce) for known in self.live.values())
+        for known in self.live.values():
+            assert known.remaining_lots == known.accepted.size_lots - self.lane_filled[known.lane] > 0
 
     def best(self, market: int, is_bid: bool) -> bytes | None:
         """Return the order that must trade next: best price, then first come."""
