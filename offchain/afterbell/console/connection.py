@@ -51,7 +51,7 @@ class Connection:
     def _arguments(self) -> dict[str, Any]:
         return {
             "url": self.url,
-            "private_key": None if self.key_file is None else read_key_file(self.key_file),
+            "key": None if self.key_file is None else read_key_file(self.key_file),
             "owner": self.owner,
             "subaccount": self.subaccount,
             "rpc_url": self.rpc_url,
