@@ -261,6 +261,28 @@ def test_oco__stop_is_refused_when_met__the_take_profit_leaves_too() -> None:
     assert cancels_of(events) == [(stop.order_id, "REDUCE_ONLY", 500), (take.order_id, "OCO", 500)]
 
 
+def test_oco__stop_without_reduce_only__needs_no_margin_beside_the_order_it_ends() -> None:
+    """Long 1,000 lots (10 USDC) with 1.1 USDC: margin 1 USDC, fee 0.004. Stop and take-profit close it, each whole.
+
+    Counted beside each other they would open a short of 1,000; the stop ends the take-profit before it acts.
+    """
+    venue = open_venue()
+    venue.deposit(9, 1_110_000)
+    venue.place(2, "sell", 1_000, 10_000)
+    venue.place(9, "buy", 1_000, 10_000)
+    venue.withdraw(9, 100_000)
+    take = accepted_of(venue.place(9, "sell", 1_000, 10_100, lane=4))
+    stop_terms = STOP | {"trigger_ticks": 9_990, "lane": 4, "seq": seq_of(take.nonce)}
+    assert accepted_of(venue.place(9, "sell", 1_000, 9_900, **stop_terms)).is_waiting
+    venue.place(3, "buy", 1_000, 9_980)
+
+    events = move(venue, 9_990)
+
+    assert fills_of(events) == [(9_980, 1_000)]
+    assert cancels_of(events) == [(take.order_id, "OCO", 1_000)]
+    sealed_clean(venue)
+
+
 def test_oco__fok_that_cannot_fill__ends_both() -> None:
     venue = open_venue()
     first = accepted_of(venue.place(1, "sell", 500, 10_100, lane=4))

@@ -16,6 +16,7 @@ from afterbell.adapters.clock import SystemClock
 from afterbell.adapters.file_journal import FileJournal, JournalWriteFailed
 from afterbell.domain.codes import RejectReason
 from afterbell.domain.commands import (
+    AdoptDirectOperation,
     AdoptPrices,
     CancelAll,
     Command,
@@ -33,8 +34,10 @@ from afterbell.domain.events import (
     FillMatched,
     OrderAccepted,
     OrderRejected,
+    PricesAdopted,
 )
-from afterbell.domain.order import TimeInForce
+from afterbell.domain.order import TimeInForce, TriggerKind
+from afterbell.domain.words import OverflowWord
 from afterbell.engine.apply import CommandRefused
 from afterbell.engine.state import EngineState, compute_state_hash
 from afterbell.ports import Frame
@@ -219,6 +222,86 @@ def test_sequencer__batch_more_than_half_full__seals_before_the_next_order(tmp_p
     asyncio.run(bench.run(scenario))
 
 
+def test_sequencer__key_linked_and_used_in_one_breath__seals_in_between(tmp_path: Path) -> None:
+    """Both are submitted before the writer runs: the client never waits for the batch."""
+    bench = Bench(tmp_path / "journal.log")
+
+    async def scenario(bench: Bench) -> None:
+        await open_market(bench)
+        bench.commands.link_key(1, 81)
+        link = bench.commands.frames[-1][2]
+        order = bench.order(1, "buy", 200, 9_900, key=81)
+
+        _, (_, answers) = await asyncio.gather(bench.sequencer.submit(link), bench.sequencer.submit(order))
+
+        assert isinstance(answers[0], OrderAccepted)
+        assert [type(frame.command).__name__ for frame in bench.recorder.frames[-3:]] == [
+            "LinkKey",
+            "SealBatch",
+            "PlaceOrder",
+        ]
+
+    asyncio.run(bench.run(scenario))
+
+
+def test_sequencer__triggers_wait_for_room__seals_as_often_as_they_need_before_an_order_and_before_prices(
+    tmp_path: Path,
+) -> None:
+    """120 stops meet 120 asks of one price: 29 pairs make a batch more than half full (57 of 112 orders)."""
+    bench = Bench(tmp_path / "journal.log")
+
+    async def scenario(bench: Bench) -> None:
+        await open_market(bench)
+        for number in range(5, 125):
+            await bench.sequencer.submit(deposit(number))
+            await bench.sequencer.submit(bench.order(1, "sell", 100, 10_020, lane=number))
+            stop = {"trigger_kind": TriggerKind.MARK_AT_OR_ABOVE, "trigger_ticks": 10_010}
+            await bench.sequencer.submit(bench.order(number, "buy", 100, 10_020, **stop))
+        bench.wall.time_ms += 6_000
+
+        _, events = await bench.sequencer.submit(bench.prices(10_010))
+        n_first = sum(isinstance(event, FillMatched) for event in events)
+        assert 0 < n_first < 60
+        await bench.sequencer.submit(bench.order(2, "buy", 100, 10_020))
+
+        n_fills = sum(isinstance(event, FillMatched) for event in bench.recorder.events)
+        assert n_fills == 120
+        assert not bench.sequencer.state.triggers.is_pending
+        bench.wall.time_ms += 6_000
+        _, events = await bench.sequencer.submit(bench.prices(10_010))
+        assert isinstance(events[0], PricesAdopted)
+        sealed = [event for event in bench.recorder.events if isinstance(event, BatchSealed)]
+        assert len(sealed) >= 4
+        assert not any(any(event.codes) for event in sealed)
+
+    asyncio.run(bench.run(scenario))
+
+
+def test_sequencer__direct_operation_out_of_order__stops_before_writing_it(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "journal.log")
+
+    async def scenario(bench: Bench) -> None:
+        await open_market(bench)
+        with pytest.raises(SequencerStopped) as caught:
+            await bench.sequencer.submit(
+                AdoptDirectOperation(
+                    direct_op=6,
+                    kind=1,
+                    account=account(1),
+                    subject=bytes(32),
+                    word=bytes(32),
+                    time_s=0,
+                    block=1,
+                    transaction=bytes(32),
+                )
+            )
+        assert isinstance(caught.value.__cause__, CommandRefused)
+
+    with pytest.raises(ExceptionGroup):
+        asyncio.run(bench.run(scenario))
+    Bench(tmp_path / "journal.log").journal.close()
+
+
 def test_sequencer__queue_full__refuses_orders_and_lets_cancels_pass(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "journal.log", capacity=3)
 
@@ -355,7 +438,27 @@ async def trade(bench: Bench) -> None:
         CancelAll(account=account(4), min_seq_ms=1, expiry_s=1, nonce=0, r=bytes(32), vs=bytes(32))
     )
     assert isinstance(events[0], CancelRejected)
-    await bench.sequencer.submit(bench.order(4, "buy", 200, 9_990))
+    bench.commands.link_key(4, 81)
+    await bench.sequencer.submit(bench.commands.frames[-1][2])
+    await bench.sequencer.submit(bench.order(4, "buy", 200, 9_990, key=81, client_id="mine"))
+    stop = {"trigger_kind": TriggerKind.INDEX_AT_OR_BELOW, "trigger_ticks": 9_900}
+    await bench.sequencer.submit(bench.order(4, "sell", 200, 9_800, lane=3, **stop))
+    await bench.sequencer.submit(
+        bench.order(4, "sell", 300, 10_200, lane=3, seq=bench.commands.now_seq())  # an OCO with the stop
+    )
+    assert len(bench.sequencer.state.lane_orders[account(4) << 16 | 3]) == 2
+    await bench.sequencer.submit(
+        AdoptDirectOperation(
+            direct_op=5,
+            kind=1,
+            account=account(2),
+            subject=bytes(32),
+            word=OverflowWord(pending_min_seq=1, pending_since_s=bench.commands.time_s).pack().to_bytes(32, "big"),
+            time_s=bench.commands.time_s,
+            block=9,
+            transaction=bytes(32),
+        )
+    )
     await bench.sequencer.submit(bench.order(3, "sell", 150, 9_990, lane=2))  # leaves a batch open
 
 

@@ -22,7 +22,7 @@ from afterbell.domain.settlement import Execution
 from afterbell.engine.book import BookSide, OpenOrder
 from afterbell.engine.keys import KEY_CODES, check_order_signer
 from afterbell.engine.refusals import Refusal, refuse_malformed, refuse_order_code
-from afterbell.engine.removal import is_left_behind
+from afterbell.engine.removal import get_partner, is_left_behind
 from afterbell.engine.risk import check_order_risk
 from afterbell.engine.state import EngineState
 
@@ -204,6 +204,9 @@ def check_acting(state: EngineState, order: OpenOrder, leaving: Collection[OpenO
     refusal = _check_band(opposite, order, execution.band(record.market_id))
     if refusal is not None:
         return refusal
+    partner = get_partner(state, order)
+    if partner is not None and record.time_in_force.is_immediate:
+        leaving = [*leaving, partner]  # as acting.act does
     return check_order_risk(state, execution, order, leaving)
 
 

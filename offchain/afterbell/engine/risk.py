@@ -8,8 +8,8 @@ account had filled, so that an honest fill survives a moving mark. Per market wi
 
 IM values each size at the worse of mark and external for its sign. Losses count even where lots only close: cautious
 by design. An order that can only reduce passes without margin; the chain's rule judges its fills. Reduce-only orders
-add no exposure, and neither do orders that wait for a trigger: they are judged when it is met. Rounding: requirements
-and fees up. Must not: change anything.
+add no exposure, and neither do orders that wait for a trigger: they are judged when it is met. Two resting orders of
+an OCO count both. Rounding: requirements and fees up. Must not: change anything.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def compute_account_risk(
 def check_order_risk(
     state: EngineState, execution: Execution, order: OpenOrder, leaving: Collection[OpenOrder]
 ) -> Refusal | None:
-    """Return why the order may not act, or None. `leaving` are older orders of its lane, which it replaces."""
+    """Return why the order may not act, or None. `leaving` are orders that its acting ends."""
     account, record = order.account, order.record
     size_lots = execution.position(account, record.market_id).size_lots
     is_closing_side = size_lots < 0 if record.is_buy else size_lots > 0
