@@ -166,11 +166,11 @@ def test_order__signature_of_no_key__bad_signature(play: Play, signature: str) -
 
 def test_body__above_the_limit__refused_before_it_is_read(play: Play) -> None:
     async def scenario(venue: Venue) -> Any:
-        return await venue.http.post("/v1/orders", content=b" " * 20_000)
+        return await venue.http.post("/v1/orders", content=b" " * 40_000)
 
     response = play(scenario)
 
-    assert response.status_code == 413 and "16384 bytes" in response.json()["error"]["required"]
+    assert response.status_code == 413 and "32768 bytes" in response.json()["error"]["required"]
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_body__above_the_limit__refused_before_it_is_read(play: Play) -> None:
         ("/v1/markets/AAPL/book?depth=0", 400, "MALFORMED_REQUEST"),
         ("/v1/markets/AAPL/book?depth=x", 400, "MALFORMED_REQUEST"),
         ("/v1/markets/AAPL/candles?interval_s=1", 400, "MALFORMED_REQUEST"),
-        ("/v1/markets/AAPL/candles?before_s=99999999999999999999", 400, "MALFORMED_REQUEST"),
+        ("/v1/markets/AAPL/candles?end_s=99999999999999999999", 400, "MALFORMED_REQUEST"),
         ("/v1/markets/AAPL/trades?limit=1001", 400, "MALFORMED_REQUEST"),
         ("/v1/orders/0x12", 400, "MALFORMED_REQUEST"),
         ("/v1/orders/0x" + "12" * 32, 404, "UNKNOWN_ORDER"),

@@ -192,16 +192,69 @@ def test_order__post_only_would_take__refused(play: Play) -> None:
     assert (status, error["code"]) == (422, "WOULD_TAKE")
 
 
-def test_order__sent_twice__second_finds_its_lane_dead(play: Play) -> None:
+def test_order__sent_twice__second_answer_is_its_present_state(play: Play) -> None:
+    """Filled between the two: 40 of 100 lots steps, so the repeat shows the fill and places nothing."""
+
+    async def scenario(venue: Venue) -> Any:
+        maker, taker = await venue.participant(1), await venue.participant(2)
+        body = maker.order_body(maker.order(is_buy=True, limit_ticks=9_900), client_id="mine")
+        first = (await venue.post("/v1/orders", body)).json()
+        await venue.post("/v1/orders", taker.order_body(taker.order(is_buy=False, limit_ticks=9_900, size_lots=4_000)))
+        second = await venue.post("/v1/orders", body)
+        return first, second, await venue.get("/v1/markets/AAPL/book"), venue.services.hub.last_sequence
+
+    first, second, book, n_frames = play(scenario)
+
+    again = second.json()
+    assert (first["is_repeat"], second.status_code, again["is_repeat"]) == (False, 200, True)
+    assert again["order_id"] == first["order_id"] and again["client_id"] == "mine"
+    assert (again["status"], again["filled_lots"], again["remaining_lots"]) == ("OPEN", 4_000, 6_000)
+    assert [fill["size_lots"] for fill in again["fills"]] == [4_000]
+    assert [level["size_lots"] for level in book["bids"]] == [6_000]
+    assert n_frames == 13  # nine of the start, two deposits, two orders: the repeat is not journalled
+
+
+def test_order__sent_again_after_it_ended__told_how(play: Play) -> None:
+    async def scenario(venue: Venue) -> Any:
+        maker = await venue.participant(1)
+        order = maker.order(is_buy=True, limit_ticks=9_900)
+        body = maker.order_body(order)
+        await venue.post("/v1/orders", body)
+        await venue.post("/v1/orders/cancel", maker.cancel_body(order))
+        return (await venue.post("/v1/orders", body)).json()
+
+    again = play(scenario)
+
+    assert (again["status"], again["reason"], again["is_repeat"]) == ("CANCELLED", "USER", True)
+
+
+def test_order__two_copies_at_once__one_order_and_one_repeat(play: Play) -> None:
     async def scenario(venue: Venue) -> Any:
         maker = await venue.participant(1)
         body = maker.order_body(maker.order(is_buy=True, limit_ticks=9_900))
+        answers = await asyncio.gather(*(venue.post("/v1/orders", body) for _ in range(3)))
+        return [answer.json() for answer in answers], await venue.get("/v1/markets/AAPL/book")
+
+    answers, book = play(scenario)
+
+    assert sorted(answer["is_repeat"] for answer in answers) == [False, True, True]
+    assert [(level["size_lots"], level["n_orders"]) for level in book["bids"]] == [(10_000, 1)]
+
+
+def test_order__refused_and_sent_again__judged_again(play: Play) -> None:
+    """What was never accepted is no repeat: with money it is taken."""
+
+    async def scenario(venue: Venue) -> Any:
+        poor = await venue.participant(2, 0)
+        body = poor.order_body(poor.order(is_buy=True, limit_ticks=9_900))
         first = await venue.post("/v1/orders", body)
-        return first.status_code, await refusal(venue, "/v1/orders", body)
+        await venue.participant(2)
+        return first, await venue.post("/v1/orders", body)
 
-    first, (status, error) = play(scenario)
+    first, second = play(scenario)
 
-    assert (first, status, error["code"]) == (200, 409, "DEAD_LANE")
+    assert (first.status_code, first.json()["error"]["code"]) == (422, "INSUFFICIENT_MARGIN")
+    assert (second.status_code, second.json()["is_repeat"]) == (200, False)
 
 
 def test_order__older_than_its_lane__dead(play: Play) -> None:
@@ -365,7 +418,7 @@ def test_orders__many_at_once__all_acknowledged_and_found(play: Play) -> None:
             for lane in range(60)
         ]
         responses = await asyncio.gather(*(venue.post("/v1/orders", body) for body in bodies))
-        page = await venue.get(f"/v1/accounts/{maker.account_hex}/orders?status=all&limit=1000")
+        page = await venue.get(f"/v1/accounts/{maker.account_hex}/orders?status=all&limit=500")
         return [response.status_code for response in responses], page
 
     statuses, page = play(scenario)

@@ -31,7 +31,7 @@ from afterbell.domain.ids import account_bytes, build_account_id
 from afterbell.readmodel.database import open_database, sqlite_dsn
 from afterbell.readmodel.projector import Projector
 from afterbell.readmodel.queries import Candle, ReadModel
-from afterbell.readmodel.tables import Base, OrderRow
+from afterbell.readmodel.tables import Base, CandleKind, OrderRow
 
 MAKER = build_account_id(b"\x11" * 20, 0)
 TAKER = build_account_id(b"\x22" * 20, 7)
@@ -409,24 +409,120 @@ def test_transfers__deposit_and_withdrawal__amounts_above_64_bits_exact_and_life
     ]
 
 
-def test_candles__prices_and_fills__open_at_previous_close_with_volume(database: Engine) -> None:
-    def prices(mark_ticks: int) -> PricesAdopted:
-        return PricesAdopted(prices=((1, mark_ticks, mark_ticks, mark_ticks, 2),))
+def adopted(mark_ticks: int) -> PricesAdopted:
+    return PricesAdopted(prices=((1, mark_ticks, mark_ticks, mark_ticks, 2),))
 
+
+def trade_at(
+    time_ms: int, sequence: int, fill_id: int, price_ticks: int, size_lots: int
+) -> tuple[WrittenFrame, list[Event]]:
+    return frame(sequence, time_ms=time_ms), [
+        msgspec.structs.replace(fill(fill_id, size_lots), price_ticks=price_ticks)
+    ]
+
+
+def read_all(reads: ReadModel, kind: CandleKind, interval_s: int) -> list[Candle]:
+    return reads.read_candles(1, kind=kind, interval_s=interval_s, start_s=0, end_s=10**9, limit=100)
+
+
+def test_candles_of_mark__prices_and_fills__open_at_previous_close_with_volume(database: Engine) -> None:
+    """Marks 100 | 90, 120 | 110 in 15-minute intervals; one fill of 40 lots at 5,000 in the second."""
     frames: list[tuple[WrittenFrame, list[Event]]] = [
-        (frame(1, time_ms=600_000), [prices(100)]),
-        (frame(2, time_ms=1_200_000), [prices(90)]),
-        (frame(3, time_ms=1_799_000), [prices(120), fill(1, 40)]),
-        (frame(4, time_ms=2_400_000), [prices(110)]),
+        (frame(1, time_ms=600_000), [adopted(100)]),
+        (frame(2, time_ms=1_200_000), [adopted(90)]),
+        (frame(3, time_ms=1_799_000), [adopted(120), fill(1, 40)]),
+        (frame(4, time_ms=2_700_000), [adopted(110), adopted(0)]),
     ]
     Projector(database).catch_up(frames)
 
-    candles = ReadModel(database).read_candles(1, interval_s=600, from_s=1200, to_s=3000)
+    candles = read_all(ReadModel(database), CandleKind.MARK, 900)
 
     assert candles == [
-        Candle(time_s=1200, open_ticks=100, high_ticks=120, low_ticks=90, close_ticks=120, volume_lots=40),
-        Candle(time_s=2400, open_ticks=120, high_ticks=120, low_ticks=110, close_ticks=110, volume_lots=0),
+        Candle(time_s=0, open_ticks=100, high_ticks=100, low_ticks=100, close_ticks=100, volume_lots=0),
+        Candle(
+            time_s=900,
+            open_ticks=100,
+            high_ticks=120,
+            low_ticks=90,
+            close_ticks=120,
+            volume_lots=40,
+            volume_quote=200_000,
+            n_trades=1,
+        ),
+        Candle(time_s=2_700, open_ticks=120, high_ticks=120, low_ticks=110, close_ticks=110, volume_lots=0),
     ]
+
+
+TRADES = [
+    # time_ms, price, lots: two minutes of the first five, then the next hour, then the next day
+    (60_000, 100, 10),
+    (119_999, 130, 5),
+    (120_000, 90, 1),
+    (3_600_000, 95, 7),
+    (86_400_000, 200, 2),
+]
+
+
+def test_candles_of_trades__five_fills__every_interval_by_hand(database: Engine) -> None:
+    """First five minutes: open 100, high 130, low 90, close 90, 16 lots, 1,000 + 650 + 90 = 1,740 quote."""
+    frames = [trade_at(time_ms, n, n, ticks, lots) for n, (time_ms, ticks, lots) in enumerate(TRADES, 1)]
+    Projector(database).catch_up(frames)
+    reads = ReadModel(database)
+
+    minutes, fives, hours, days = (read_all(reads, CandleKind.TRADES, s) for s in (60, 300, 3_600, 86_400))
+
+    assert [(c.time_s, c.open_ticks, c.close_ticks, c.volume_lots) for c in minutes] == [
+        (60, 100, 130, 15),
+        (120, 90, 90, 1),
+        (3_600, 95, 95, 7),
+        (86_400, 200, 200, 2),
+    ]
+    assert fives[0] == Candle(
+        time_s=0,
+        open_ticks=100,
+        high_ticks=130,
+        low_ticks=90,
+        close_ticks=90,
+        volume_lots=16,
+        volume_quote=1_740,
+        n_trades=3,
+    )
+    assert [(c.time_s, c.n_trades) for c in hours] == [(0, 3), (3_600, 1), (86_400, 1)]
+    assert [(c.time_s, c.open_ticks, c.high_ticks, c.low_ticks, c.close_ticks, c.volume_quote) for c in days] == [
+        (0, 100, 130, 90, 95, 2_405),
+        (86_400, 200, 200, 200, 200, 400),
+    ]
+    newest = reads.read_candles(1, kind=CandleKind.TRADES, interval_s=60, start_s=60, end_s=3_600, limit=1)
+    assert [c.time_s for c in newest] == [120]
+
+
+def test_candles__a_restart_between_fills__goes_on_where_it_stopped(database: Engine, tmp_path: Path) -> None:
+    frames = [trade_at(time_ms, n, n, ticks, lots) for n, (time_ms, ticks, lots) in enumerate(TRADES, 1)]
+    frames += [(frame(n, time_ms=86_400_000 + n), [adopted(n)]) for n in (6, 7)]
+    other = open_database(sqlite_dsn(tmp_path / "other.sqlite"))
+    Projector(other).catch_up(frames)
+
+    for published in frames:
+        Projector(database).catch_up([published])
+
+    assert dump(database) == dump(other)
+    other.dispose()
+
+
+def test_candles__a_fill_the_chain_refused__taken_out_of_every_interval(database: Engine) -> None:
+    """Without the 130 x 5 of minute 60: high 100, 11 lots, 1,090 quote; the lone trade of an hour leaves no candle."""
+    frames = [trade_at(time_ms, n, n, ticks, lots) for n, (time_ms, ticks, lots) in enumerate(TRADES, 1)]
+    projector, reads = Projector(database), ReadModel(database)
+    projector.catch_up(frames)
+
+    projector.catch_up([(frame(6, time_ms=86_400_001), [refuse(2, 1), refuse(4, 1)])])
+    projector.catch_up([trade_at(86_400_002, 7, 7, 210, 3)])
+
+    minutes, fives, hours, days = (read_all(reads, CandleKind.TRADES, s) for s in (60, 300, 3_600, 86_400))
+    assert [(c.time_s, c.volume_lots, c.high_ticks) for c in minutes] == [(60, 10, 100), (120, 1, 90), (86_400, 5, 210)]
+    assert (fives[0].high_ticks, fives[0].volume_lots, fives[0].volume_quote, fives[0].n_trades) == (100, 11, 1_090, 2)
+    assert [c.time_s for c in hours] == [0, 86_400]
+    assert [(c.close_ticks, c.n_trades) for c in days] == [(90, 2), (210, 2)]
 
 
 def test_orders__open_and_newest_first__paged(database: Engine) -> None:

@@ -23,6 +23,7 @@ from afterbell.domain.events import Event
 from afterbell.domain.manifest import Manifest
 from afterbell.domain.words import RULES_FLAG_CHANGING, PriceWord
 from afterbell.engine.state import EngineConfig, EngineState
+from afterbell.gateway.metrics import Metrics
 from afterbell.gateway.recorder import LiveRecorder
 from afterbell.gateway.stream import StreamHub
 from afterbell.indexer.follower import Follower, FollowerSettings
@@ -70,6 +71,7 @@ class Core:
         build_clock: Callable[[int], Clock],
         sets_block_time: bool,
         hub: StreamHub | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         """Open the files, replay the journal. Blocks. build_clock is given the clock's floor, the last frame's time."""
         self.settings = settings
@@ -132,9 +134,9 @@ class Core:
         self._replay()
         self.sequencer = Sequencer(
             state=self.state,
-            journal=self.journal,
+            journal=self.journal if metrics is None else metrics.time_syncs(self.journal),
             clock=self.clock,
-            sinks=(*self._replay_sinks(), self.projector),
+            sinks=(*self._replay_sinks(), self.projector, *(() if metrics is None else (metrics,))),
             last_time_ms=self.journal.last_time_ms,
         )
         self.settler.connect(self.sequencer, self.reconciler)

@@ -25,6 +25,7 @@ import uvloop
 from fastapi import FastAPI
 from pydantic import ValidationError
 
+from afterbell.adapters.approvals import ChainApprovals
 from afterbell.adapters.clock import ReplayClock, SystemClock
 from afterbell.adapters.faucet import LocalFaucet
 from afterbell.adapters.history import has_replay_settings, load_history
@@ -34,6 +35,7 @@ from afterbell.adapters.publishers import HttpRootFetcher
 from afterbell.adapters.web3_chain import Web3Chain
 from afterbell.bootstrap.core import Core, StopReport
 from afterbell.bootstrap.gate import StepBarrier
+from afterbell.bootstrap.observation import build_gauges, read_readiness
 from afterbell.cli import data_dir_option
 from afterbell.domain.errors import AfterbellError
 from afterbell.domain.evidence import OracleMarket, compute_external_ticks
@@ -41,8 +43,9 @@ from afterbell.domain.manifest import Manifest, ManifestMarket, parse_manifest
 from afterbell.domain.units import milliseconds_to_seconds, seconds_to_milliseconds
 from afterbell.engine.queries import read_markets
 from afterbell.gateway.app import create_app
+from afterbell.gateway.metrics import Metrics
 from afterbell.gateway.rpc import LocalRpc
-from afterbell.gateway.services import ClockStatus, GatewayLimits, Services, VenueInfo
+from afterbell.gateway.services import ClockStatus, GatewayLimits, Readiness, Services, VenueInfo
 from afterbell.gateway.stream import StreamHub
 from afterbell.keepers.collection import PriceCollector
 from afterbell.keepers.history import PriceHistory
@@ -51,6 +54,8 @@ from afterbell.keepers.sessions import compute_open_s
 from afterbell.ports import Clock
 from afterbell.readmodel.queries import Candle
 from afterbell.settings import ExchangeSettings
+from afterbell.settlement.relayer import TransactionRelayer
+from afterbell.settlement.sender import TransactionSender
 from afterbell.signing.typed_data import price_domain
 from afterbell.waiting import end_task
 
@@ -59,6 +64,8 @@ _log = structlog.get_logger(__name__)
 _LOCAL_CHAIN_ID: Final = 31337
 _SPEED_SCALE: Final = 1_000_000
 _GATEWAY_STOP_S: Final = 10
+_RELAYER_WEI: Final = 10**21
+"""What a local chain gives the relayer before it sends."""
 
 
 class ManifestMissing(AfterbellError):
@@ -78,6 +85,7 @@ class Exchange:
         self._system_clock: SystemClock | None = None
         self.chain = Web3Chain(settings.rpc_url, timeout_ms=settings.rpc_timeout_ms)
         self.hub = StreamHub(clock=_LateClock(self), clock_status=self.read_clock_status)
+        self.metrics = Metrics()
         self.core = Core(
             settings=settings,
             manifest=manifest,
@@ -86,12 +94,17 @@ class Exchange:
             build_clock=self._build_clock,
             sets_block_time=self.is_local,
             hub=self.hub,
+            metrics=self.metrics,
         )
         self.hub.attach_state(lambda: self.core.state)
         self._fetchers = tuple(HttpRootFetcher(url) for url in settings.publisher_urls)
         self.keeper = self._build_keeper()
         self._rpc = LocalRpc(settings.rpc_url) if self.is_local else None
         self._faucet = self._build_faucet()
+        self._relayer = self._build_relayer()
+        self.metrics.gauges += build_gauges(
+            self.core, self.hub, count_relayed=lambda: None if self._relayer is None else self._relayer.n_under_way
+        )
         self._has_started = False
 
     # ----------------------------------------------------------------- clock
@@ -192,6 +205,27 @@ class Exchange:
             token=self.manifest.get_address("token"),
         )
 
+    def _build_relayer(self) -> TransactionRelayer | None:
+        """Relay with a key of its own: made and funded on a local chain, elsewhere only if the operator has one."""
+        path = self.settings.keys_dir / "relayer.key"
+        if not self.is_local and not path.exists():
+            return None
+
+        async def fund(address: bytes) -> None:
+            await self.chain.set_balance(address, _RELAYER_WEI)
+
+        return TransactionRelayer(
+            chain=self.chain,
+            sender=TransactionSender(
+                chain=self.chain,
+                private_key=read_or_create_key(path),
+                chain_id=self.manifest.chain_id,
+                receipt_timeout_ms=self.settings.receipt_timeout_ms,
+            ),
+            vault=self.manifest.get_address("vault"),
+            fund=fund if self.is_local else None,
+        )
+
     # --------------------------------------------------------------- gateway
 
     def build_app(self) -> FastAPI:
@@ -215,21 +249,19 @@ class Exchange:
             clock_status=self.read_clock_status,
             faucet=self._faucet,
             rpc=self._rpc,
+            relayer=self._relayer,
+            approvals=ChainApprovals(chain=self.chain, operations=self.manifest.get_address("operations")),
+            metrics=self.metrics,
             history=None if self.history is None else _DailyCandles(self.history, self.manifest),
             readiness=self.read_readiness,
             limits=GatewayLimits(),
         )
         return create_app(services)
 
-    def read_readiness(self) -> Mapping[str, bool]:
+    def read_readiness(self) -> Sequence[Readiness]:
         """Return what a client needs before it trades."""
-        return {
-            "started": self._has_started,
-            "sequencer": self.core.sequencer.fault is None and not self.core.gate.is_stopping,
-            "chain": self.core.settler.is_chain_answering,
-            "settlement": self.core.gate.is_settling,
-            "prices": any(price.external_ticks for price in self._read_market_prices().values()),
-        }
+        has_prices = any(price.external_ticks for price in self._read_market_prices().values())
+        return read_readiness(self.core, has_started=self._has_started, has_prices=has_prices)
 
     # ------------------------------------------------------------------- run
 
@@ -273,6 +305,8 @@ class Exchange:
         finally:
             for fetcher in self._fetchers:
                 await fetcher.close()
+            if self._relayer is not None:
+                await self._relayer.stop()
             if self._rpc is not None:
                 await self._rpc.close()
             await self.chain.close()

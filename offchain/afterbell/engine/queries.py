@@ -8,14 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from afterbell.domain.ids import AccountId, account_key
+from afterbell.domain.ids import AccountId, account_key, lane_of, seq_of
 from afterbell.domain.liquidation import compute_liquidation_ticks
 from afterbell.domain.margin import compute_position_health
 from afterbell.domain.market import compute_valuation_ticks
 from afterbell.domain.position import compute_pending_quote
 from afterbell.domain.settlement import Execution
 from afterbell.domain.units import PPM, div_down, div_up, mul_div_down
-from afterbell.domain.words import PositionWord
+from afterbell.domain.words import PositionWord, SessionKeyWord
 from afterbell.engine.book import BookSide, OpenOrder
 from afterbell.engine.risk import compute_account_risk
 from afterbell.engine.state import EngineState, MarketInfo
@@ -200,6 +200,16 @@ def find_order(state: EngineState, order_id: bytes) -> OpenOrderView | None:
 
 
 get_open_order = find_order
+
+
+def is_lane_used(state: EngineState, account: int, nonce: int) -> bool:
+    """Tell whether an order with this nonce, or a later one of its lane, was accepted or cancelled before."""
+    return state.lane_seqs.get(account << 16 | lane_of(nonce), -1) >= seq_of(nonce)
+
+
+def is_session_key(state: EngineState, account: int, signer: bytes, now_s: int) -> bool:
+    """Tell whether an address was ever linked as a session key, the open batch included; its limits are not asked."""
+    return SessionKeyWord.unpack(state.read_execution(now_s).session_key_word(account, signer)).is_linked
 
 
 def read_book(state: EngineState, market: int, depth: int) -> BookSnapshot:

@@ -7,6 +7,7 @@ than the whole rest of a request.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Annotated, cast
 
 from fastapi import Depends, Path, Query
@@ -14,28 +15,56 @@ from starlette.requests import HTTPConnection
 
 from afterbell.domain.codes import RejectReason
 from afterbell.domain.ids import AccountId, account_bytes, parse_account_hex
+from afterbell.domain.units import milliseconds_to_seconds
+from afterbell.engine import queries
 from afterbell.gateway.errors import ApiError, shorten
-from afterbell.gateway.limits import RateLimiter
+from afterbell.gateway.limits import Limiters
+from afterbell.gateway.observe import RequestNotes
 from afterbell.gateway.services import Services
-from afterbell.gateway.signatures import SignatureChecker
+from afterbell.gateway.signatures import KeyTest, SignatureChecker
 
 _CATCH_UP_S = 2
+MAX_LIMIT = 500
 
 
 async def _services(connection: HTTPConnection) -> Services:
     return cast(Services, connection.app.state.services)
 
 
-async def _signatures(connection: HTTPConnection) -> SignatureChecker:
-    return cast(SignatureChecker, connection.app.state.signatures)
+async def _limiters(connection: HTTPConnection) -> Limiters:
+    return cast(Limiters, connection.app.state.limiters)
 
 
-async def _requests_limiter(connection: HTTPConnection) -> RateLimiter:
-    return cast(RateLimiter, connection.app.state.requests_limiter)
+async def _notes(connection: HTTPConnection) -> RequestNotes:
+    return cast(RequestNotes, connection.state.notes)
 
 
-async def _faucet_limiter(connection: HTTPConnection) -> RateLimiter:
-    return cast(RateLimiter, connection.app.state.faucet_limiter)
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What one request needs to enter something signed."""
+
+    services: Services
+    signatures: SignatureChecker
+    limiters: Limiters
+    notes: RequestNotes
+
+    def count(self, owner: bytes) -> None:
+        """Count a signed request. Raises: RateLimited."""
+        self.notes.bucket = self.limiters.signed.take(owner)
+
+    def key_test(self, account: AccountId) -> KeyTest:
+        """Return whether an address is a session key of the account; the engine judges its limits."""
+
+        def is_key(signer: bytes) -> bool:
+            now_s = milliseconds_to_seconds(self.services.clock.now_ms())
+            return queries.is_session_key(self.services.state(), account, signer, now_s)
+
+        return is_key
+
+
+async def _desk(connection: HTTPConnection) -> Desk:
+    state = connection.app.state
+    return Desk(state.services, state.signatures, state.limiters, connection.state.notes)
 
 
 async def _account(account: Annotated[str, Path(description='"0x" and 60 hex digits: owner, subaccount')]) -> AccountId:
@@ -54,6 +83,17 @@ async def _account(account: Annotated[str, Path(description='"0x" and 60 hex dig
 async def _market(
     services: Annotated[Services, Depends(_services)], symbol: Annotated[str, Path(description="AAPL, …")]
 ) -> int:
+    return _find_market(services, symbol)
+
+
+async def _market_filter(
+    services: Annotated[Services, Depends(_services)],
+    market: Annotated[str | None, Query(description="only this symbol")] = None,
+) -> int | None:
+    return None if market is None else _find_market(services, market)
+
+
+def _find_market(services: Services, symbol: str) -> int:
     market = services.hub.markets.get(symbol)
     if market is None:
         raise ApiError(
@@ -67,6 +107,10 @@ async def _market(
 
 
 async def _caught_up(services: Annotated[Services, Depends(_services)]) -> Services:
+    return await catch_up(services)
+
+
+async def catch_up(services: Services) -> Services:
     """Wait a moment until the read model has what was acknowledged before this request: read your own writes."""
     if services.projector.projected_sequence < services.hub.last_sequence:
         try:
@@ -95,13 +139,14 @@ def parse_digest(text: str, what: str) -> bytes:
 
 ServicesDep = Annotated[Services, Depends(_services)]
 CaughtUp = Annotated[Services, Depends(_caught_up)]
-Signatures = Annotated[SignatureChecker, Depends(_signatures)]
-RequestsLimiter = Annotated[RateLimiter, Depends(_requests_limiter)]
-FaucetLimiter = Annotated[RateLimiter, Depends(_faucet_limiter)]
+DeskDep = Annotated[Desk, Depends(_desk)]
+LimitersDep = Annotated[Limiters, Depends(_limiters)]
+Notes = Annotated[RequestNotes, Depends(_notes)]
 AccountPath = Annotated[AccountId, Depends(_account)]
 MarketPath = Annotated[int, Depends(_market)]
-Limit = Annotated[int, Query(ge=1, le=1000, description="at most so many, newest first")]
-Before = Annotated[int | None, Query(ge=0, le=2**53, description="only what came before this sequence or id")]
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="at most so many, newest first")]
+Before = Annotated[int | None, Query(ge=0, le=2**53, description="the `next_before` of the page before")]
+MarketFilter = Annotated[int | None, Depends(_market_filter)]
 
 
 def row_key(account: AccountId) -> bytes:

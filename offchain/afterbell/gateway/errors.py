@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
@@ -18,6 +19,7 @@ from starlette.exceptions import HTTPException
 from afterbell.domain.codes import RejectReason
 from afterbell.domain.errors import AfterbellError, Rejected
 from afterbell.gateway.schemas import ErrorBody, ErrorOut
+from afterbell.ports import RelayRefused
 
 _log = structlog.get_logger(__name__)
 
@@ -29,6 +31,7 @@ _STATUS: Final[Mapping[RejectReason, int]] = {
     RejectReason.UNKNOWN_ACCOUNT: 404,
     RejectReason.UNKNOWN_ORDER: 404,
     RejectReason.UNKNOWN_BATCH: 404,
+    RejectReason.UNKNOWN_KEY: 404,
     RejectReason.NOT_FOUND: 404,
     RejectReason.METHOD_NOT_ALLOWED: 405,
     RejectReason.DEAD_LANE: 409,
@@ -37,6 +40,8 @@ _STATUS: Final[Mapping[RejectReason, int]] = {
     RejectReason.SEQ_BELOW_MINIMUM: 409,
     RejectReason.LANE_IN_USE: 409,
     RejectReason.OVERFILL: 409,
+    RejectReason.FILLED_MEANWHILE: 409,
+    RejectReason.DUPLICATE_CLIENT_ID: 409,
     RejectReason.RATE_LIMITED: 429,
     RejectReason.TOO_MANY_ORDERS: 429,
     RejectReason.OVERLOADED: 503,
@@ -107,7 +112,6 @@ def build_error_response(
     found: str = "",
     action: str = "",
     details: Mapping[str, Any] | None = None,
-    retry_after_s: int | None = None,
 ) -> AsciiJSONResponse:
     """Return the one shape errors have."""
     body = ErrorOut(
@@ -120,44 +124,69 @@ def build_error_response(
             details=dict(details or {}),
         )
     )
-    headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
-    return AsciiJSONResponse(body.model_dump(), status_code=status, headers=headers)
+    return AsciiJSONResponse(body.model_dump(), status_code=status)
 
 
-def _answer_rejected(_request: Request, error: Exception) -> AsciiJSONResponse:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """An error as one item of a batch or a whole answer tells it."""
+
+    status: int
+    body: ErrorBody
+    retry_after_s: int | None = None
+
+
+def describe_refusal(error: AfterbellError) -> Refusal:
+    """Return what a client is told of an error that was raised on purpose."""
     if isinstance(error, ApiError):
-        return build_error_response(
-            error.reason,
-            error.status,
-            error.message,
+        body = ErrorBody(
+            code=error.reason.value,
+            message=error.message,
             required=error.required,
             found=error.found,
             action=error.action,
             details=error.details,
-            retry_after_s=error.retry_after_s,
         )
-    if not isinstance(error, Rejected):
-        raise error
-    status = status_of(error.reason)
-    return build_error_response(
-        error.reason,
-        status,
-        error.message or error.reason.value,
-        action="try again in a moment" if status == 503 else "",
-        retry_after_s=1 if status == 503 else None,
-    )
-
-
-def _answer_unavailable(request: Request, error: Exception) -> AsciiJSONResponse:
-    _log.error("request.failed", path=request.url.path, error=type(error).__name__, reason=str(error))
-    return build_error_response(
-        RejectReason.NOT_READY,
-        503,
-        "a part of the venue is not available",
+        return Refusal(status=error.status, body=body, retry_after_s=error.retry_after_s)
+    if isinstance(error, RelayRefused):
+        body = ErrorBody(
+            code=error.reason.value,
+            message=error.message,
+            required=error.required,
+            found=shorten(error.found),
+            action=error.action,
+        )
+        return Refusal(status=status_of(error.reason), body=body)
+    if isinstance(error, Rejected):
+        status = status_of(error.reason)
+        is_passing = status == 503
+        body = ErrorBody(
+            code=error.reason.value,
+            message=error.message or error.reason.value,
+            action="try again in a moment" if is_passing else "",
+        )
+        return Refusal(status=status, body=body, retry_after_s=1 if is_passing else None)
+    _log.error("request.failed", error=type(error).__name__, reason=str(error))
+    body = ErrorBody(
+        code=RejectReason.NOT_READY.value,
+        message="a part of the venue is not available",
         found=type(error).__name__,
         action="try again in a moment; nothing more was done than what /v1/orders and /v1/accounts show",
-        retry_after_s=1,
     )
+    return Refusal(status=503, body=body, retry_after_s=1)
+
+
+def build_refusal(error: AfterbellError) -> AsciiJSONResponse:
+    """Return the answer to an error that was raised on purpose."""
+    refusal = describe_refusal(error)
+    headers = {} if refusal.retry_after_s is None else {"Retry-After": str(refusal.retry_after_s)}
+    return AsciiJSONResponse(ErrorOut(error=refusal.body).model_dump(), status_code=refusal.status, headers=headers)
+
+
+def _answer_refused(_request: Request, error: Exception) -> AsciiJSONResponse:
+    if not isinstance(error, AfterbellError):
+        raise error
+    return build_refusal(error)
 
 
 def _answer_malformed(request: Request, error: Exception) -> AsciiJSONResponse:
@@ -262,8 +291,7 @@ def _answer_fault(request: Request, error: Exception) -> AsciiJSONResponse:
 
 def install_error_handlers(app: FastAPI) -> None:
     """Give every kind of failure its answer."""
-    app.add_exception_handler(Rejected, _answer_rejected)
-    app.add_exception_handler(AfterbellError, _answer_unavailable)
+    app.add_exception_handler(AfterbellError, _answer_refused)
     app.add_exception_handler(RequestValidationError, _answer_malformed)
     app.add_exception_handler(HTTPException, _answer_http)
     app.add_exception_handler(Exception, _answer_fault)

@@ -13,7 +13,9 @@ from afterbell.domain.digests import (
     CANCEL_ORDER_TYPE,
     DOMAIN_NAME,
     DOMAIN_VERSION,
+    LINK_KEY_TYPE,
     ORDER_TYPE,
+    REVOKE_KEY_TYPE,
     WITHDRAW_TYPE,
 )
 
@@ -26,6 +28,7 @@ _ORDER_ID: Final = "0x" + "5a" * 32
 _WITHDRAWAL_ID: Final = "0x" + "6b" * 32
 _TRANSACTION: Final = "0x" + "7c" * 32
 _OTHER_SIGNER: Final = "0x3c44cdddb6a900fa2b585dd299e03d12fa4293bc"
+_SESSION_KEY: Final = "0x90f79bf6eb2c4f870365e785982e1f101e93b906"
 _CLEARINGHOUSE: Final = "0xcf7ed3acca5a467e9e704c703e8d87f634fb0fc9"
 _TIME_MS: Final = 1_199_286_400_250
 
@@ -49,6 +52,13 @@ ORDER_FIELDS: Final[Example] = {
     "trigger_kind": 0,
 }
 PLACE_ORDER: Final[Example] = {"order": ORDER_FIELDS, "signature": SIGNATURE_HEX, "client_id": "my-order-1"}
+AMEND_ORDER: Final[Example] = {
+    "order_id": _ORDER_ID,
+    "filled_lots": 4_000,
+    "order": ORDER_FIELDS | {"size_lots": 8_000, "nonce": "86400400"},
+    "signature": SIGNATURE_HEX,
+    "client_id": "my-order-1b",
+}
 CANCEL_FIELDS: Final[Example] = {
     "account": ACCOUNT_HEX,
     "order_nonce": "86400000",
@@ -63,6 +73,8 @@ CANCEL_ALL_FIELDS: Final[Example] = {
     "nonce": "72056494612700661",
 }
 CANCEL_ALL: Final[Example] = {"cancel_all": CANCEL_ALL_FIELDS, "signature": SIGNATURE_HEX}
+BATCH_ITEM: Final[Example] = {"place": PLACE_ORDER}
+ORDER_BATCH: Final[Example] = {"items": [{"cancel": CANCEL_ORDER}, BATCH_ITEM]}
 WITHDRAW_FIELDS: Final[Example] = {
     "account": ACCOUNT_HEX,
     "quote": "250000000",
@@ -71,6 +83,38 @@ WITHDRAW_FIELDS: Final[Example] = {
     "nonce": "72056494612700662",
 }
 WITHDRAW: Final[Example] = {"withdrawal": WITHDRAW_FIELDS, "signature": SIGNATURE_HEX}
+LINK_KEY_FIELDS: Final[Example] = {
+    "account": ACCOUNT_HEX,
+    "key": _SESSION_KEY,
+    "key_expiry_s": 1_200_600_000,
+    "max_notional_quote": "5000000000",
+    "markets": [1, 2],
+    "trade_only": True,
+    "reduce_only": False,
+    "expiry_s": 1_200_000_000,
+    "nonce": "72056494612700663",
+}
+LINK_KEY: Final[Example] = {"link_key": LINK_KEY_FIELDS, "signature": SIGNATURE_HEX}
+REVOKE_KEY_FIELDS: Final[Example] = {
+    "account": ACCOUNT_HEX,
+    "key": _SESSION_KEY,
+    "expiry_s": 1_200_000_000,
+    "nonce": "72056494612700664",
+}
+REVOKE_KEY: Final[Example] = {"revoke_key": REVOKE_KEY_FIELDS, "signature": SIGNATURE_HEX}
+CLAIM: Final[Example] = {"recipient": ADDRESS_HEX}
+AUTHORIZATION_FIELDS: Final[Example] = {
+    "sender": ADDRESS_HEX,
+    "owner": ADDRESS_HEX,
+    "subaccount": "0",
+    "quote": "1250000000",
+    "valid_after_s": 0,
+    "valid_before_s": 1_200_000_000,
+    "salt": "0x" + "2c" * 32,
+    "key": "0x" + "00" * 20,
+    "limits": "0",
+}
+DEPOSIT_AUTHORIZATION: Final[Example] = {"authorization": AUTHORIZATION_FIELDS, "signature": SIGNATURE_HEX}
 FAUCET: Final[Example] = {"address": ADDRESS_HEX}
 RPC: Final[Example] = {"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "params": []}
 
@@ -78,10 +122,10 @@ RPC: Final[Example] = {"jsonrpc": "2.0", "id": 1, "method": "eth_chainId", "para
 
 ERROR_BODY: Final[Example] = {
     "code": "BAD_SIGNATURE",
-    "message": "the signature is not the owner's",
+    "message": "the signature is neither the owner's nor that of a session key of the account",
     "required": f"signer {ADDRESS_HEX} over digest {_ORDER_ID}",
     "found": f"signer {_OTHER_SIGNER}",
-    "action": "sign the message with the account's own key under the domain of /v1/venue",
+    "action": "sign the message with the account's own key, or link the signer, under the domain of /v1/venue",
     "details": {"digest": _ORDER_ID, "expected_signer": ADDRESS_HEX, "recovered_signer": _OTHER_SIGNER},
 }
 ERROR: Final[Example] = {"error": ERROR_BODY}
@@ -101,6 +145,8 @@ BOUNDS: Final[Example] = {
     "max_open_markets": 6,
     "max_subaccount": str(2**80 - 1),
     "max_order_lifetime_s": 2_592_000,
+    "max_key_lifetime_s": 15_552_000,
+    "max_batch_items": 20,
     "settle_lag_s": 300,
     "max_seq_ahead_ms": 1_000,
 }
@@ -122,6 +168,8 @@ VENUE: Final[Example] = {
         "Withdraw": WITHDRAW_TYPE,
         "CancelOrder": CANCEL_ORDER_TYPE,
         "CancelAll": CANCEL_ALL_TYPE,
+        "LinkKey": LINK_KEY_TYPE,
+        "RevokeKey": REVOKE_KEY_TYPE,
     },
     "bounds": BOUNDS,
     "labels": {"AAPL": "SYNTHETIC PRICE"},
@@ -193,8 +241,10 @@ CANDLE: Final[Example] = {
     "low_ticks": 15_018,
     "close_ticks": 15_045,
     "volume_lots": 4_000,
+    "volume_quote": "60160000",
+    "n_trades": 1,
 }
-CANDLES: Final[Example] = {"symbol": "AAPL", "interval_s": 3_600, "candles": [CANDLE]}
+CANDLES: Final[Example] = {"symbol": "AAPL", "kind": "mark", "interval_s": 3_600, "candles": [CANDLE]}
 FILL: Final[Example] = {
     "fill_id": 31,
     "order_id": _ORDER_ID,
@@ -207,6 +257,7 @@ FILL: Final[Example] = {
     "size_lots": 4_000,
     "notional_quote": "60160000",
     "fee_quote": "27072",
+    "funding_quote": "0",
     "time_ms": _TIME_MS,
     "sequence": 7,
     "status": "mined",
@@ -234,14 +285,38 @@ ORDER: Final[Example] = {
     "post_only": False,
     "expiry_s": 1_200_000_000,
     "max_fee_ppm": 500,
+    "trigger_ticks": 0,
+    "trigger_kind": 0,
+    "signer": ADDRESS_HEX,
+    "amends": None,
+    "oco_order_id": None,
     "client_id": "my-order-1",
     "placed_at_ms": _TIME_MS,
     "updated_at_ms": _TIME_MS,
+    "is_repeat": False,
     "fills": [FILL],
 }
-ORDERS: Final[Example] = {"account": ACCOUNT_HEX, "orders": [ORDER]}
-FILLS: Final[Example] = {"account": ACCOUNT_HEX, "fills": [FILL]}
+ORDERS: Final[Example] = {"account": ACCOUNT_HEX, "orders": [ORDER], "next_before": None}
+FILLS: Final[Example] = {"account": ACCOUNT_HEX, "fills": [FILL], "next_before": 31}
 CANCELLED: Final[Example] = {"account": ACCOUNT_HEX, "order_ids": [_ORDER_ID]}
+BATCH_RESULT: Final[Example] = {"status": 200, "result": ORDER, "error": None}
+ORDER_BATCH_ANSWER: Final[Example] = {
+    "results": [
+        {
+            "status": 404,
+            "result": None,
+            "error": {
+                "code": "UNKNOWN_ORDER",
+                "message": "the cancellation is refused: UNKNOWN_ORDER",
+                "required": "a live order with nonce 86400000",
+                "found": "none",
+                "action": "list open orders; it may have filled, expired or been cancelled",
+                "details": {},
+            },
+        },
+        BATCH_RESULT,
+    ]
+}
 POSITION: Final[Example] = {
     "market": 1,
     "symbol": "AAPL",
@@ -254,7 +329,7 @@ POSITION: Final[Example] = {
     "pending_funding_quote": "0",
     "initial_margin_quote": "6018000",
     "maintenance_margin_quote": "3009000",
-    "liquidation_ticks": None,
+    "liquidation_price_ticks": None,
 }
 ACCOUNT: Final[Example] = {
     "account": ACCOUNT_HEX,
@@ -277,6 +352,7 @@ ACCOUNT: Final[Example] = {
     "positions": [POSITION],
 }
 POSITIONS: Final[Example] = {"account": ACCOUNT_HEX, "positions": [POSITION]}
+TRANSFER_STEP: Final[Example] = {"status": "mined", "transaction": _TRANSACTION, "block": 121, "time_ms": None}
 TRANSFER: Final[Example] = {
     "transfer_id": _WITHDRAWAL_ID,
     "account": ACCOUNT_HEX,
@@ -290,8 +366,46 @@ TRANSFER: Final[Example] = {
     "block": 121,
     "paid_transaction": None,
     "code": None,
+    "steps": [
+        {"status": "accepted", "transaction": None, "block": None, "time_ms": 1_199_286_460_000},
+        {"status": "sealed", "transaction": None, "block": None, "time_ms": 1_199_286_460_500},
+        {"status": "submitted", "transaction": _TRANSACTION, "block": None, "time_ms": None},
+        TRANSFER_STEP,
+        {"status": "claimable", "transaction": None, "block": None, "time_ms": None},
+    ],
 }
-TRANSFERS: Final[Example] = {"account": ACCOUNT_HEX, "transfers": [TRANSFER]}
+TRANSFERS: Final[Example] = {"account": ACCOUNT_HEX, "transfers": [TRANSFER], "next_before": None}
+FUNDING_PAYMENT: Final[Example] = {
+    "market": 1,
+    "symbol": "AAPL",
+    "quote": "1250",
+    "fill_id": 31,
+    "time_ms": _TIME_MS,
+    "sequence": 7,
+}
+FUNDING: Final[Example] = {"account": ACCOUNT_HEX, "payments": [FUNDING_PAYMENT], "next_before": None}
+KEY: Final[Example] = {
+    "account": ACCOUNT_HEX,
+    "key": _SESSION_KEY,
+    "status": "active",
+    "key_expiry_s": 1_200_600_000,
+    "max_notional_quote": "5000000000",
+    "markets": [1, 2],
+    "trade_only": True,
+    "reduce_only": False,
+    "operation_id": "0x" + "3d" * 32,
+    "sequence": 7,
+    "transaction": _TRANSACTION,
+    "block": 120,
+    "linked_at_ms": _TIME_MS,
+    "revoked_at_ms": None,
+    "revocation_id": None,
+    "revocation_sequence": None,
+    "revocation_transaction": None,
+    "code": None,
+}
+KEYS: Final[Example] = {"account": ACCOUNT_HEX, "keys": [KEY]}
+RELAYED: Final[Example] = {"transaction": _TRANSACTION}
 FAUCET_GRANT: Final[Example] = {
     "address": ADDRESS_HEX,
     "usdc_quote": "10000000000",
@@ -316,7 +430,8 @@ BATCH: Final[Example] = {
 }
 BATCHES: Final[Example] = {"batches": [BATCH]}
 BATCH_DETAIL: Final[Example] = BATCH | {"fills": [TRADE]}
+PART: Final[Example] = {"name": "settlement", "is_ready": True, "reason": ""}
 READY: Final[Example] = {
     "is_ready": True,
-    "checks": {"started": True, "sequencer": True, "chain": True, "settlement": True, "prices": True},
+    "parts": [{"name": "sequencer", "is_ready": True, "reason": ""}, PART],
 }

@@ -1,174 +1,39 @@
-"""Shapes of the API: what comes in is checked here once, what goes out is named here once.
+"""Shapes of what goes out, named here once. Twin: requests.py, what comes in.
 
 Numbers carry their unit in the name. Lots, ticks and times are JSON integers (< 2^53); `*_quote` and nonces go out as
-decimal strings and come in as strings or integers. Must not: hold rules of the exchange; ranges here are those of the
-signed types (contracts/README.md, "Typed data").
+decimal strings. Must not: compute anything.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 
-from afterbell.domain.order import UINT8_MAX, UINT16_MAX, UINT32_MAX, UINT40_MAX, UINT48_MAX, UINT56_MAX, UINT64_MAX
 from afterbell.gateway import examples
 
-
-def _read_decimal(found: Any) -> Any:
-    """Read a decimal string as the integer it spells; leave everything else to the field's own check."""
-    if isinstance(found, str) and found.isascii() and found.isdigit() and len(found) <= 30:
-        return int(found)
-    return found
-
-
-Account = Annotated[str, StringConstraints(strict=True, pattern=r"^0x[0-9a-f]{60}$")]
-Address = Annotated[str, StringConstraints(strict=True, pattern=r"^0x[0-9a-fA-F]{40}$")]
-Hash = Annotated[str, StringConstraints(strict=True, pattern=r"^0x[0-9a-f]{64}$")]
-SignatureHex = Annotated[str, StringConstraints(strict=True, pattern=r"^0x([0-9a-fA-F]{128}|[0-9a-fA-F]{130})$")]
-ClientId = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9_.:\-]{0,36}$")]
-Uint8 = Annotated[int, Field(strict=True, ge=0, le=UINT8_MAX)]
-Uint16 = Annotated[int, Field(strict=True, ge=0, le=UINT16_MAX)]
-Uint32 = Annotated[int, Field(strict=True, ge=0, le=UINT32_MAX)]
-Uint40 = Annotated[int, Field(strict=True, ge=0, le=UINT40_MAX)]
-Uint48 = Annotated[int, Field(strict=True, ge=0, le=UINT48_MAX)]
-Uint56 = Annotated[int, BeforeValidator(_read_decimal), Field(strict=True, ge=0, le=UINT56_MAX)]
-Uint64 = Annotated[int, BeforeValidator(_read_decimal), Field(strict=True, ge=0, le=UINT64_MAX)]
 TimeInForceName = Literal["GTC", "GTT", "IOC", "FOK"]
+OrderStatusName = Literal["OPEN", "WAITING", "FILLED", "CANCELLED", "REJECTED"]
+TransferStatusName = Literal["accepted", "sealed", "submitted", "mined", "claimable", "paid", "credited", "rejected"]
+KeyStatusName = Literal["linking", "active", "expired", "revoked", "rejected"]
+CandleKindName = Literal["mark", "trades"]
 QuoteText = Annotated[str, Field(description="quote units (1e-6 USDC), exact decimal integer", examples=["1250000000"])]
+NextBefore = Annotated[int | None, Field(description="`before` of the next page, null when this is the last")]
 
 
-def _shown_as(example: examples.Example) -> ConfigDict:
+def shown_as(example: examples.Example) -> ConfigDict:
     """Print this body in /openapi.json; everything else is inherited."""
     return ConfigDict(json_schema_extra={"example": example})
-
-
-class _In(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class _Out(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-# What comes in.
-
-
-class DomainIn(_In):
-    """The EIP-712 domain the client signed under; optional, lets a wrong chain be told from a wrong key."""
-
-    model_config = _shown_as(examples.SIGNED_DOMAIN)
-
-    chain_id: Annotated[int, Field(strict=True, ge=0, le=UINT64_MAX)] | None = None
-    verifying_contract: Address | None = None
-
-
-class OrderIn(_In):
-    """The signed fields of an order."""
-
-    model_config = _shown_as(examples.ORDER_FIELDS)
-
-    account: Account
-    market: Uint8
-    epoch: Uint32
-    is_buy: Annotated[bool, Field(strict=True)]
-    size_lots: Uint48
-    limit_ticks: Uint40
-    max_fee_ppm: Uint16
-    expiry_s: Uint40
-    nonce: Uint56
-    reduce_only: Annotated[bool, Field(strict=True)] = False
-    post_only: Annotated[bool, Field(strict=True)] = False
-    time_in_force: TimeInForceName = "GTC"
-    trigger_ticks: Uint40 = 0
-    trigger_kind: Annotated[int, Field(strict=True, ge=0, le=4)] = 0
-
-
-class PlaceOrderIn(_In):
-    model_config = _shown_as(examples.PLACE_ORDER)
-
-    order: OrderIn
-    signature: SignatureHex | None = None
-    client_id: ClientId = ""
-    domain: DomainIn | None = None
-
-
-class CancelIn(_In):
-    model_config = _shown_as(examples.CANCEL_FIELDS)
-
-    account: Account
-    order_nonce: Uint56
-    expiry_s: Uint40
-    nonce: Uint56
-
-
-class CancelOrderIn(_In):
-    model_config = _shown_as(examples.CANCEL_ORDER)
-
-    cancel: CancelIn
-    signature: SignatureHex | None = None
-    domain: DomainIn | None = None
-
-
-class CancelEverythingIn(_In):
-    model_config = _shown_as(examples.CANCEL_ALL_FIELDS)
-
-    account: Account
-    min_seq_ms: Uint40
-    expiry_s: Uint40
-    nonce: Uint56
-
-
-class CancelAllIn(_In):
-    model_config = _shown_as(examples.CANCEL_ALL)
-
-    cancel_all: CancelEverythingIn
-    signature: SignatureHex | None = None
-    domain: DomainIn | None = None
-
-
-class WithdrawFieldsIn(_In):
-    model_config = _shown_as(examples.WITHDRAW_FIELDS)
-
-    account: Account
-    quote: Uint64
-    recipient: Address
-    expiry_s: Uint40
-    nonce: Uint56
-
-
-class WithdrawIn(_In):
-    model_config = _shown_as(examples.WITHDRAW)
-
-    withdrawal: WithdrawFieldsIn
-    signature: SignatureHex | None = None
-    domain: DomainIn | None = None
-
-
-class FaucetIn(_In):
-    model_config = _shown_as(examples.FAUCET)
-
-    address: Address
-
-
-class RpcIn(_In):
-    """One JSON-RPC request to the local node; only a few methods pass."""
-
-    model_config = _shown_as(examples.RPC)
-
-    jsonrpc: Literal["2.0"] = "2.0"
-    id: int | Annotated[str, StringConstraints(max_length=64)] | None = None
-    method: Annotated[str, StringConstraints(strict=True, max_length=64)]
-    params: Annotated[list[Any], Field(max_length=8)] = []
-
-
-# What goes out.
-
-
 class ErrorBody(_Out):
     """`code` is stable; required and found say what broke, with units; action says what to do."""
 
-    model_config = _shown_as(examples.ERROR_BODY)
+    model_config = shown_as(examples.ERROR_BODY)
 
     code: str
     message: str
@@ -179,13 +44,13 @@ class ErrorBody(_Out):
 
 
 class ErrorOut(_Out):
-    model_config = _shown_as(examples.ERROR)
+    model_config = shown_as(examples.ERROR)
 
     error: ErrorBody
 
 
 class ClockOut(_Out):
-    model_config = _shown_as(examples.CLOCK)
+    model_config = shown_as(examples.CLOCK)
 
     venue_time_ms: int
     step: int | None = Field(description="number of the replay step, from the start of the history, null when live")
@@ -196,7 +61,7 @@ class ClockOut(_Out):
 
 
 class BoundsOut(_Out):
-    model_config = _shown_as(examples.BOUNDS)
+    model_config = shown_as(examples.BOUNDS)
 
     max_orders: int
     max_fills: int
@@ -205,12 +70,14 @@ class BoundsOut(_Out):
     max_open_markets: int
     max_subaccount: str
     max_order_lifetime_s: int
+    max_key_lifetime_s: int
+    max_batch_items: int
     settle_lag_s: int
     max_seq_ahead_ms: int
 
 
 class DomainOut(_Out):
-    model_config = _shown_as(examples.DOMAIN)
+    model_config = shown_as(examples.DOMAIN)
 
     name: str
     version: str
@@ -219,7 +86,7 @@ class DomainOut(_Out):
 
 
 class VenueOut(_Out):
-    model_config = _shown_as(examples.VENUE)
+    model_config = shown_as(examples.VENUE)
 
     name: str
     chain_id: int
@@ -235,7 +102,7 @@ class VenueOut(_Out):
 
 
 class RulesOut(_Out):
-    model_config = _shown_as(examples.RULES)
+    model_config = shown_as(examples.RULES)
 
     initial_margin_ppm: int
     maintenance_margin_ppm: int
@@ -252,7 +119,7 @@ class RulesOut(_Out):
 
 
 class MarketOut(_Out):
-    model_config = _shown_as(examples.MARKET)
+    model_config = shown_as(examples.MARKET)
 
     market: int
     symbol: str
@@ -281,13 +148,13 @@ class MarketOut(_Out):
 
 
 class MarketsOut(_Out):
-    model_config = _shown_as(examples.MARKETS)
+    model_config = shown_as(examples.MARKETS)
 
     markets: list[MarketOut]
 
 
 class LevelOut(_Out):
-    model_config = _shown_as(examples.LEVEL)
+    model_config = shown_as(examples.LEVEL)
 
     price_ticks: int
     size_lots: int
@@ -295,7 +162,7 @@ class LevelOut(_Out):
 
 
 class BookOut(_Out):
-    model_config = _shown_as(examples.BOOK)
+    model_config = shown_as(examples.BOOK)
 
     symbol: str
     market: int
@@ -305,7 +172,7 @@ class BookOut(_Out):
 
 
 class TradeOut(_Out):
-    model_config = _shown_as(examples.TRADE)
+    model_config = shown_as(examples.TRADE)
 
     fill_id: int
     symbol: str
@@ -317,14 +184,16 @@ class TradeOut(_Out):
 
 
 class TradesOut(_Out):
-    model_config = _shown_as(examples.TRADES)
+    model_config = shown_as(examples.TRADES)
 
     symbol: str
     trades: list[TradeOut]
 
 
 class CandleOut(_Out):
-    model_config = _shown_as(examples.CANDLE)
+    """Prices are those of `kind`; the volume is that of the fills in either case."""
+
+    model_config = shown_as(examples.CANDLE)
 
     time_s: int
     open_ticks: int
@@ -332,12 +201,15 @@ class CandleOut(_Out):
     low_ticks: int
     close_ticks: int
     volume_lots: int
+    volume_quote: QuoteText
+    n_trades: int
 
 
 class CandlesOut(_Out):
-    model_config = _shown_as(examples.CANDLES)
+    model_config = shown_as(examples.CANDLES)
 
     symbol: str
+    kind: CandleKindName
     interval_s: int
     candles: list[CandleOut]
 
@@ -346,7 +218,7 @@ FillStatus = Literal["matched", "submitted", "mined", "final", "rejected"]
 
 
 class FillOut(_Out):
-    model_config = _shown_as(examples.FILL)
+    model_config = shown_as(examples.FILL)
 
     fill_id: int
     order_id: str
@@ -359,6 +231,7 @@ class FillOut(_Out):
     size_lots: int
     notional_quote: QuoteText
     fee_quote: QuoteText
+    funding_quote: QuoteText = Field(description="funding payment the fill settled; positive: the account paid")
     time_ms: int
     sequence: int = Field(description="batch that carries the fill")
     status: FillStatus
@@ -368,7 +241,7 @@ class FillOut(_Out):
 
 
 class OrderOut(_Out):
-    model_config = _shown_as(examples.ORDER)
+    model_config = shown_as(examples.ORDER)
 
     order_id: str
     account: str
@@ -378,8 +251,8 @@ class OrderOut(_Out):
     size_lots: int
     limit_ticks: int
     filled_lots: int
-    remaining_lots: int = Field(description="lots still on the book")
-    status: Literal["OPEN", "FILLED", "CANCELLED", "REJECTED"]
+    remaining_lots: int = Field(description="lots that can still fill")
+    status: OrderStatusName = Field(description="WAITING: its trigger is not met, it is in no book")
     reason: str | None = Field(description="why it was cancelled or rejected")
     nonce: str
     lane: int
@@ -389,35 +262,59 @@ class OrderOut(_Out):
     post_only: bool
     expiry_s: int
     max_fee_ppm: int
+    trigger_ticks: int
+    trigger_kind: int = Field(description="0 none, 1 mark >=, 2 mark <=, 3 index >=, 4 index <=")
+    signer: str = Field(description="the owner, or the session key that signed")
+    amends: str | None = Field(description="order this one replaced")
+    oco_order_id: str | None = Field(description="the other order of its OCO: equal account, lane and seq")
     client_id: str
     placed_at_ms: int
     updated_at_ms: int
+    is_repeat: bool = Field(description="this very order was here before; nothing was done again")
     fills: list[FillOut]
 
 
 class OrdersOut(_Out):
-    model_config = _shown_as(examples.ORDERS)
+    model_config = shown_as(examples.ORDERS)
 
     account: str
     orders: list[OrderOut]
+    next_before: NextBefore
 
 
 class FillsOut(_Out):
-    model_config = _shown_as(examples.FILLS)
+    model_config = shown_as(examples.FILLS)
 
     account: str
     fills: list[FillOut]
+    next_before: NextBefore
 
 
 class CancelOut(_Out):
-    model_config = _shown_as(examples.CANCELLED)
+    model_config = shown_as(examples.CANCELLED)
 
     account: str
     order_ids: list[str] = Field(description="orders that left the book")
 
 
+class BatchResultOut(_Out):
+    """`result` is what the item's own route answers, `error` what it refuses with."""
+
+    model_config = shown_as(examples.BATCH_RESULT)
+
+    status: int = Field(description="HTTP status of the item's own route")
+    result: OrderOut | CancelOut | None
+    error: ErrorBody | None
+
+
+class OrderBatchOut(_Out):
+    model_config = shown_as(examples.ORDER_BATCH_ANSWER)
+
+    results: list[BatchResultOut] = Field(description="in the order of the items")
+
+
 class PositionOut(_Out):
-    model_config = _shown_as(examples.POSITION)
+    model_config = shown_as(examples.POSITION)
 
     market: int
     symbol: str
@@ -430,11 +327,13 @@ class PositionOut(_Out):
     pending_funding_quote: QuoteText
     initial_margin_quote: QuoteText
     maintenance_margin_quote: QuoteText
-    liquidation_ticks: int | None = Field(description="mark at which net equity meets maintenance margin; null if none")
+    liquidation_price_ticks: int | None = Field(
+        description="the last mark at which equity covers maintenance margin, other positions unchanged; null if none"
+    )
 
 
 class AccountOut(_Out):
-    model_config = _shown_as(examples.ACCOUNT)
+    model_config = shown_as(examples.ACCOUNT)
 
     account: str
     owner: str
@@ -457,20 +356,31 @@ class AccountOut(_Out):
 
 
 class PositionsOut(_Out):
-    model_config = _shown_as(examples.POSITIONS)
+    model_config = shown_as(examples.POSITIONS)
 
     account: str
     positions: list[PositionOut]
 
 
+class TransferStepOut(_Out):
+    """One step of a transfer, already taken."""
+
+    model_config = shown_as(examples.TRANSFER_STEP)
+
+    status: TransferStatusName
+    transaction: str | None
+    block: int | None
+    time_ms: int | None = Field(description="venue time, where the venue took the step itself")
+
+
 class TransferOut(_Out):
-    model_config = _shown_as(examples.TRANSFER)
+    model_config = shown_as(examples.TRANSFER)
 
     transfer_id: str
     account: str
     kind: Literal["deposit", "withdrawal"]
     quote: QuoteText
-    status: Literal["accepted", "sealed", "submitted", "mined", "claimable", "paid", "credited", "rejected"]
+    status: TransferStatusName
     counterparty: str = Field(description="sender of a deposit, recipient of a withdrawal")
     time_ms: int
     sequence: int | None
@@ -478,17 +388,80 @@ class TransferOut(_Out):
     block: int | None
     paid_transaction: str | None
     code: str | None
+    steps: list[TransferStepOut]
 
 
 class TransfersOut(_Out):
-    model_config = _shown_as(examples.TRANSFERS)
+    model_config = shown_as(examples.TRANSFERS)
 
     account: str
     transfers: list[TransferOut]
+    next_before: NextBefore
+
+
+class FundingPaymentOut(_Out):
+    model_config = shown_as(examples.FUNDING_PAYMENT)
+
+    market: int
+    symbol: str
+    quote: QuoteText = Field(description="positive: the account paid")
+    fill_id: int = Field(description="the fill that settled it")
+    time_ms: int
+    sequence: int = Field(description="batch")
+
+
+class FundingOut(_Out):
+    model_config = shown_as(examples.FUNDING)
+
+    account: str
+    payments: list[FundingPaymentOut]
+    next_before: NextBefore
+
+
+class KeyOut(_Out):
+    """A session key with the limits it was last given."""
+
+    model_config = shown_as(examples.KEY)
+
+    account: str
+    key: str
+    status: KeyStatusName = Field(
+        description="linking: not mined yet, its orders are taken already; rejected: the chain refused the link"
+    )
+    key_expiry_s: int
+    max_notional_quote: QuoteText
+    markets: list[int]
+    trade_only: bool
+    reduce_only: bool
+    operation_id: str | None = Field(description="digest of the signed LinkKey; null: linked directly on chain")
+    sequence: int | None = Field(description="batch that carries the link")
+    transaction: str | None
+    block: int | None
+    linked_at_ms: int
+    revoked_at_ms: int | None
+    revocation_id: str | None = Field(description="digest of the signed RevokeKey")
+    revocation_sequence: int | None
+    revocation_transaction: str | None
+    code: str | None = Field(description="status code of the chain if it refused the link")
+
+
+class KeysOut(_Out):
+    model_config = shown_as(examples.KEYS)
+
+    account: str
+    keys: list[KeyOut]
+
+
+class RelayedOut(_Out):
+    """The relayer's transaction is on its way; its receipt tells whether it was mined."""
+
+    model_config = shown_as(examples.RELAYED)
+
+    transaction: str
 
 
 class FaucetOut(_Out):
-    model_config = _shown_as(examples.FAUCET_GRANT)
+    model_config = shown_as(examples.FAUCET_GRANT)
 
     address: str
     usdc_quote: QuoteText
@@ -497,7 +470,7 @@ class FaucetOut(_Out):
 
 
 class BatchOut(_Out):
-    model_config = _shown_as(examples.BATCH)
+    model_config = shown_as(examples.BATCH)
 
     sequence: int
     status: Literal["sealed", "submitted", "mined", "final"]
@@ -516,19 +489,27 @@ class BatchOut(_Out):
 
 
 class BatchesOut(_Out):
-    model_config = _shown_as(examples.BATCHES)
+    model_config = shown_as(examples.BATCHES)
 
     batches: list[BatchOut]
 
 
 class BatchDetailOut(BatchOut):
-    model_config = _shown_as(examples.BATCH_DETAIL)
+    model_config = shown_as(examples.BATCH_DETAIL)
 
     fills: list[TradeOut]
 
 
+class PartOut(_Out):
+    model_config = shown_as(examples.PART)
+
+    name: str
+    is_ready: bool
+    reason: str = Field(description="why it is not ready, empty if it is")
+
+
 class ReadyOut(_Out):
-    model_config = _shown_as(examples.READY)
+    model_config = shown_as(examples.READY)
 
     is_ready: bool
-    checks: dict[str, bool]
+    parts: list[PartOut]

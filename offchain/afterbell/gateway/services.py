@@ -15,7 +15,8 @@ from afterbell.domain.events import Event
 from afterbell.domain.ids import parse_address_hex
 from afterbell.domain.manifest import Manifest
 from afterbell.engine.state import EngineState
-from afterbell.ports import Frame
+from afterbell.gateway.metrics import Metrics
+from afterbell.ports import ApprovalReader, Frame, Relayer
 from afterbell.readmodel.queries import Candle, ReadModel
 from afterbell.signing.typed_data import TypedDataDomain, exchange_domain
 
@@ -119,21 +120,41 @@ class VenueInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayLimits:
-    """Bounds against one client hurting others."""
+    """Bounds against one client hurting others; a rate of 0 is no bound."""
 
-    max_body_bytes: int = 16_384
+    max_body_bytes: int = 32_768
+    """A batch of twenty orders has about 14,000."""
+    n_reads_per_s: int = 1_000
+    """Reads of one address in a second, and whatever else it sends that no owner has signed."""
     n_requests_per_s: int = 1_000
-    """Signed requests of one account in a second; 0 = unlimited."""
+    """Signed requests of one owner in a second, cancels not counted."""
     n_faucet_per_minute: int = 30
+    """Grants to one address of the network."""
+    n_relayed_per_minute: int = 60
+    """Transactions the relayer sends for one address of the network."""
     max_clients: int = 512
     max_channels_per_client: int = 64
     max_queued_messages: int = 1_024
     max_stream_message_bytes: int = 8_192
 
 
-def always_ready() -> dict[str, bool]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readiness:
+    """One part of the venue; `reason` says why it is not ready."""
+
+    name: str
+    is_ready: bool
+    reason: str = ""
+
+    @classmethod
+    def of(cls, name: str, problem: str | None) -> Readiness:
+        """Return a part that is ready unless there is a problem."""
+        return cls(name=name, is_ready=not problem, reason=problem or "")
+
+
+def always_ready() -> Sequence[Readiness]:
     """Answer readiness where nothing can be missing."""
-    return {}
+    return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +172,10 @@ class Services:
     faucet: Faucet | None = None
     rpc: JsonRpc | None = None
     history: PriceHistory | None = None
-    readiness: Callable[[], Mapping[str, bool]] = always_ready
+    approvals: ApprovalReader | None = None
+    relayer: Relayer | None = None
+    readiness: Callable[[], Sequence[Readiness]] = always_ready
+    metrics: Metrics = field(default_factory=Metrics)
     limits: GatewayLimits = GatewayLimits()
     node_modules: Path | None = None
     """Folder of ethers and lightweight-charts, served under /vendor; None: that of the checkout."""

@@ -5,28 +5,40 @@ One recovery costs about 60 us: it runs on the event loop. Must not: decide anyt
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from afterbell.domain.codes import RejectReason
 from afterbell.domain.ids import address_hex, parse_address_hex
 from afterbell.gateway.errors import ApiError
-from afterbell.gateway.schemas import DomainIn
+from afterbell.gateway.requests import DomainIn
 from afterbell.signing.keys import recover, split_signature
 from afterbell.signing.typed_data import Message, TypedDataDomain, digest, exchange_domain
 
 _COMMON_CHAIN_IDS: Final = (1, 10, 137, 1337, 8453, 31337, 42161, 11155111)
 """Where a wallet may be by mistake; asked only after a signature has failed."""
-_SIGN_AGAIN: Final = "sign the message with the account's own key under the domain of /v1/venue"
+_SIGN_AGAIN: Final = "sign the message with the account's own key, or link the signer, under the domain of /v1/venue"
+KeyTest = Callable[[bytes], bool]
+"""Tells whether an address is a session key that may sign this kind of message for this account."""
+
+
+def _is_no_key(_signer: bytes) -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedSignature:
-    """A signature that is the owner's; `digest` is what was signed and names the message."""
+    """What stands behind a message; `digest` is what was signed and names it.
+
+    signer: the session key, empty for the owner. An approved digest has no signature: r and vs are zero.
+    """
 
     digest: bytes
-    r: bytes
-    vs: bytes
+    r: bytes = bytes(32)
+    vs: bytes = bytes(32)
+    signer: bytes = b""
+    is_approved: bool = False
 
 
 class SignatureChecker:
@@ -36,9 +48,15 @@ class SignatureChecker:
         self._domain = domain
         self._separator = domain.separator()
 
-    def check(self, message: Message, signature: str | None, named: DomainIn | None) -> CheckedSignature:
-        """Return the split signature. Raises: ApiError (BAD_SIGNATURE, WRONG_CHAIN)."""
-        signed = digest(message, self._separator)
+    def digest(self, message: Message) -> bytes:
+        """Return what has to be signed or approved."""
+        return digest(message, self._separator)
+
+    def check(
+        self, message: Message, signature: str | None, named: DomainIn | None, *, is_key: KeyTest = _is_no_key
+    ) -> CheckedSignature:
+        """Return the split signature of the owner or of a key. Raises: ApiError (BAD_SIGNATURE, WRONG_CHAIN)."""
+        signed = self.digest(message)
         facts = {"digest": "0x" + signed.hex(), "expected_signer": address_hex(message.owner)}
         self._must_be_our_domain(message, signature, named, facts)
         if signature is None:
@@ -59,6 +77,8 @@ class SignatureChecker:
             return CheckedSignature(digest=signed, r=r, vs=vs)
         if signer is None:
             raise self._bad(facts, "no valid low-s signature")
+        if is_key(signer):
+            return CheckedSignature(digest=signed, r=r, vs=vs, signer=signer)
         chain_id = self._find_chain(message, r, vs)
         facts["recovered_signer"] = address_hex(signer)
         if chain_id is not None:
@@ -112,7 +132,7 @@ class SignatureChecker:
     def _bad(facts: dict[str, str], found: str) -> ApiError:
         return ApiError(
             RejectReason.BAD_SIGNATURE,
-            "the signature is not the owner's",
+            "the signature is neither the owner's nor that of a session key of the account",
             required=f"signer {facts['expected_signer']} over digest {facts['digest']}",
             found=found,
             action=_SIGN_AGAIN,

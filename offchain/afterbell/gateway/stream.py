@@ -99,6 +99,7 @@ class StreamHub:
         self._flush_interval_ms = flush_interval_ms
         self._monotonic_ms = monotonic_ms
         self._clients: set[StreamClient] = set()
+        self._n_dropped = 0
         self._channels: dict[str, Channel] = {}
         self._changed: dict[str, None] = {}
         """Channels with news, in the order in which they got them."""
@@ -128,6 +129,11 @@ class StreamHub:
     def n_clients(self) -> int:
         """Open connections."""
         return len(self._clients)
+
+    @property
+    def n_dropped(self) -> int:
+        """Connections ended because they read too slowly."""
+        return self._n_dropped
 
     @property
     def n_channels(self) -> int:
@@ -355,6 +361,8 @@ class StreamHub:
 
     def disconnect(self, client: StreamClient) -> None:
         """Forget a connection."""
+        if client in self._clients:
+            self._n_dropped += client.is_dropped
         self._clients.discard(client)
         for channel in list(client.channels):
             self.unsubscribe(client, channel)

@@ -5,12 +5,21 @@ Must not: compute anything the engine did not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, Literal, cast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, Literal, Protocol, cast
 
 from afterbell.domain.codes import describe_code
 from afterbell.domain.events import FillMatched, OrderAccepted, OrderCancelled
-from afterbell.domain.ids import account_bytes, account_hex, address_hex, lane_of, owner_of, seq_of, subaccount_of
+from afterbell.domain.ids import (
+    MAX_MARKETS,
+    account_bytes,
+    account_hex,
+    address_hex,
+    lane_of,
+    owner_of,
+    seq_of,
+    subaccount_of,
+)
 from afterbell.domain.market import compute_band
 from afterbell.domain.order import TimeInForce
 from afterbell.domain.session import Session
@@ -22,18 +31,25 @@ from afterbell.gateway.schemas import (
     CandleOut,
     FillOut,
     FillStatus,
+    FundingPaymentOut,
+    KeyOut,
+    KeyStatusName,
     LevelOut,
     MarketOut,
     OrderOut,
+    OrderStatusName,
     PositionOut,
     RulesOut,
     TimeInForceName,
     TradeOut,
     TransferOut,
+    TransferStatusName,
+    TransferStepOut,
 )
 from afterbell.ports import Frame
-from afterbell.readmodel.queries import BatchView, Candle, FillView, OrderView, TransferView
+from afterbell.readmodel.queries import BatchView, Candle, FillView, FundingView, KeyView, OrderView, TransferView
 
+_N_ADDRESS_BYTES: Final = 20
 SYNTHETIC_LABEL: Final = "SYNTHETIC PRICE"
 TRUSTED_LABEL: Final = "TRUSTED PRICE"
 """Every source of this instance is run by its operator (DESIGN §3, "Prices")."""
@@ -152,7 +168,7 @@ def build_position(view: PositionView, symbols: Mapping[int, str]) -> PositionOu
         pending_funding_quote=str(view.pending_funding_quote),
         initial_margin_quote=str(view.initial_margin_quote),
         maintenance_margin_quote=str(view.maintenance_margin_quote),
-        liquidation_ticks=view.liquidation_price_ticks,
+        liquidation_price_ticks=view.liquidation_price_ticks,
     )
 
 
@@ -171,6 +187,7 @@ def build_fill(view: FillView, role: Literal["maker", "taker"], symbols: Mapping
         size_lots=view.size_lots,
         notional_quote=str(compute_notional_quote(view.size_lots, view.price_ticks)),
         fee_quote=str(view.maker_fee_quote if is_maker else view.taker_fee_quote),
+        funding_quote=str(view.maker_funding_quote if is_maker else view.taker_funding_quote),
         time_ms=view.time_ms,
         sequence=view.sequence,
         status=cast(FillStatus, view.status),
@@ -211,6 +228,8 @@ def build_matched_fill(event: FillMatched, time_ms: int) -> FillView:
         taker_is_buy=event.taker_is_buy,
         maker_fee_quote=event.maker_fee_quote,
         taker_fee_quote=event.taker_fee_quote,
+        maker_funding_quote=event.maker_funding_quote,
+        taker_funding_quote=event.taker_funding_quote,
         time_ms=time_ms,
         status="matched",
         code=None,
@@ -232,62 +251,120 @@ def build_trade(view: FillView, symbols: Mapping[int, str]) -> TradeOut:
     )
 
 
-def build_order(view: OrderView, fills: Sequence[FillOut], symbols: Mapping[int, str]) -> OrderOut:
-    """Show one order of the read model."""
-    is_open = view.status == "OPEN"
+class _OrderFields(Protocol):
+    """What engine, event and read model call the same of an order."""
+
+    @property
+    def order_id(self) -> bytes: ...
+    @property
+    def market(self) -> int: ...
+    @property
+    def is_buy(self) -> bool: ...
+    @property
+    def size_lots(self) -> int: ...
+    @property
+    def limit_ticks(self) -> int: ...
+    @property
+    def filled_lots(self) -> int: ...
+    @property
+    def nonce(self) -> int: ...
+    @property
+    def time_in_force(self) -> int: ...
+    @property
+    def reduce_only(self) -> bool: ...
+    @property
+    def post_only(self) -> bool: ...
+    @property
+    def expiry_s(self) -> int: ...
+    @property
+    def max_fee_ppm(self) -> int: ...
+    @property
+    def trigger_ticks(self) -> int: ...
+    @property
+    def trigger_kind(self) -> int: ...
+    @property
+    def signer(self) -> bytes: ...
+    @property
+    def client_id(self) -> str: ...
+
+
+def _build_order_out(
+    fields: _OrderFields,
+    symbols: Mapping[int, str],
+    *,
+    account: bytes,
+    status: str,
+    remaining_lots: int,
+    times_ms: tuple[int, int],
+    reason: str | None = None,
+    amends: bytes | None = None,
+    partner_id: bytes | None = None,
+    fills: Sequence[FillOut] = (),
+    is_repeat: bool = False,
+) -> OrderOut:
+    """Show an order, wherever it comes from. times_ms: placed, updated."""
     return OrderOut(
-        order_id="0x" + view.order_id.hex(),
-        account="0x" + view.account.hex(),
-        market=view.market,
-        symbol=symbols.get(view.market, ""),
-        is_buy=view.is_buy,
-        size_lots=view.size_lots,
-        limit_ticks=view.limit_ticks,
-        filled_lots=view.filled_lots,
-        remaining_lots=view.size_lots - view.filled_lots if is_open else 0,
-        status=cast(Literal["OPEN", "FILLED", "CANCELLED", "REJECTED"], view.status),
-        reason=view.reason,
-        nonce=str(view.nonce),
-        lane=lane_of(view.nonce),
-        seq_ms=seq_of(view.nonce),
-        time_in_force=time_in_force_name(view.time_in_force),
-        reduce_only=view.reduce_only,
-        post_only=view.post_only,
-        expiry_s=view.expiry_s,
-        max_fee_ppm=view.max_fee_ppm,
-        client_id=view.client_id,
-        placed_at_ms=view.placed_at_ms,
-        updated_at_ms=view.updated_at_ms,
+        order_id="0x" + fields.order_id.hex(),
+        account="0x" + account.hex(),
+        market=fields.market,
+        symbol=symbols.get(fields.market, ""),
+        is_buy=fields.is_buy,
+        size_lots=fields.size_lots,
+        limit_ticks=fields.limit_ticks,
+        filled_lots=fields.filled_lots,
+        remaining_lots=remaining_lots,
+        status=cast(OrderStatusName, status),
+        reason=reason,
+        nonce=str(fields.nonce),
+        lane=lane_of(fields.nonce),
+        seq_ms=seq_of(fields.nonce),
+        time_in_force=time_in_force_name(fields.time_in_force),
+        reduce_only=fields.reduce_only,
+        post_only=fields.post_only,
+        expiry_s=fields.expiry_s,
+        max_fee_ppm=fields.max_fee_ppm,
+        trigger_ticks=fields.trigger_ticks,
+        trigger_kind=fields.trigger_kind,
+        signer=address_hex(fields.signer or account[:_N_ADDRESS_BYTES]),
+        amends=to_hex(amends or None),
+        oco_order_id=to_hex(partner_id or None),
+        client_id=fields.client_id,
+        placed_at_ms=times_ms[0],
+        updated_at_ms=times_ms[1],
+        is_repeat=is_repeat,
         fills=list(fills),
     )
 
 
-def build_open_order(view: OpenOrderView, symbols: Mapping[int, str]) -> OrderOut:
-    """Show one resting order of the engine; its fills are told by /v1/orders/{order_id}."""
-    return OrderOut(
-        order_id="0x" + view.order_id.hex(),
-        account=account_hex(view.account),
-        market=view.market,
-        symbol=symbols[view.market],
-        is_buy=view.is_buy,
-        size_lots=view.size_lots,
-        limit_ticks=view.limit_ticks,
-        filled_lots=view.filled_lots,
+def build_order(
+    view: OrderView, fills: Sequence[FillOut], symbols: Mapping[int, str], *, is_repeat: bool = False
+) -> OrderOut:
+    """Show one order of the read model."""
+    return _build_order_out(
+        view,
+        symbols,
+        account=view.account,
+        status=view.status,
         remaining_lots=view.remaining_lots,
-        status="OPEN",
-        reason=None,
-        nonce=str(view.nonce),
-        lane=lane_of(view.nonce),
-        seq_ms=seq_of(view.nonce),
-        time_in_force=time_in_force_name(view.time_in_force),
-        reduce_only=view.reduce_only,
-        post_only=view.post_only,
-        expiry_s=view.expiry_s,
-        max_fee_ppm=view.max_fee_ppm,
-        client_id=view.client_id,
-        placed_at_ms=view.accepted_ms,
-        updated_at_ms=view.accepted_ms,
-        fills=[],
+        times_ms=(view.placed_at_ms, view.updated_at_ms),
+        reason=view.reason,
+        amends=view.amends,
+        partner_id=view.oco_order_id,
+        fills=fills,
+        is_repeat=is_repeat,
+    )
+
+
+def build_open_order(view: OpenOrderView, symbols: Mapping[int, str]) -> OrderOut:
+    """Show one live order of the engine; its fills and what it replaced are told by /v1/orders/{order_id}."""
+    return _build_order_out(
+        view,
+        symbols,
+        account=account_bytes(view.account),
+        status="WAITING" if view.is_waiting else "OPEN",
+        remaining_lots=view.remaining_lots,
+        times_ms=(view.accepted_ms, view.accepted_ms),
+        partner_id=view.partner_id,
     )
 
 
@@ -295,40 +372,30 @@ def build_accepted_order(
     event: OrderAccepted,
     *,
     cancelled: OrderCancelled | None,
+    live: OpenOrderView | None,
     fills: Sequence[FillOut],
     frame: Frame,
     symbols: Mapping[int, str],
 ) -> OrderOut:
-    """Show an order as it stands right after it was applied."""
-    status: Literal["OPEN", "FILLED", "CANCELLED"] = "OPEN"
+    """Show an order right after it was applied. `live`: what the engine holds of it now, if anything."""
+    status = "WAITING" if event.is_waiting else "OPEN"
     if cancelled is not None:
         status = "CANCELLED"
     elif event.filled_lots >= event.size_lots:
         status = "FILLED"
-    return OrderOut(
-        order_id="0x" + event.order_id.hex(),
-        account=account_hex(event.account),
-        market=event.market,
-        symbol=symbols[event.market],
-        is_buy=event.is_buy,
-        size_lots=event.size_lots,
-        limit_ticks=event.limit_ticks,
-        filled_lots=event.filled_lots,
-        remaining_lots=event.resting_lots if status == "OPEN" else 0,
+    is_live = status in ("OPEN", "WAITING")
+    remaining_lots = event.size_lots - event.filled_lots if event.is_waiting else event.resting_lots
+    return _build_order_out(
+        event,
+        symbols,
+        account=account_bytes(event.account),
         status=status,
+        remaining_lots=remaining_lots if is_live else 0,
+        times_ms=(frame.time_ms, frame.time_ms),
         reason=None if cancelled is None else cancelled.reason,
-        nonce=str(event.nonce),
-        lane=lane_of(event.nonce),
-        seq_ms=seq_of(event.nonce),
-        time_in_force=time_in_force_name(event.time_in_force),
-        reduce_only=event.reduce_only,
-        post_only=event.post_only,
-        expiry_s=event.expiry_s,
-        max_fee_ppm=event.max_fee_ppm,
-        client_id=event.client_id,
-        placed_at_ms=frame.time_ms,
-        updated_at_ms=frame.time_ms,
-        fills=list(fills),
+        amends=event.amends,
+        partner_id=None if live is None else live.partner_id,
+        fills=fills,
     )
 
 
@@ -354,24 +421,103 @@ def build_batch(view: BatchView) -> BatchOut:
 
 def build_transfer(view: TransferView) -> TransferOut:
     """Show one deposit or withdrawal."""
-    return TransferOut.model_validate(
-        {
-            "transfer_id": view.transfer_id,
-            "account": "0x" + view.account.hex(),
-            "kind": view.kind,
-            "quote": str(view.quote),
-            "status": view.status,
-            "counterparty": address_hex(view.counterparty),
-            "time_ms": view.time_ms,
-            "sequence": view.sequence,
-            "transaction": to_hex(view.transaction),
-            "block": view.block,
-            "paid_transaction": to_hex(view.paid_transaction),
-            "code": view.code,
-        }
+    return TransferOut(
+        transfer_id=view.transfer_id,
+        account="0x" + view.account.hex(),
+        kind=cast(Literal["deposit", "withdrawal"], view.kind),
+        quote=str(view.quote),
+        status=cast(TransferStatusName, view.status),
+        counterparty=address_hex(view.counterparty),
+        time_ms=view.time_ms,
+        sequence=view.sequence,
+        transaction=to_hex(view.transaction),
+        block=view.block,
+        paid_transaction=to_hex(view.paid_transaction),
+        code=view.code,
+        steps=list(_build_steps(view)),
+    )
+
+
+def _build_steps(view: TransferView) -> Iterator[TransferStepOut]:
+    """Yield the steps behind a transfer, in order; a refused one ends where it was refused."""
+    transaction, block = to_hex(view.transaction), view.block
+    if view.kind == "deposit":
+        yield TransferStepOut(status="credited", transaction=transaction, block=block, time_ms=view.time_ms)
+        return
+    if view.status == "rejected" and view.sequence is None:
+        yield TransferStepOut(status="rejected", transaction=None, block=None, time_ms=view.time_ms)
+        return
+    yield TransferStepOut(status="accepted", transaction=None, block=None, time_ms=view.time_ms)
+    if view.sealed_at_ms is not None:
+        yield TransferStepOut(status="sealed", transaction=None, block=None, time_ms=view.sealed_at_ms)
+    if transaction is not None:
+        yield TransferStepOut(status="submitted", transaction=transaction, block=None, time_ms=None)
+    if block is not None:
+        yield TransferStepOut(status="mined", transaction=transaction, block=block, time_ms=view.mined_at_ms)
+    if view.status == "rejected":
+        yield TransferStepOut(status="rejected", transaction=transaction, block=block, time_ms=view.sealed_at_ms)
+    if view.status in ("claimable", "paid"):
+        yield TransferStepOut(status="claimable", transaction=transaction, block=block, time_ms=None)
+    if view.status == "paid":
+        yield TransferStepOut(
+            status="paid", transaction=to_hex(view.paid_transaction), block=view.paid_block, time_ms=None
+        )
+
+
+def build_funding_payment(view: FundingView, symbols: Mapping[int, str]) -> FundingPaymentOut:
+    """Show one funding payment."""
+    return FundingPaymentOut(
+        market=view.market,
+        symbol=symbols[view.market],
+        quote=str(view.quote),
+        fill_id=view.fill_id,
+        time_ms=view.time_ms,
+        sequence=view.sequence,
+    )
+
+
+def build_key(view: KeyView, now_s: int) -> KeyOut:
+    """Show one session key; whether it has expired depends on venue time."""
+    status: KeyStatusName = "active"
+    if view.link_code is not None:
+        status = "rejected"
+    elif view.revoked_at_ms is not None:
+        status = "revoked"
+    elif now_s > view.expiry_s:
+        status = "expired"
+    elif view.link_operation_id is not None and view.link_batch_status not in ("mined", "final"):
+        status = "linking"
+    return KeyOut(
+        account="0x" + view.account.hex(),
+        key=address_hex(view.key),
+        status=status,
+        key_expiry_s=view.expiry_s,
+        max_notional_quote=str(view.max_notional_quote),
+        markets=[market for market in range(1, MAX_MARKETS + 1) if view.markets >> (market - 1) & 1],
+        trade_only=view.trade_only,
+        reduce_only=view.reduce_only,
+        operation_id=to_hex(view.link_operation_id),
+        sequence=view.link_sequence,
+        transaction=to_hex(view.link_transaction),
+        block=view.link_block,
+        linked_at_ms=view.linked_at_ms,
+        revoked_at_ms=view.revoked_at_ms,
+        revocation_id=to_hex(view.revoke_operation_id),
+        revocation_sequence=view.revoke_sequence,
+        revocation_transaction=to_hex(view.revoke_transaction),
+        code=view.link_code,
     )
 
 
 def build_candle(candle: Candle) -> CandleOut:
     """Show one candle."""
-    return CandleOut.model_validate(candle, from_attributes=True)
+    return CandleOut(
+        time_s=candle.time_s,
+        open_ticks=candle.open_ticks,
+        high_ticks=candle.high_ticks,
+        low_ticks=candle.low_ticks,
+        close_ticks=candle.close_ticks,
+        volume_lots=candle.volume_lots,
+        volume_quote=str(candle.volume_quote),
+        n_trades=candle.n_trades,
+    )

@@ -90,6 +90,7 @@ class Follower:
         self._last_direct_op = 0
         self._next_block = settings.first_block
         self._head = 0
+        self._seen_block = 0
         self._last_read = 0
         self._turn = asyncio.Lock()
         self._unfinal: deque[_Mined] = deque()
@@ -125,6 +126,16 @@ class Follower:
         """Number of the last direct operation adopted."""
         return self._last_direct_op
 
+    @property
+    def head_block(self) -> int:
+        """Newest block seen, read or not."""
+        return self._seen_block
+
+    @property
+    def n_blocks_behind(self) -> int:
+        """Blocks that are old enough to be read and are not."""
+        return max(self._seen_block - (self._settings.deposit_confirmations - 1) - (self._next_block - 1), 0)
+
     # ------------------------------------------------------------------ task
 
     async def run(self) -> None:
@@ -148,6 +159,7 @@ class Follower:
         """Read what the chain added since the last time. Raises: ChainUnavailable, Faulted."""
         async with self._turn:
             block = await self._chain.get_block()
+            self._seen_block = block.number
             if block.number != self._head:
                 last = block.number - (self._settings.deposit_confirmations - 1)
                 await self._read_until(last)

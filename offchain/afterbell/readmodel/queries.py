@@ -9,133 +9,50 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import ParamSpec, TypeVar
+from dataclasses import replace
+from typing import Any, ParamSpec, TypeVar
 
-from sqlalchemy import Engine, Select, or_, select
+from sqlalchemy import Engine, Select, func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import aliased
 
 from afterbell.domain.errors import Unavailable
 from afterbell.readmodel.projector import JOURNAL_CURSOR, read_cursor
 from afterbell.readmodel.tables import (
-    AccountRow,
+    LIVE_ORDER_STATUSES,
     BatchRow,
     BatchStatus,
+    CandleKind,
+    CandleRow,
     FillRow,
+    FundingRow,
     OrderRow,
     OrderStatus,
     PriceRow,
+    SessionKeyRow,
     TransferKind,
     TransferRow,
 )
+from afterbell.readmodel.views import BatchView, Candle, FillView, FundingView, KeyView, OrderView, TransferView
+
+__all__ = [
+    "BatchView",
+    "Candle",
+    "FillView",
+    "FundingView",
+    "KeyView",
+    "OrderView",
+    "ReadModel",
+    "ReadModelUnavailable",
+    "TransferView",
+]
 
 _Arguments = ParamSpec("_Arguments")
 _Answer = TypeVar("_Answer")
 
-MAX_PRICE_ROWS = 200_000
-
 
 class ReadModelUnavailable(Unavailable):
     """The database did not answer."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FillView:
-    """One fill with its life. status: matched, submitted, mined, final, rejected."""
-
-    fill_id: int
-    sequence: int
-    market: int
-    price_ticks: int
-    size_lots: int
-    maker_order_id: bytes
-    taker_order_id: bytes
-    maker_account: bytes
-    taker_account: bytes
-    taker_is_buy: bool
-    maker_fee_quote: int
-    taker_fee_quote: int
-    time_ms: int
-    status: str
-    code: int | None
-    transaction: bytes | None
-    block: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrderView:
-    """One order as the read model has it."""
-
-    order_id: bytes
-    account: bytes
-    market: int
-    is_buy: bool
-    size_lots: int
-    limit_ticks: int
-    filled_lots: int
-    status: str
-    reason: str | None
-    nonce: int
-    time_in_force: int
-    reduce_only: bool
-    post_only: bool
-    expiry_s: int
-    max_fee_ppm: int
-    client_id: str
-    placed_sequence: int
-    placed_at_ms: int
-    updated_at_ms: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchView:
-    """One batch and where it stands."""
-
-    sequence: int
-    status: str
-    matched_at_s: int
-    sealed_at_ms: int
-    head: bytes
-    codes: bytes
-    n_operations: int
-    n_orders: int
-    n_fills: int
-    payload_bytes: int
-    transaction: bytes | None
-    block: int | None
-    gas_used: int | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TransferView:
-    """One deposit or withdrawal. status: credited; accepted, sealed, submitted, mined, claimable, paid; rejected."""
-
-    transfer_id: str
-    kind: str
-    account: bytes
-    quote: int
-    counterparty: bytes
-    sequence: int | None
-    code: str | None
-    transaction: bytes | None
-    block: int | None
-    paid_transaction: bytes | None
-    paid_block: int | None
-    placed_sequence: int
-    time_ms: int
-    status: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Candle:
-    """Mark prices of one interval; `volume_lots` counts fills."""
-
-    time_s: int
-    open_ticks: int
-    high_ticks: int
-    low_ticks: int
-    close_ticks: int
-    volume_lots: int
 
 
 class ReadModel:
@@ -162,21 +79,29 @@ class ReadModel:
 
     def get_order(self, order_id: bytes) -> OrderView | None:
         """Return one order."""
-        with self._engine.connect() as connection:
-            row = connection.execute(select(*_ORDER_COLUMNS).where(OrderRow.order_id == order_id)).one_or_none()
-        return None if row is None else OrderView(**row._mapping)
+        found = self._read_orders(_select_orders().where(OrderRow.order_id == order_id))
+        return found[0] if found else None
 
-    def read_orders(self, account: bytes, *, is_open: bool | None, limit: int, before: int | None) -> list[OrderView]:
-        """Return orders of an account, newest first; `before` is a placed_sequence."""
-        statement = select(*_ORDER_COLUMNS).where(OrderRow.account == account)
+    def get_order_of_client(self, account: bytes, client_id: str) -> OrderView | None:
+        """Return the newest order of a client's id, a refused one only if there is no other."""
+        is_refused = OrderRow.status == OrderStatus.REJECTED.value
+        statement = _select_orders().where(OrderRow.account == account, OrderRow.client_id == client_id)
+        found = self._read_orders(statement.order_by(is_refused, OrderRow.placed_sequence.desc()).limit(1))
+        return found[0] if found else None
+
+    def read_orders(
+        self, account: bytes, *, is_open: bool | None, limit: int, before: int | None, market: int | None = None
+    ) -> list[OrderView]:
+        """Return orders of an account, newest first; `before` is a placed_sequence. Open ones may await a trigger."""
+        statement = _select_orders().where(OrderRow.account == account)
         if is_open is not None:
-            opened = OrderRow.status == OrderStatus.OPEN.value
+            opened = OrderRow.status.in_(LIVE_ORDER_STATUSES)
             statement = statement.where(opened if is_open else ~opened)
+        if market is not None:
+            statement = statement.where(OrderRow.market == market)
         if before is not None:
             statement = statement.where(OrderRow.placed_sequence < before)
-        statement = statement.order_by(OrderRow.placed_sequence.desc()).limit(limit)
-        with self._engine.connect() as connection:
-            return [OrderView(**row._mapping) for row in connection.execute(statement)]
+        return self._read_orders(statement.order_by(OrderRow.placed_sequence.desc()).limit(limit))
 
     def read_fills_of_order(self, order_id: bytes) -> list[FillView]:
         """Return the fills of one order, oldest first."""
@@ -187,23 +112,28 @@ class ReadModel:
         )
 
     def read_fills_of_orders(self, order_ids: Sequence[bytes], limit: int) -> list[FillView]:
-        """Return the fills of many orders, oldest first."""
+        """Return the newest fills of many orders, oldest first."""
         ids = list(order_ids)
         if not ids:
             return []
-        return self._read_fills(
+        newest = self._read_fills(
             _select_fills()
             .where(or_(FillRow.maker_order_id.in_(ids), FillRow.taker_order_id.in_(ids)))
-            .order_by(FillRow.fill_id)
+            .order_by(FillRow.fill_id.desc())
             .limit(limit)
         )
+        return newest[::-1]
 
-    def read_fills(self, account: bytes, *, limit: int, before: int | None) -> list[FillView]:
+    def read_fills(
+        self, account: bytes, *, limit: int, before: int | None, market: int | None = None
+    ) -> list[FillView]:
         """Return fills of an account, newest first; `before` is a fill_id."""
         # Two indexed reads merged here: an OR over two columns makes both databases scan.
         fills: dict[int, FillView] = {}
         for column in (FillRow.maker_account, FillRow.taker_account):
             statement = _select_fills().where(column == account)
+            if market is not None:
+                statement = statement.where(FillRow.market == market)
             if before is not None:
                 statement = statement.where(FillRow.fill_id < before)
             statement = statement.order_by(FillRow.fill_id.desc()).limit(limit)
@@ -213,16 +143,6 @@ class ReadModel:
     def read_fills_of_batch(self, sequence: int) -> list[FillView]:
         """Return the fills a batch carries, in the order they were matched."""
         return self._read_fills(_select_fills().where(FillRow.sequence == sequence).order_by(FillRow.fill_id))
-
-    def read_unfinal_fills(self) -> list[FillView]:
-        """Return every fill that is not yet final: what a restarted stream must know of."""
-        final = select(BatchRow.sequence).where(BatchRow.status == BatchStatus.FINAL.value)
-        return self._read_fills(
-            _select_fills()
-            .where(FillRow.code.is_(None), FillRow.sequence.not_in(final))
-            .order_by(FillRow.fill_id.desc())
-            .limit(10_000)
-        )
 
     def read_trades(self, market: int, limit: int) -> list[FillView]:
         """Return the last fills of a market, newest first, refused ones left out."""
@@ -260,11 +180,48 @@ class ReadModel:
         found = self._read_transfers(_select_transfers().where(TransferRow.transfer_id == transfer_id))
         return found[0] if found else None
 
-    def is_known_account(self, account: bytes) -> bool:
-        """Tell whether the venue has seen the account."""
+    def read_funding(
+        self, account: bytes, *, limit: int, before: int | None, market: int | None = None
+    ) -> list[FundingView]:
+        """Return funding payments of an account, newest first; `before` is a fill_id. Refused fills settle none."""
+        statement = (
+            select(*_FUNDING_COLUMNS)
+            .join(FillRow, FillRow.fill_id == FundingRow.fill_id)
+            .where(FundingRow.account == account, FillRow.code.is_(None))
+        )
+        if market is not None:
+            statement = statement.where(FundingRow.market == market)
+        if before is not None:
+            statement = statement.where(FundingRow.fill_id < before)
         with self._engine.connect() as connection:
-            statement = select(AccountRow.account).where(AccountRow.account == account)
-            return connection.execute(statement).first() is not None
+            rows = connection.execute(statement.order_by(FundingRow.fill_id.desc()).limit(limit))
+            return [FundingView(**row._mapping) for row in rows]
+
+    def read_keys(self, account: bytes) -> list[KeyView]:
+        """Return the session keys of an account, newest link first."""
+        statement = _select_keys().where(SessionKeyRow.account == account)
+        with self._engine.connect() as connection:
+            rows = connection.execute(statement.order_by(SessionKeyRow.linked_at_ms.desc(), SessionKeyRow.key))
+            return [KeyView(**row._mapping) for row in rows]
+
+    def get_key(self, account: bytes, key: bytes) -> KeyView | None:
+        """Return one session key."""
+        statement = _select_keys().where(SessionKeyRow.account == account, SessionKeyRow.key == key)
+        with self._engine.connect() as connection:
+            row = connection.execute(statement).one_or_none()
+        return None if row is None else KeyView(**row._mapping)
+
+    def count_batches(self) -> dict[str, int]:
+        """Return how many batches stand where. Counted are those not final; what is left of all sequences is."""
+        counts = {status.value: 0 for status in BatchStatus}
+        # One equality each: the index on status answers it without the final ones, which are nearly all.
+        with self._engine.connect() as connection:
+            for status in (BatchStatus.SEALED, BatchStatus.SUBMITTED, BatchStatus.MINED):
+                statement = select(func.count()).where(BatchRow.status == status.value)
+                counts[status.value] = int(connection.execute(statement).scalar_one())
+            last = connection.execute(select(func.max(BatchRow.sequence))).scalar()
+        counts[BatchStatus.FINAL.value] = (last or 0) - sum(counts.values())
+        return counts
 
     def get_mark_at(self, market: int, time_ms: int) -> int | None:
         """Return the mark in force at a time, None before the first price."""
@@ -278,45 +235,35 @@ class ReadModel:
             found = connection.execute(statement).scalar()
         return None if found is None else int(found)
 
-    def read_candles(self, market: int, *, interval_s: int, from_s: int, to_s: int) -> list[Candle]:
-        """Return candles of mark with the volume of fills, oldest first, intervals without a price left out.
+    def read_candles(
+        self, market: int, *, kind: CandleKind, interval_s: int, start_s: int, end_s: int, limit: int
+    ) -> list[Candle]:
+        """Return the newest `limit` candles that begin in [start_s, end_s), oldest first; quiet intervals have none.
 
-        Units: from_s inclusive, to_s exclusive, multiples of interval_s. A candle opens where the one before closed.
+        A candle of the mark opens where the one before closed. Volume is that of the fills, whatever the kind.
         """
-        between = (PriceRow.market == market, PriceRow.time_ms >= from_s * 1000, PriceRow.time_ms < to_s * 1000)
-        prices = (
-            select(PriceRow.time_ms, PriceRow.mark_ticks)
-            .where(*between, PriceRow.mark_ticks > 0)
-            .order_by(PriceRow.time_ms, PriceRow.journal_sequence)
-            .limit(MAX_PRICE_ROWS)
-        )
-        fills = (
-            select(FillRow.time_ms, FillRow.size_lots)
-            .where(FillRow.market == market, FillRow.time_ms >= from_s * 1000, FillRow.time_ms < to_s * 1000)
-            .where(FillRow.code.is_(None))
-            .limit(MAX_PRICE_ROWS)
-        )
-        previous_ticks = self.get_mark_at(market, from_s * 1000 - 1)
+        statement = _select_candles(market, kind, interval_s, start_s, end_s)
+        statement = statement.order_by(CandleRow.time_s.desc()).limit(limit)
         with self._engine.connect() as connection:
-            price_rows = connection.execute(prices).all()
-            fill_rows = connection.execute(fills).all()
-        return _build_candles(
-            [(row[0], row[1]) for row in price_rows],
-            [(row[0], row[1]) for row in fill_rows],
-            interval_s=interval_s,
-            previous_ticks=previous_ticks,
-        )
-
-    def read_last_price_ms(self, market: int) -> int | None:
-        """Return the time of the newest price of a market."""
-        statement = select(PriceRow.time_ms).where(PriceRow.market == market).order_by(PriceRow.time_ms.desc()).limit(1)
-        with self._engine.connect() as connection:
-            found = connection.execute(statement).scalar()
-        return None if found is None else int(found)
+            candles = [Candle(**row._mapping) for row in connection.execute(statement)][::-1]
+            if kind is CandleKind.TRADES or not candles:
+                return candles
+            first_s, last_s = candles[0].time_s, candles[-1].time_s
+            traded = {
+                row.time_s: row
+                for row in connection.execute(
+                    _select_candles(market, CandleKind.TRADES, interval_s, first_s, last_s + 1)
+                )
+            }
+        return [_add_volume(candle, traded.get(candle.time_s)) for candle in candles]
 
     def read_projected_sequence(self) -> int:
         """Return the last journal frame whose rows are here."""
         return read_cursor(self._engine, JOURNAL_CURSOR)
+
+    def _read_orders(self, statement: Select[*tuple[object, ...]]) -> list[OrderView]:
+        with self._engine.connect() as connection:
+            return [OrderView(**row._mapping) for row in connection.execute(statement)]
 
     def _read_fills(self, statement: Select[*tuple[object, ...]]) -> list[FillView]:
         with self._engine.connect() as connection:
@@ -334,7 +281,7 @@ class ReadModel:
             rows = connection.execute(statement).all()
         transfers = []
         for row in rows:
-            fields = dict(row._mapping)
+            fields: dict[str, Any] = dict(row._mapping)
             batch_status, batch_transaction, batch_block = (
                 fields.pop("batch_status"),
                 fields.pop("batch_transaction"),
@@ -347,12 +294,72 @@ class ReadModel:
         return transfers
 
 
-_ORDER_COLUMNS = [getattr(OrderRow, name) for name in OrderView.__slots__]
+_PARTNER = aliased(OrderRow)
+_PARTNER_ID = (
+    select(_PARTNER.order_id)
+    .where(
+        _PARTNER.account == OrderRow.account,
+        _PARTNER.nonce == OrderRow.nonce,
+        _PARTNER.order_id != OrderRow.order_id,
+        _PARTNER.status != OrderStatus.REJECTED.value,
+        OrderRow.status != OrderStatus.REJECTED.value,
+    )
+    .order_by(_PARTNER.placed_sequence)
+    .limit(1)
+    .scalar_subquery()
+)
+"""The other order of an OCO: same account, same nonce."""
+_ORDER_COLUMNS = [
+    _PARTNER_ID.label(name) if name == "oco_order_id" else getattr(OrderRow, name) for name in OrderView.__slots__
+]
+_FUNDING_COLUMNS = [getattr(FundingRow, name) for name in FundingView.__slots__]
+_CANDLE_COLUMNS = [getattr(CandleRow, name) for name in Candle.__slots__]
+_REVOKING = aliased(BatchRow)
 _BATCH_COLUMNS = [getattr(BatchRow, name).label(name) for name in BatchView.__slots__]
 _FILL_COLUMNS = [
     getattr(FillRow, name) for name in FillView.__slots__ if name not in ("status", "transaction", "block")
 ]
-_TRANSFER_COLUMNS = [getattr(TransferRow, name).label(name) for name in TransferView.__slots__ if name != "status"]
+_TRANSFER_COLUMNS = [
+    getattr(BatchRow if name in ("sealed_at_ms", "mined_at_ms") else TransferRow, name).label(name)
+    for name in TransferView.__slots__
+    if name != "status"
+]
+_KEY_COLUMNS: dict[str, Any] = {name: getattr(SessionKeyRow, name, None) for name in KeyView.__slots__} | {
+    "link_transaction": func.coalesce(BatchRow.transaction, SessionKeyRow.link_transaction),
+    "link_block": BatchRow.block,
+    "link_batch_status": BatchRow.status,
+    "revoke_transaction": func.coalesce(_REVOKING.transaction, SessionKeyRow.revoke_transaction),
+}
+
+
+def _select_orders() -> Select[*tuple[object, ...]]:
+    return select(*_ORDER_COLUMNS)
+
+
+def _select_candles(
+    market: int, kind: CandleKind, interval_s: int, start_s: int, end_s: int
+) -> Select[*tuple[object, ...]]:
+    return select(*_CANDLE_COLUMNS).where(
+        CandleRow.market == market,
+        CandleRow.kind == kind.value,
+        CandleRow.interval_s == interval_s,
+        CandleRow.time_s >= start_s,
+        CandleRow.time_s < end_s,
+    )
+
+
+def _add_volume(candle: Candle, traded: Any) -> Candle:
+    if traded is None:
+        return candle
+    return replace(candle, volume_lots=traded.volume_lots, volume_quote=traded.volume_quote, n_trades=traded.n_trades)
+
+
+def _select_keys() -> Select[*tuple[object, ...]]:
+    return (
+        select(*(column.label(name) for name, column in _KEY_COLUMNS.items()))
+        .outerjoin(BatchRow, BatchRow.sequence == SessionKeyRow.link_sequence)
+        .outerjoin(_REVOKING, _REVOKING.sequence == SessionKeyRow.revoke_sequence)
+    )
 
 
 def _select_fills() -> Select[*tuple[object, ...]]:
@@ -391,33 +398,3 @@ def _transfer_status(fields: dict[str, object], batch_status: str | None) -> str
     if batch_status == BatchStatus.FINAL.value:
         return "claimable"
     return batch_status or "accepted"
-
-
-def _build_candles(
-    prices: Sequence[tuple[int, int]],
-    fills: Sequence[tuple[int, int]],
-    *,
-    interval_s: int,
-    previous_ticks: int | None,
-) -> list[Candle]:
-    interval_ms = interval_s * 1000
-    volumes: dict[int, int] = {}
-    for time_ms, size_lots in fills:
-        bucket = time_ms // interval_ms
-        volumes[bucket] = volumes.get(bucket, 0) + size_lots
-    candles: dict[int, Candle] = {}
-    close_ticks = previous_ticks
-    for time_ms, ticks in prices:
-        bucket = time_ms // interval_ms
-        candle = candles.get(bucket)
-        opened = ticks if close_ticks is None else close_ticks
-        candles[bucket] = Candle(
-            time_s=bucket * interval_s,
-            open_ticks=candle.open_ticks if candle else opened,
-            high_ticks=max(candle.high_ticks, ticks) if candle else max(opened, ticks),
-            low_ticks=min(candle.low_ticks, ticks) if candle else min(opened, ticks),
-            close_ticks=ticks,
-            volume_lots=volumes.get(bucket, 0),
-        )
-        close_ticks = ticks
-    return [candles[bucket] for bucket in sorted(candles)]

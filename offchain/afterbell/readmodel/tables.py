@@ -10,13 +10,14 @@ from __future__ import annotations
 from enum import StrEnum, unique
 from typing import Final
 
-from sqlalchemy import Boolean, Index, LargeBinary, MetaData, SmallInteger, String
+from sqlalchemy import Boolean, Index, Integer, LargeBinary, MetaData, SmallInteger, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from afterbell.readmodel.types import FixedBytes, Int64, Quote
 
 N_ACCOUNT_BYTES: Final = 30
 N_HASH_BYTES: Final = 32
+N_ADDRESS_BYTES: Final = 20
 
 
 @unique
@@ -24,9 +25,24 @@ class OrderStatus(StrEnum):
     """Where an order stands."""
 
     OPEN = "OPEN"
+    WAITING = "WAITING"
+    """Its trigger is not met; it is in no book."""
     FILLED = "FILLED"
     CANCELLED = "CANCELLED"
     REJECTED = "REJECTED"
+
+
+LIVE_ORDER_STATUSES: Final = (OrderStatus.OPEN.value, OrderStatus.WAITING.value)
+CANDLE_INTERVALS_S: Final = (60, 300, 900, 3_600, 14_400, 86_400)
+"""Each divides the next, so that a candle can be added up from those one interval finer."""
+
+
+@unique
+class CandleKind(StrEnum):
+    """Whose prices a candle has."""
+
+    MARK = "mark"
+    TRADES = "trades"
 
 
 @unique
@@ -79,10 +95,18 @@ class AccountRow(Base):
 
 
 class OrderRow(Base):
-    """An order and what became of it. Rejected orders are kept: a client may ask why."""
+    """An order and what became of it. Rejected orders are kept: a client may ask why.
+
+    Two live orders of one account and nonce are an OCO. `signer` is the owner or a session key.
+    """
 
     __tablename__ = "orders"
-    __table_args__ = (Index(None, "account", "placed_sequence"), Index(None, "account", "status", "placed_sequence"))
+    __table_args__ = (
+        Index(None, "account", "placed_sequence"),
+        Index(None, "account", "status", "placed_sequence"),
+        Index(None, "account", "client_id", "placed_sequence"),
+        Index(None, "account", "nonce"),
+    )
 
     order_id: Mapped[bytes] = mapped_column(FixedBytes(N_HASH_BYTES), primary_key=True)
     account: Mapped[bytes] = mapped_column(FixedBytes(N_ACCOUNT_BYTES))
@@ -91,6 +115,7 @@ class OrderRow(Base):
     size_lots: Mapped[int] = mapped_column(Int64)
     limit_ticks: Mapped[int] = mapped_column(Int64)
     filled_lots: Mapped[int] = mapped_column(Int64)
+    remaining_lots: Mapped[int] = mapped_column(Int64)
     status: Mapped[str] = mapped_column(String(10))
     reason: Mapped[str | None] = mapped_column(String(40))
     nonce: Mapped[int] = mapped_column(Int64)
@@ -99,6 +124,10 @@ class OrderRow(Base):
     post_only: Mapped[bool] = mapped_column(Boolean)
     expiry_s: Mapped[int] = mapped_column(Int64)
     max_fee_ppm: Mapped[int] = mapped_column(Int64)
+    trigger_ticks: Mapped[int] = mapped_column(Int64)
+    trigger_kind: Mapped[int] = mapped_column(SmallInteger)
+    signer: Mapped[bytes] = mapped_column(FixedBytes(N_ADDRESS_BYTES))
+    amends: Mapped[bytes | None] = mapped_column(FixedBytes(N_HASH_BYTES))
     client_id: Mapped[str] = mapped_column(String(64))
     placed_sequence: Mapped[int] = mapped_column(Int64)
     placed_at_ms: Mapped[int] = mapped_column(Int64)
@@ -131,6 +160,8 @@ class FillRow(Base):
     taker_is_buy: Mapped[bool] = mapped_column(Boolean)
     maker_fee_quote: Mapped[int] = mapped_column(Quote)
     taker_fee_quote: Mapped[int] = mapped_column(Quote)
+    maker_funding_quote: Mapped[int] = mapped_column(Quote)
+    taker_funding_quote: Mapped[int] = mapped_column(Quote)
     time_ms: Mapped[int] = mapped_column(Int64)
     code: Mapped[int | None] = mapped_column(SmallInteger)
 
@@ -145,6 +176,7 @@ class BatchRow(Base):
     status: Mapped[str] = mapped_column(String(10))
     matched_at_s: Mapped[int] = mapped_column(Int64)
     sealed_at_ms: Mapped[int] = mapped_column(Int64)
+    mined_at_ms: Mapped[int | None] = mapped_column(Int64)
     head: Mapped[bytes] = mapped_column(FixedBytes(N_HASH_BYTES))
     codes: Mapped[bytes] = mapped_column(LargeBinary)
     n_operations: Mapped[int] = mapped_column(SmallInteger)
@@ -166,7 +198,7 @@ class TransferRow(Base):
     kind: Mapped[str] = mapped_column(String(10))
     account: Mapped[bytes] = mapped_column(FixedBytes(N_ACCOUNT_BYTES))
     quote: Mapped[int] = mapped_column(Quote)
-    counterparty: Mapped[bytes] = mapped_column(FixedBytes(20))
+    counterparty: Mapped[bytes] = mapped_column(FixedBytes(N_ADDRESS_BYTES))
     sequence: Mapped[int | None] = mapped_column(Int64)
     code: Mapped[str | None] = mapped_column(String(40))
     transaction: Mapped[bytes | None] = mapped_column("transaction_hash", FixedBytes(N_HASH_BYTES))
@@ -190,3 +222,64 @@ class PriceRow(Base):
     index_ticks: Mapped[int] = mapped_column(Int64)
     external_ticks: Mapped[int] = mapped_column(Int64)
     session: Mapped[int] = mapped_column(SmallInteger)
+
+
+class CandleRow(Base):
+    """Prices and volume of one interval; the projector keeps every interval, so that nothing is added up to answer.
+
+    A candle of the mark opens where the one before closed and has no volume of its own.
+    """
+
+    __tablename__ = "candles"
+
+    market: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    kind: Mapped[str] = mapped_column(String(6), primary_key=True)
+    interval_s: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    time_s: Mapped[int] = mapped_column(Int64, primary_key=True, autoincrement=False)
+    open_ticks: Mapped[int] = mapped_column(Int64)
+    high_ticks: Mapped[int] = mapped_column(Int64)
+    low_ticks: Mapped[int] = mapped_column(Int64)
+    close_ticks: Mapped[int] = mapped_column(Int64)
+    volume_lots: Mapped[int] = mapped_column(Int64)
+    volume_quote: Mapped[int] = mapped_column(Quote)
+    n_trades: Mapped[int] = mapped_column(Int64)
+
+
+class FundingRow(Base):
+    """A funding payment that a fill settled; positive: the account paid."""
+
+    __tablename__ = "funding"
+
+    account: Mapped[bytes] = mapped_column(FixedBytes(N_ACCOUNT_BYTES), primary_key=True)
+    fill_id: Mapped[int] = mapped_column(Int64, primary_key=True, autoincrement=False)
+    market: Mapped[int] = mapped_column(SmallInteger)
+    quote: Mapped[int] = mapped_column(Quote)
+    sequence: Mapped[int] = mapped_column(Int64)
+    time_ms: Mapped[int] = mapped_column(Int64)
+
+
+class SessionKeyRow(Base):
+    """A session key with the limits it was last given, and how they were taken again.
+
+    An operation id is NULL where it was done directly on chain; then the transaction stands here, else with the batch.
+    `link_code`: the chain refused the link.
+    """
+
+    __tablename__ = "session_keys"
+
+    account: Mapped[bytes] = mapped_column(FixedBytes(N_ACCOUNT_BYTES), primary_key=True)
+    key: Mapped[bytes] = mapped_column(FixedBytes(N_ADDRESS_BYTES), primary_key=True)
+    expiry_s: Mapped[int] = mapped_column(Int64)
+    max_notional_quote: Mapped[int] = mapped_column(Quote)
+    markets: Mapped[int] = mapped_column(Int64)
+    trade_only: Mapped[bool] = mapped_column(Boolean)
+    reduce_only: Mapped[bool] = mapped_column(Boolean)
+    link_operation_id: Mapped[bytes | None] = mapped_column(FixedBytes(N_HASH_BYTES))
+    link_sequence: Mapped[int | None] = mapped_column(Int64)
+    link_transaction: Mapped[bytes | None] = mapped_column("link_transaction_hash", FixedBytes(N_HASH_BYTES))
+    link_code: Mapped[str | None] = mapped_column(String(40))
+    linked_at_ms: Mapped[int] = mapped_column(Int64)
+    revoke_operation_id: Mapped[bytes | None] = mapped_column(FixedBytes(N_HASH_BYTES))
+    revoke_sequence: Mapped[int | None] = mapped_column(Int64)
+    revoke_transaction: Mapped[bytes | None] = mapped_column("revoke_transaction_hash", FixedBytes(N_HASH_BYTES))
+    revoked_at_ms: Mapped[int | None] = mapped_column(Int64)

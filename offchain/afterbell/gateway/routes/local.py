@@ -8,10 +8,11 @@ from fastapi import APIRouter
 
 from afterbell.domain.codes import RejectReason
 from afterbell.domain.ids import address_hex, parse_address_hex
-from afterbell.gateway.deps import FaucetLimiter, ServicesDep
+from afterbell.gateway.deps import LimitersDep, Notes, ServicesDep
 from afterbell.gateway.errors import ERROR_RESPONSES, ApiError, shorten
+from afterbell.gateway.requests import FaucetIn, RpcIn
 from afterbell.gateway.rpc import ALLOWED_METHODS
-from afterbell.gateway.schemas import FaucetIn, FaucetOut, RpcIn
+from afterbell.gateway.schemas import FaucetOut
 
 router = APIRouter(prefix="/v1", tags=["local chain"], responses=ERROR_RESPONSES)
 
@@ -28,12 +29,12 @@ def _not_here(what: str) -> ApiError:
 
 
 @router.post("/faucet")
-async def fund_address(services: ServicesDep, limiter: FaucetLimiter, request: FaucetIn) -> FaucetOut:
+async def fund_address(services: ServicesDep, limiters: LimitersDep, notes: Notes, request: FaucetIn) -> FaucetOut:
     """Send test USDC and gas to an address."""
     if services.faucet is None or not services.venue.is_local_chain:
         raise _not_here("faucet")
     address = parse_address_hex(request.address)
-    limiter.take("faucet")
+    notes.bucket = limiters.faucet.take(notes.address)
     grant = await services.faucet(address)
     return FaucetOut(
         address=address_hex(address),

@@ -9,21 +9,22 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
 
+from afterbell.domain.codes import RejectReason
 from afterbell.domain.units import milliseconds_to_seconds
 from afterbell.engine import queries
 from afterbell.engine.queries import MarketView
 from afterbell.gateway.deps import CaughtUp, Limit, MarketPath, ServicesDep
-from afterbell.gateway.errors import ERROR_RESPONSES
-from afterbell.gateway.schemas import BookOut, CandlesOut, MarketOut, MarketsOut, TradesOut
-from afterbell.gateway.services import Services
+from afterbell.gateway.errors import ERROR_RESPONSES, ApiError
+from afterbell.gateway.schemas import BookOut, CandleKindName, CandlesOut, MarketOut, MarketsOut, TradesOut
+from afterbell.gateway.services import PriceHistory, Services
 from afterbell.gateway.views import build_candle, build_levels, build_market, build_trade
 from afterbell.readmodel.queries import Candle
+from afterbell.readmodel.tables import CANDLE_INTERVALS_S, CandleKind
 
 router = APIRouter(prefix="/v1/markets", tags=["markets"], responses=ERROR_RESPONSES)
 _DAY_S: Final = 86_400
 _MAX_SPLIT_RATIO: Final = 20
-_SEARCH_FACTOR: Final = 4
-"""Closed hours have few prices: look this many times further back for enough candles."""
+_INTERVALS_TEXT: Final = "one of " + ", ".join(str(interval_s) for interval_s in CANDLE_INTERVALS_S) + " s"
 
 
 def _read_views(services: Services) -> Sequence[MarketView]:
@@ -81,34 +82,48 @@ async def get_candles(
     services: CaughtUp,
     symbol: str,
     market: MarketPath,
-    interval_s: Annotated[int, Query(ge=60, le=7 * _DAY_S, description="multiple of 60")] = 3_600,
-    limit: Annotated[int, Query(ge=1, le=1500)] = 300,
-    before_s: Annotated[int | None, Query(ge=0, le=2**40, description="candles that begin before this time")] = None,
+    kind: Annotated[CandleKindName, Query(description="whose prices: the mark's or those of fills")] = "mark",
+    interval_s: Annotated[int, Query(description=_INTERVALS_TEXT)] = 3_600,
+    start_s: Annotated[int, Query(ge=0, le=2**40, description="candles that begin then or later")] = 0,
+    end_s: Annotated[int | None, Query(ge=0, le=2**40, description="candles that begin before; without: now")] = None,
+    limit: Annotated[int, Query(ge=1, le=1500, description="the newest so many")] = 300,
 ) -> CandlesOut:
-    """Return candles of mark with the volume of fills, oldest first, intervals without a price left out.
+    """Return candles, oldest first; intervals without a price are left out.
 
-    Daily candles go back before the venue's first price, with the bars of the stock itself where they are known.
+    A candle of the mark opens where the one before closed. Daily candles of the mark go back before the venue's first
+    price, with the bars of the stock itself where they are known.
     """
-    interval_s -= interval_s % 60
-    end_s = milliseconds_to_seconds(services.clock.now_ms()) + 1 if before_s is None else before_s
-    end_s += -end_s % interval_s
-    begin_s = max(end_s - _SEARCH_FACTOR * limit * interval_s, 0)
-    begin_s -= begin_s % interval_s
+    if interval_s not in CANDLE_INTERVALS_S:
+        raise ApiError(
+            RejectReason.MALFORMED_REQUEST,
+            "there are no candles of that interval",
+            required=_INTERVALS_TEXT,
+            found=f"{interval_s} s",
+            action="take one of these and add up its candles",
+        )
+    last_s = milliseconds_to_seconds(services.clock.now_ms()) + 1 if end_s is None else end_s
     candles = await services.readmodel.run(
-        services.readmodel.read_candles, market, interval_s=interval_s, from_s=begin_s, to_s=end_s
+        services.readmodel.read_candles,
+        market,
+        kind=CandleKind(kind),
+        interval_s=interval_s,
+        start_s=start_s,
+        end_s=last_s,
+        limit=limit,
     )
-    candles = candles[-limit:]
-    if interval_s == _DAY_S and services.history is not None and len(candles) < limit:
-        candles = _prepend_history(services, symbol, candles, end_s, limit)
-    return CandlesOut(symbol=symbol, interval_s=interval_s, candles=[build_candle(candle) for candle in candles])
+    if kind == "mark" and interval_s == _DAY_S and services.history is not None and len(candles) < limit:
+        candles = _prepend_history(services.history, symbol, candles, start_s=start_s, end_s=last_s, limit=limit)
+    return CandlesOut(
+        symbol=symbol, kind=kind, interval_s=interval_s, candles=[build_candle(candle) for candle in candles]
+    )
 
 
-def _prepend_history(services: Services, symbol: str, candles: list[Candle], end_s: int, limit: int) -> list[Candle]:
-    if services.history is None:
-        return candles
+def _prepend_history(
+    history: PriceHistory, symbol: str, candles: list[Candle], *, start_s: int, end_s: int, limit: int
+) -> list[Candle]:
     first_s = candles[0].time_s if candles else end_s
-    earlier = services.history(symbol, first_s, limit - len(candles))
-    return join_history(earlier, candles)
+    earlier = history(symbol, first_s, limit - len(candles))
+    return join_history([bar for bar in earlier if bar.time_s >= start_s], candles)
 
 
 def join_history(earlier: Sequence[Candle], candles: list[Candle]) -> list[Candle]:

@@ -9,20 +9,19 @@ from afterbell.domain.commands import RequestWithdrawal
 from afterbell.domain.events import WithdrawalAccepted, WithdrawalRejected
 from afterbell.domain.ids import owner_of, parse_account_hex, parse_address_hex, subaccount_of
 from afterbell.domain.order import Withdraw
-from afterbell.gateway.deps import CaughtUp, RequestsLimiter, ServicesDep, Signatures, parse_digest
+from afterbell.gateway.deps import CaughtUp, DeskDep, parse_digest
+from afterbell.gateway.entry import authorise, must_be_operation
 from afterbell.gateway.errors import ERROR_RESPONSES, ApiError
-from afterbell.gateway.routes.orders import must_be_operation
-from afterbell.gateway.schemas import TransferOut, WithdrawIn
+from afterbell.gateway.requests import WithdrawIn
+from afterbell.gateway.schemas import TransferOut, TransferStepOut
 from afterbell.gateway.views import build_transfer
 
 router = APIRouter(prefix="/v1/withdrawals", tags=["withdrawals"], responses=ERROR_RESPONSES)
 
 
 @router.post("")
-async def request_withdrawal(
-    services: ServicesDep, signatures: Signatures, limiter: RequestsLimiter, request: WithdrawIn
-) -> TransferOut:
-    """Carry a signed withdrawal in the open batch; the recipient then claims it from the vault."""
+async def request_withdrawal(desk: DeskDep, request: WithdrawIn) -> TransferOut:
+    """Carry a withdrawal in the open batch; once final anybody may claim it for the recipient (POST /v1/claims)."""
     fields = request.withdrawal
     account = parse_account_hex(fields.account)
     message = Withdraw(
@@ -33,9 +32,8 @@ async def request_withdrawal(
         expiry_s=fields.expiry_s,
         seq=must_be_operation(fields.nonce),
     )
-    checked = signatures.check(message, request.signature, request.domain)
-    limiter.take(message.owner)
-    frame, events = await services.submitter.submit(
+    checked = await authorise(desk, message, request.signature, is_approved=request.approved, named=request.domain)
+    frame, events = await desk.services.submitter.submit(
         RequestWithdrawal(
             withdrawal_id=checked.digest,
             account=account,
@@ -45,6 +43,8 @@ async def request_withdrawal(
             nonce=fields.nonce,
             r=checked.r,
             vs=checked.vs,
+            signer=checked.signer,
+            is_approved=checked.is_approved,
         )
     )
     for event in events:
@@ -71,6 +71,7 @@ async def request_withdrawal(
         block=None,
         paid_transaction=None,
         code=None,
+        steps=[TransferStepOut(status="accepted", transaction=None, block=None, time_ms=frame.time_ms)],
     )
 
 
