@@ -336,6 +336,11 @@ def test_manifest__unknown_field__is_refused(web3: Web3, plan: DeploymentPlan, t
         parse_manifest(json.dumps(document))
 
 
+def test_manifest__of_an_earlier_version__says_so_and_what_to_do() -> None:
+    with pytest.raises(BadManifest, match=r"version 2 is required, found version 1, .* deploy anew"):
+        parse_manifest('{"version": 1, "chain_id": 31337}')
+
+
 def test_abi_hash__order_of_keys__does_not_matter() -> None:
     # sha256 of {"vault":[{"name":"claim","type":"function"}]}
     first = compute_abi_hash({"vault": [{"name": "claim", "type": "function"}]})

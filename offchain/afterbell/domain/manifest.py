@@ -42,6 +42,12 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Base of the manifest's parts; the field names are the JSON keys."""
 
 
+class _Version(msgspec.Struct, frozen=True, kw_only=True):
+    """The one field every version has."""
+
+    version: int
+
+
 class ManifestRules(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Rules of one market in one session, the fields of the rules word (contracts/README.md, Words)."""
 
@@ -146,11 +152,15 @@ def parse_manifest(text: bytes | str) -> Manifest:
     Raises: BadManifest.
     """
     try:
+        version = msgspec.json.decode(text, type=_Version).version
+        if version != MANIFEST_VERSION:
+            raise BadManifest(
+                f"a manifest of version {MANIFEST_VERSION} is required, found version {version}, of contracts this release "
+                "does not speak to: run the release that deployed them, or deploy anew (a local venue: `up --fresh`)"
+            )
         manifest = msgspec.json.decode(text, type=Manifest)
     except msgspec.DecodeError as error:
         raise BadManifest(f"a manifest of version {MANIFEST_VERSION} is required: {error}") from error
-    if manifest.version != MANIFEST_VERSION:
-        raise BadManifest(f"a manifest of version {MANIFEST_VERSION} is required, found {manifest.version}")
     for table in (manifest.addresses, manifest.code_hashes):
         if set(table) != set(CONTRACTS):
             raise BadManifest(f"contracts {', '.join(CONTRACTS)} are required, found {', '.join(sorted(table))}")
