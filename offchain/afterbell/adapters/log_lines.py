@@ -1,6 +1,6 @@
 """Write structlog's events as JSON lines to one file per process, warnings to the terminal too.
 
-Wall-clock timestamps, because an operator compares them with other machines; venue time is a field where it matters.
+Fields name what a line is about: request_id, order_ids, batch sequence. Wall-clock timestamps, because an operator compares them with other machines; venue time is a field where it matters.
 Must not: log secrets or signatures; whoever logs leaves them out.
 """
 
@@ -50,9 +50,23 @@ def configure_logging(path: Path, *, level: str, process: str) -> TextIO:
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.bind_contextvars(process=process)
-    # Libraries that log through the standard library: their warnings belong into the same file.
+    # Libraries that log through the standard library: their warnings belong into the same file, in the same form.
     handler = logging.StreamHandler(file)
-    handler.setFormatter(logging.Formatter('{"process": "%(name)s", "level": "%(levelname)s", "event": %(message)r}'))
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[
+                structlog.contextvars.merge_contextvars,
+                structlog.stdlib.add_logger_name,
+                structlog.processors.add_log_level,
+                structlog.processors.TimeStamper(fmt="iso", utc=True),
+                structlog.processors.format_exc_info,
+            ],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(default=str),
+            ],
+        )
+    )
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

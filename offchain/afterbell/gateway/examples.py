@@ -430,8 +430,8 @@ BATCH: Final[Example] = {
 }
 BATCHES: Final[Example] = {"batches": [BATCH]}
 BATCH_DETAIL: Final[Example] = BATCH | {"fills": [TRADE]}
-PART: Final[Example] = {"name": "settlement", "is_ready": True, "reason": ""}
+PART: Final[Example] = {"name": "settlement", "ready": True, "reason": ""}
 READY: Final[Example] = {
     "is_ready": True,
-    "parts": [{"name": "sequencer", "is_ready": True, "reason": ""}, PART],
+    "parts": [{"name": "sequencer", "ready": True, "reason": ""}, PART],
 }

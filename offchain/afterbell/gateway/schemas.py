@@ -504,7 +504,7 @@ class PartOut(_Out):
     model_config = shown_as(examples.PART)
 
     name: str
-    is_ready: bool
+    ready: bool
     reason: str = Field(description="why it is not ready, empty if it is")
 
 

@@ -90,7 +90,7 @@ async def get_readiness(services: ServicesDep, response: Response) -> ReadyOut:
         response.status_code = 503
     return ReadyOut(
         is_ready=is_ready,
-        parts=[PartOut(name=part.name, is_ready=part.is_ready, reason=part.reason) for part in parts],
+        parts=[PartOut(name=part.name, ready=part.is_ready, reason=part.reason) for part in parts],
     )
 
 
