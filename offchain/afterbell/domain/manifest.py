@@ -155,8 +155,8 @@ def parse_manifest(text: bytes | str) -> Manifest:
         version = msgspec.json.decode(text, type=_Version).version
         if version != MANIFEST_VERSION:
             raise BadManifest(
-                f"a manifest of version {MANIFEST_VERSION} is required, found version {version}, of contracts this release "
-                "does not speak to: run the release that deployed them, or deploy anew (a local venue: `up --fresh`)"
+                f"a manifest of version {MANIFEST_VERSION} is required, found version {version}, of contracts this "
+                "release does not speak to: run the release that deployed them, or deploy anew (a local venue: `up --fresh`)"
             )
         manifest = msgspec.json.decode(text, type=Manifest)
     except msgspec.DecodeError as error:
