@@ -404,6 +404,22 @@ def test_operation__not_this_accounts_key__bad_signature(desk: Desk) -> None:
     assert desk.settle(operations=operations).operations == [3] * 6
 
 
+@pytest.mark.parametrize("flags", [0, 1])
+def test_operation__of_owner_zero__never_passes(desk: Desk, flags: int) -> None:
+    """What nobody signed recovers to address zero, which must not count as its own signature."""
+    _, row = desk.cancel_all(desk.taker, 5)
+    nobody = replace(row, r=bytes(32), vs=bytes(32), flags=flags)
+
+    assert desk.settle(operations=[(AccountId(5), nobody)]).operations == [3]
+
+
+def test_operation__nobody_signed_and_key_zero_was_revoked__bad_signature(desk: Desk) -> None:
+    assert desk.settle(operations=[desk.revoke_key(desk.taker, bytes(20))]).operations == [0]
+    account, row = desk.cancel_all(desk.taker, 5, by_key=KEY)
+
+    assert desk.settle(operations=[(account, replace(row, r=bytes(32), vs=bytes(32)))]).operations == [3]
+
+
 @pytest.mark.parametrize(("late_s", "code"), [(0, 0), (1, 14)])
 def test_operation__at_the_keys_expiry__then_after(desk: Desk, late_s: int, code: int) -> None:
     link(desk, key_expiry_s=desk.chain.time_s + 100)
