@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +16,15 @@ from afterbell.adapters.log_lines import close_logging, configure_logging
 
 
 @pytest.fixture
-def lines(tmp_path: Path) -> Iterator[Path]:
+def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """Stand where stderr stands."""
+    written = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", written)
+    return written
+
+
+@pytest.fixture
+def lines(tmp_path: Path, terminal: io.StringIO) -> Iterator[Path]:
     """Log to a file as a process does, and put everything back."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
@@ -54,13 +64,11 @@ def test_log_line__of_a_library_with_quotes_and_an_error__is_json_too(lines: Pat
     assert 'ValueError: it said "no"' in line["exception"] and line["process"] == "exchange"
 
 
-def test_log_line__warning__repeated_on_the_terminal_for_people(
-    capsys: pytest.CaptureFixture[str], lines: Path
-) -> None:
+def test_log_line__warning__repeated_on_the_terminal_for_people(lines: Path, terminal: io.StringIO) -> None:
     log = structlog.get_logger("test")
 
     log.info("batch.settled", sequence=7)
     log.warning("chain.unavailable", delay_ms=100)
 
-    assert capsys.readouterr().err == "warning: chain.unavailable delay_ms=100\n"
+    assert terminal.getvalue() == "warning: chain.unavailable delay_ms=100\n"
     assert len(lines.read_text().splitlines()) == 2

@@ -1,6 +1,7 @@
 """Write structlog's events as JSON lines to one file per process, warnings to the terminal too.
 
-Fields name what a line is about: request_id, order_ids, batch sequence. Wall-clock timestamps, because an operator compares them with other machines; venue time is a field where it matters.
+Fields name what a line is about: request_id, order_ids, the sequence of a batch. Wall-clock timestamps, because an
+operator compares them with other machines; venue time is a field where it matters.
 Must not: log secrets or signatures; whoever logs leaves them out.
 """
 
