@@ -199,7 +199,7 @@ async def run_core(
         rpc_timeout_ms=chosen.pop("rpc_timeout_ms", 1_000),
         receipt_timeout_ms=chosen.pop("receipt_timeout_ms", 500),
         seal_interval_ms=chosen.pop("seal_interval_ms", 600_000),
-        poll_ms=10,
+        poll_ms=chosen.pop("poll_ms", 10),
         **chosen,  # type: ignore[arg-type]  # integers all
     )
     chain = Web3Chain(settings.rpc_url, timeout_ms=settings.rpc_timeout_ms)

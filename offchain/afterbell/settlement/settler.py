@@ -21,6 +21,7 @@ import structlog
 
 from afterbell import failpoints
 from afterbell.domain.batch import SETTLE_LAG_S
+from afterbell.domain.codes import describe_code
 from afterbell.domain.commands import ConfirmBatch
 from afterbell.domain.errors import Faulted
 from afterbell.domain.events import BatchConfirmed, BatchSealed, Event
@@ -448,4 +449,5 @@ def _describe_codes(batch: BatchSealed, codes: bytes) -> str:
     else:
         index = place - batch.n_operations - batch.n_orders
         what = f"fill {index} (fill_id {batch.fill_ids[index]})"
-    return f"batch {batch.sequence}, {what}: code {codes[place]} on chain, {batch.codes[place]} predicted"
+    found, expected = describe_code(codes[place]), describe_code(batch.codes[place])
+    return f"batch {batch.sequence}, {what}: {found} on chain, {expected} predicted"
