@@ -156,7 +156,7 @@ def parse_manifest(text: bytes | str) -> Manifest:
         if version != MANIFEST_VERSION:
             raise BadManifest(
                 f"a manifest of version {MANIFEST_VERSION} is required, found version {version}, of contracts this "
-                "release does not speak to: run the one that deployed them, or deploy anew (a local venue: `up --fresh`)"
+                "release does not speak to: run the one that deployed them, or deploy anew (locally: `up --fresh`)"
             )
         manifest = msgspec.json.decode(text, type=Manifest)
     except msgspec.DecodeError as error:
