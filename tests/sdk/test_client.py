@@ -6,19 +6,15 @@ Prices: both markets stand at 10,000 ticks = 100 USD; a lot is 0.0001 share; the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from afterbell.domain.ids import lane_of, seq_of
 from afterbell.sdk import (
     ApiRejected,
-    ApiUnavailable,
     AsyncClient,
     Client,
     InsufficientMargin,
@@ -27,68 +23,16 @@ from afterbell.sdk import (
     UnknownOrder,
 )
 from tests.gateway.test_stream import listening
-from tests.gateway.venue import USDC, Venue, open_venue
-
-MAKER, TAKER = 11, 12
-
-
-class LosesAnswers(httpx.AsyncBaseTransport):
-    """Carries requests out and loses the answers of the first `n` that `matches`; or loses the requests themselves."""
-
-    def __init__(self, inner: httpx.AsyncBaseTransport, path: str, n: int, *, before: bool = False) -> None:
-        self._inner = inner
-        self._path = path
-        self._n = n
-        self._before = before
-        self.bodies: list[bytes] = []
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if request.url.path == self._path:
-            self.bodies.append(await request.aread())
-            if self._n:
-                self._n -= 1
-                if not self._before:
-                    await self._inner.handle_async_request(request)
-                raise httpx.ReadError("connection lost", request=request)
-        return await self._inner.handle_async_request(request)
-
-
-class ClockAhead(httpx.AsyncBaseTransport):
-    """Answers the first reading of the clock with a time an hour ahead."""
-
-    def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
-        self._inner = inner
-        self._is_first = True
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        response = await self._inner.handle_async_request(request)
-        if request.url.path == "/v1/clock" and self._is_first:
-            self._is_first = False
-            clock = httpx.Response(200, content=await response.aread()).json()
-            return httpx.Response(200, json=clock | {"venue_time_ms": clock["venue_time_ms"] + 3_600_000})
-        return response
-
-
-def _app(venue: Venue) -> httpx.ASGITransport:
-    return httpx.ASGITransport(app=venue.app, raise_app_exceptions=True)
-
-
-def _client(venue: Venue, number: int, transport: httpx.AsyncBaseTransport | None = None) -> AsyncClient:
-    return AsyncClient("http://venue", private_key=number.to_bytes(32, "big"), http_transport=transport or _app(venue))
-
-
-@asynccontextmanager
-async def _playing(folder: Path) -> AsyncIterator[tuple[Venue, AsyncClient, AsyncClient]]:
-    async with open_venue(folder) as venue:
-        await venue.participant(MAKER)
-        await venue.participant(TAKER)
-        async with _client(venue, MAKER) as maker, _client(venue, TAKER) as taker, asyncio.timeout(60):
-            yield venue, maker, taker
+from tests.gateway.venue import USDC, open_venue
+from tests.sdk.support import MAKER, ClockAhead, LosesAnswers, app_transport, build_client, playing
 
 
 @pytest.mark.anyio
 async def test_public_reads__without_a_key__work(tmp_path: Path) -> None:
-    async with open_venue(tmp_path) as venue, AsyncClient("http://venue", http_transport=_app(venue)) as client:
+    async with (
+        open_venue(tmp_path) as venue,
+        AsyncClient("http://venue", http_transport=app_transport(venue)) as client,
+    ):
         assert (await client.venue()).chain_id == 31337
         assert (await client.clock()).venue_time_ms == venue.clock.now_ms()
         markets = await client.markets()
@@ -102,7 +46,7 @@ async def test_public_reads__without_a_key__work(tmp_path: Path) -> None:
 @pytest.mark.anyio
 async def test_place__decimal_and_integers__mean_the_same(tmp_path: Path) -> None:
     """1.5 shares are 15,000 lots, 99.50 USD are 9,950 ticks."""
-    async with _playing(tmp_path) as (_, maker, _taker):
+    async with playing(tmp_path) as (_, maker, _taker):
         first = await maker.place("AAPL", "BUY", Decimal("1.5"), "99.50")
         second = await maker.place("AAPL", "BUY", 15_000, 9_950)
 
@@ -125,7 +69,7 @@ async def test_place__decimal_and_integers__mean_the_same(tmp_path: Path) -> Non
 async def test_place__float_or_broken_atom__is_refused_here(
     tmp_path: Path, size: Any, price: Any, error: type[Exception]
 ) -> None:
-    async with _playing(tmp_path) as (_, maker, _taker):
+    async with playing(tmp_path) as (_, maker, _taker):
         with pytest.raises(error):
             await maker.place("AAPL", "BUY", size, price)
         assert await maker.orders() == ()
@@ -134,7 +78,7 @@ async def test_place__float_or_broken_atom__is_refused_here(
 @pytest.mark.anyio
 async def test_trade__maker_and_taker__both_see_the_fill_become_final(tmp_path: Path) -> None:
     """One share at 100.00 USD: the taker pays ceil(100e6 x 400 / 1e6) = 40,000 quote units, the maker 10,000."""
-    async with _playing(tmp_path) as (venue, maker, taker):
+    async with playing(tmp_path) as (venue, maker, taker):
         resting = await maker.place("AAPL", "SELL", "1", "100.00", post_only=True)
         taken = await taker.place("AAPL", "BUY", "1", "100.50", time_in_force="IOC")
 
@@ -157,7 +101,7 @@ async def test_trade__maker_and_taker__both_see_the_fill_become_final(tmp_path: 
 
 @pytest.mark.anyio
 async def test_wait_for_order__cancelled_without_a_fill__ends_at_once(tmp_path: Path) -> None:
-    async with _playing(tmp_path) as (_, maker, _taker):
+    async with playing(tmp_path) as (_, maker, _taker):
         order = await maker.place("AAPL", "BUY", "1", "99.00", time_in_force="IOC")
 
         with pytest.raises(NotFinalInTime, match="CANCELLED"):
@@ -166,9 +110,9 @@ async def test_wait_for_order__cancelled_without_a_fill__ends_at_once(tmp_path: 
 
 @pytest.mark.anyio
 async def test_place__answer_lost__retries_the_same_bytes_and_finds_its_one_order(tmp_path: Path) -> None:
-    async with _playing(tmp_path) as (venue, _maker, taker):
-        losing = LosesAnswers(_app(venue), "/v1/orders", 2)
-        async with _client(venue, MAKER, losing) as maker:
+    async with playing(tmp_path) as (venue, _maker, taker):
+        losing = LosesAnswers(app_transport(venue), "/v1/orders", 2)
+        async with build_client(venue, MAKER, losing) as maker:
             order = await maker.place("AAPL", "BUY", "1", "99.00")
 
             assert len(losing.bodies) == 3
@@ -181,9 +125,9 @@ async def test_place__answer_lost__retries_the_same_bytes_and_finds_its_one_orde
 
 @pytest.mark.anyio
 async def test_cancel_and_withdraw__answer_lost__count_once(tmp_path: Path) -> None:
-    async with _playing(tmp_path) as (venue, _maker, _taker):
-        losing = LosesAnswers(LosesAnswers(_app(venue), "/v1/orders/cancel", 1), "/v1/withdrawals", 1)
-        async with _client(venue, MAKER, losing) as maker:
+    async with playing(tmp_path) as (venue, _maker, _taker):
+        losing = LosesAnswers(LosesAnswers(app_transport(venue), "/v1/orders/cancel", 1), "/v1/withdrawals", 1)
+        async with build_client(venue, MAKER, losing) as maker:
             order = await maker.place("AAPL", "BUY", "1", "99.00")
             assert await maker.cancel(order) == (order.order_id,)
             assert (await maker.withdraw("250")).quote == 250 * USDC
@@ -192,35 +136,23 @@ async def test_cancel_and_withdraw__answer_lost__count_once(tmp_path: Path) -> N
 
 @pytest.mark.anyio
 async def test_place__request_lost__is_sent_again(tmp_path: Path) -> None:
-    async with _playing(tmp_path) as (venue, _maker, _taker):
-        losing = LosesAnswers(_app(venue), "/v1/orders", 1, before=True)
-        async with _client(venue, MAKER, losing) as maker:
+    async with playing(tmp_path) as (venue, _maker, _taker):
+        losing = LosesAnswers(app_transport(venue), "/v1/orders", 1, before=True)
+        async with build_client(venue, MAKER, losing) as maker:
             assert (await maker.place("AAPL", "BUY", "1", "99.00")).status == "OPEN"
 
 
 @pytest.mark.anyio
-async def test_place__venue_stays_away__error_names_the_order(tmp_path: Path) -> None:
-    async with _playing(tmp_path) as (venue, _maker, _taker):
-        losing = LosesAnswers(_app(venue), "/v1/orders", 1)
-        client = AsyncClient("http://venue", private_key=MAKER.to_bytes(32, "big"), http_transport=losing, n_retries=0)
-        async with client:
-            with pytest.raises(ApiUnavailable) as caught:
-                await client.place("AAPL", "BUY", "1", "99.00")
-
-            assert (await client.order(caught.value.order_id)).status == "OPEN"
-
-
-@pytest.mark.anyio
 async def test_place__clock_read_wrongly__is_read_again_and_signed_anew(tmp_path: Path) -> None:
-    async with _playing(tmp_path) as (venue, _maker, _taker):
-        maker = _client(venue, MAKER, ClockAhead(_app(venue)))
+    async with playing(tmp_path) as (venue, _maker, _taker):
+        maker = build_client(venue, MAKER, ClockAhead(app_transport(venue)))
         async with maker:
             assert (await maker.place("AAPL", "BUY", "1", "99.00")).status == "OPEN"
 
 
 @pytest.mark.anyio
 async def test_place__thirty_at_once__each_rests_in_a_lane_of_its_own(tmp_path: Path) -> None:
-    async with _playing(tmp_path) as (_, maker, _taker):
+    async with playing(tmp_path) as (_, maker, _taker):
         orders = await asyncio.gather(*(maker.place("AAPL", "BUY", "0.2", 9_600 + 5 * n) for n in range(30)))
 
         assert {order.status for order in orders} == {"OPEN"}
@@ -230,7 +162,7 @@ async def test_place__thirty_at_once__each_rests_in_a_lane_of_its_own(tmp_path: 
 
 @pytest.mark.anyio
 async def test_lanes__order_gone__lane_is_used_again_with_a_higher_seq(tmp_path: Path) -> None:
-    async with _playing(tmp_path) as (_, maker, _taker):
+    async with playing(tmp_path) as (_, maker, _taker):
         first = await maker.place("AAPL", "BUY", "1", "99.00")
         assert await maker.cancel(first) == (first.order_id,)
         second = await maker.place("AAPL", "BUY", "1", "99.00")
@@ -243,9 +175,9 @@ async def test_lanes__order_gone__lane_is_used_again_with_a_higher_seq(tmp_path:
 
 @pytest.mark.anyio
 async def test_lanes__new_process_same_key__leaves_resting_orders_alone(tmp_path: Path) -> None:
-    async with _playing(tmp_path) as (venue, maker, _taker):
+    async with playing(tmp_path) as (venue, maker, _taker):
         resting = await maker.place("AAPL", "BUY", "1", "99.00")
-        async with _client(venue, MAKER) as restarted:
+        async with build_client(venue, MAKER) as restarted:
             added = await restarted.place("AAPL", "BUY", "1", "98.00")
 
             assert lane_of(added.nonce) != lane_of(resting.nonce)
@@ -254,7 +186,7 @@ async def test_lanes__new_process_same_key__leaves_resting_orders_alone(tmp_path
 
 @pytest.mark.anyio
 async def test_lane_of_ones_own__new_order__replaces_the_one_before(tmp_path: Path) -> None:
-    async with _playing(tmp_path) as (_, maker, _taker):
+    async with playing(tmp_path) as (_, maker, _taker):
         await maker.place("AAPL", "BUY", "1", "99.00", lane=7)
         second = await maker.place("AAPL", "BUY", "1", "98.00", lane=7)
 
@@ -264,7 +196,7 @@ async def test_lane_of_ones_own__new_order__replaces_the_one_before(tmp_path: Pa
 
 @pytest.mark.anyio
 async def test_cancel_all__three_orders__all_leave_and_new_ones_are_taken(tmp_path: Path) -> None:
-    async with _playing(tmp_path) as (_, maker, _taker):
+    async with playing(tmp_path) as (_, maker, _taker):
         placed = [await maker.place("AAPL", "BUY", "1", 9_900 - 5 * n) for n in range(3)]
 
         assert set(await maker.cancel_all()) == {order.order_id for order in placed}
@@ -274,8 +206,8 @@ async def test_cancel_all__three_orders__all_leave_and_new_ones_are_taken(tmp_pa
 
 @pytest.mark.anyio
 async def test_refusal__too_little_collateral__is_a_type_that_says_how_much(tmp_path: Path) -> None:
-    async with _playing(tmp_path) as (venue, _maker, _taker):
-        async with _client(venue, 13) as poor:
+    async with playing(tmp_path) as (venue, _maker, _taker):
+        async with build_client(venue, 13) as poor:
             with pytest.raises(InsufficientMargin) as caught:
                 await poor.place("AAPL", "BUY", "1", "99.00")
 
@@ -286,7 +218,7 @@ async def test_refusal__too_little_collateral__is_a_type_that_says_how_much(tmp_
 
 @pytest.mark.anyio
 async def test_refusal__unknown_market_and_order__have_their_codes(tmp_path: Path) -> None:
-    async with _playing(tmp_path) as (_, maker, _taker):
+    async with playing(tmp_path) as (_, maker, _taker):
         with pytest.raises(ApiRejected) as caught:
             await maker.place("NVDA", "BUY", "1", "99.00")
         assert caught.value.code == "UNKNOWN_MARKET"
@@ -296,7 +228,7 @@ async def test_refusal__unknown_market_and_order__have_their_codes(tmp_path: Pat
 
 @pytest.mark.anyio
 async def test_refusal__post_only_that_would_take__frees_its_lane(tmp_path: Path) -> None:
-    async with _playing(tmp_path) as (_, maker, taker):
+    async with playing(tmp_path) as (_, maker, taker):
         await maker.place("AAPL", "SELL", "1", "100.00")
         with pytest.raises(ApiRejected) as caught:
             await taker.place("AAPL", "BUY", "1", "100.00", post_only=True)
@@ -307,7 +239,7 @@ async def test_refusal__post_only_that_would_take__frees_its_lane(tmp_path: Path
 
 @pytest.mark.anyio
 async def test_withdraw__signed_by_the_owner__is_accepted_and_shown(tmp_path: Path) -> None:
-    async with _playing(tmp_path) as (_, maker, _taker):
+    async with playing(tmp_path) as (_, maker, _taker):
         transfer = await maker.withdraw("250")
 
         assert (transfer.kind, transfer.quote, transfer.counterparty) == ("withdrawal", 250 * USDC, maker.owner)
@@ -318,7 +250,7 @@ async def test_withdraw__signed_by_the_owner__is_accepted_and_shown(tmp_path: Pa
 
 @pytest.mark.anyio
 async def test_withdraw__quote_units__are_exact(tmp_path: Path) -> None:
-    async with _playing(tmp_path) as (_, maker, _taker):
+    async with playing(tmp_path) as (_, maker, _taker):
         assert (await maker.withdraw(quote=250_000_001)).quote == 250_000_001
 
 
@@ -336,7 +268,7 @@ async def test_withdraw__quote_units__are_exact(tmp_path: Path) -> None:
 async def test_money__not_clearly_usdc_or_quote_units__is_refused_here(
     tmp_path: Path, terms: dict[str, Any], words: str
 ) -> None:
-    async with _playing(tmp_path) as (_, maker, _taker):
+    async with playing(tmp_path) as (_, maker, _taker):
         with pytest.raises(TypeError, match=words):
             await maker.withdraw(**terms)
         with pytest.raises(TypeError, match=words):
@@ -346,7 +278,7 @@ async def test_money__not_clearly_usdc_or_quote_units__is_refused_here(
 
 @pytest.mark.anyio
 async def test_faucet__local_chain__is_asked_for_the_owner(tmp_path: Path) -> None:
-    async with _playing(tmp_path) as (venue, maker, _taker):
+    async with playing(tmp_path) as (venue, maker, _taker):
         await maker.faucet()
 
         assert ["0x" + address.hex() for address in venue.granted] == [maker.owner]
@@ -358,7 +290,7 @@ def _http_url(stream_url: str) -> str:
 
 @pytest.mark.anyio
 async def test_stream__book_and_account__snapshot_then_deltas_without_gap(tmp_path: Path) -> None:
-    async with _playing(tmp_path) as (venue, _maker, _taker), listening(venue) as stream_url:
+    async with playing(tmp_path) as (venue, _maker, _taker), listening(venue) as stream_url:
         client = AsyncClient(_http_url(stream_url), private_key=MAKER.to_bytes(32, "big"))
         async with client:
             stream = client.stream("book:AAPL", "account")
@@ -377,7 +309,7 @@ async def test_stream__book_and_account__snapshot_then_deltas_without_gap(tmp_pa
 
 @pytest.mark.anyio
 async def test_stream__unknown_channel__is_a_rejection(tmp_path: Path) -> None:
-    async with _playing(tmp_path) as (venue, _maker, _taker), listening(venue) as stream_url:
+    async with playing(tmp_path) as (venue, _maker, _taker), listening(venue) as stream_url:
         client = AsyncClient(_http_url(stream_url))
         async with client:
             with pytest.raises(ApiRejected):
@@ -386,7 +318,7 @@ async def test_stream__unknown_channel__is_a_rejection(tmp_path: Path) -> None:
 
 @pytest.mark.anyio
 async def test_sync_client__same_calls__block_and_answer(tmp_path: Path) -> None:
-    async with _playing(tmp_path) as (venue, _maker, taker), listening(venue) as stream_url:
+    async with playing(tmp_path) as (venue, _maker, taker), listening(venue) as stream_url:
 
         def trade() -> tuple[PlacedOrder, int]:
             with Client(_http_url(stream_url), private_key=MAKER.to_bytes(32, "big")) as client:

@@ -24,7 +24,19 @@ def test_release__order_that_no_longer_holds_the_lane__changes_nothing() -> None
 
     lanes.release(lane, "0xbb")
 
-    assert lanes.held_by(lane) == "0xaa"
+    assert lanes.held_by(lane) == {"0xaa"}
+
+
+def test_hold__two_orders_of_an_oco__the_end_of_one_frees_the_lane() -> None:
+    lanes = LaneBook()
+    lane = lanes.acquire()
+    lanes.hold(lane, "0xaa", "0xbb")
+
+    lanes.release_order("0xcc")
+    assert lanes.is_held(lane)
+    lanes.release_order("0xbb")
+
+    assert not lanes.is_held(lane) and lanes.acquire() == lane
 
 
 def test_reserve__lane_of_the_caller__is_never_handed_out() -> None:
@@ -42,6 +54,15 @@ def test_next_seq__whatever_the_clock_says__rises_strictly(clock: list[int]) -> 
 
     assert all(later > earlier for earlier, later in zip(seqs, seqs[1:], strict=False))
     assert all(seq >= now_seq for seq, now_seq in zip(seqs, clock, strict=True))
+
+
+def test_forget_seq__one_too_far_ahead__the_next_is_still_above_the_one_before() -> None:
+    lanes = LaneBook()
+    assert [lanes.next_seq(3, 1_000), lanes.next_seq(3, 9_000)] == [1_000, 9_000]
+
+    lanes.forget_seq(3)
+
+    assert lanes.next_seq(3, 1_000) == 1_001
 
 
 @given(st.lists(st.one_of(st.just("acquire"), st.integers(0, 20)), max_size=100))

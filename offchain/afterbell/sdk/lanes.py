@@ -13,13 +13,15 @@ from afterbell.domain.ids import OPERATION_LANE
 
 
 class LaneBook:
-    """Which lanes of one account are held, and the last seq signed in each."""
+    """Which lanes of one account are held, by which orders, and the last seq signed in each."""
 
     def __init__(self) -> None:
-        self._held: dict[int, str] = {}
+        self._held: dict[int, frozenset[str]] = {}
+        self._lane_of: dict[str, int] = {}
         self._freed: list[int] = []
         self._next_fresh = 0
         self._last_seq: dict[int, int] = {}
+        self._seq_before: dict[int, int] = {}
         self._reserved: set[int] = set()
 
     def __len__(self) -> int:
@@ -33,7 +35,7 @@ class LaneBook:
         while self._freed:
             lane = heapq.heappop(self._freed)
             if lane not in self._held and lane not in self._reserved:
-                self._held[lane] = ""
+                self._held[lane] = frozenset()
                 return lane
         while self._next_fresh in self._held or self._next_fresh in self._reserved:
             self._next_fresh += 1
@@ -41,40 +43,57 @@ class LaneBook:
             raise RuntimeError("all 65535 lanes hold an order: cancel some, or use another subaccount")
         lane = self._next_fresh
         self._next_fresh += 1
-        self._held[lane] = ""
+        self._held[lane] = frozenset()
         return lane
 
     def reserve(self, lane: int) -> None:
         """Leave a lane to the caller for good: it is never handed out."""
         self._reserved.add(lane)
 
-    def hold(self, lane: int, order_id: str = "") -> None:
-        """Hold a lane for an order that is already there."""
-        self._held[lane] = order_id
+    def hold(self, lane: int, *order_ids: str) -> None:
+        """Hold a lane for the order, or the two of an OCO, that may be there."""
+        self._forget_orders(lane)
+        self._held[lane] = frozenset(order_ids)
+        self._lane_of |= dict.fromkeys(order_ids, lane)
 
     def release(self, lane: int, order_id: str = "") -> None:
-        """Free a lane; with an order id only if it still belongs to that order."""
+        """Free a lane; with an order id only if it still belongs to that order. The end of one of an OCO ends both."""
         held_by = self._held.get(lane)
-        if held_by is None or (order_id and held_by not in ("", order_id)):
+        if held_by is None or (order_id and held_by and order_id not in held_by):
             return
+        self._forget_orders(lane)
         del self._held[lane]
         if lane < self._next_fresh:
             heapq.heappush(self._freed, lane)
 
-    def held_by(self, lane: int) -> str | None:
-        """Return the order id a lane is held for, "" while a request is under way, None when free."""
-        return self._held.get(lane)
+    def release_order(self, order_id: str) -> None:
+        """Free the lane of an order that has ended, if one is held for it."""
+        lane = self._lane_of.get(order_id)
+        if lane is not None:
+            self.release(lane, order_id)
 
-    def held_orders(self) -> dict[int, str]:
-        """Return lanes held by resting orders."""
-        return {lane: order_id for lane, order_id in self._held.items() if order_id}
+    def is_held(self, lane: int) -> bool:
+        """Tell whether a lane is taken, by orders or a request under way."""
+        return lane in self._held
+
+    def held_by(self, lane: int) -> frozenset[str]:
+        """Return the order ids a lane is held for, none while a request is under way or when it is free."""
+        return self._held.get(lane, frozenset())
 
     def next_seq(self, lane: int, now_seq: int) -> int:
         """Return a seq above every earlier one of the lane, at the venue's time if that is later."""
-        seq = max(now_seq, self._last_seq.get(lane, -1) + 1)
-        self._last_seq[lane] = seq
+        before = self._last_seq.get(lane, -1)
+        seq = max(now_seq, before + 1)
+        self._last_seq[lane], self._seq_before[lane] = seq, before
         return seq
 
     def forget_seq(self, lane: int) -> None:
-        """Take back the last seq of a lane: the venue refused it as too far ahead, so it was never used."""
-        self._last_seq.pop(lane, None)
+        """Take back the last seq of a lane: the venue refused it as too far ahead, so it was never used.
+
+        The one before it stays: a seq at or below that would be dead.
+        """
+        self._last_seq[lane] = self._seq_before.get(lane, -1)
+
+    def _forget_orders(self, lane: int) -> None:
+        for order_id in self._held.get(lane, ()):
+            self._lane_of.pop(order_id, None)

@@ -1,9 +1,9 @@
 """Client: AsyncClient for programs without asyncio; same names, same units, same errors.
 
 Runs an event loop in a thread of its own. Every call blocks until its answer; use one Client from several threads
-freely.
+freely. Each method is AsyncClient's own, waited for: its signature and docstring are the same.
 
-    with Client("http://127.0.0.1:8720", private_key="0x…") as client:
+    with Client("http://127.0.0.1:8720", key="0x…") as client:
         client.faucet()
         client.deposit("1000")
         print(client.place("IBM", "SELL", "2", "93.10").status)
@@ -12,38 +12,60 @@ freely.
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from afterbell.sdk.client import (
-    DEFAULT_LIFETIME_S,
-    DEFAULT_URL,
-    Amount,
-    AsyncClient,
-    FillStatusName,
-    Price,
-    SideName,
-    Size,
-    TimeInForceName,
-)
-from afterbell.sdk.values import (
-    AccountSnapshot,
-    Book,
-    Candle,
-    ClockReading,
-    Fill,
-    Market,
-    PlacedOrder,
-    Position,
-    StreamMessage,
-    Trade,
-    Transfer,
-    Venue,
-)
+import httpx
+
+from afterbell.sdk.client import AsyncClient
+from afterbell.sdk.core import DEFAULT_URL
+from afterbell.sdk.values import RateLimit
 
 _Answer = TypeVar("_Answer")
+_Terms = ParamSpec("_Terms")
+
+
+def _blocking(
+    call: Callable[Concatenate[AsyncClient, _Terms], Coroutine[Any, Any, _Answer]],
+) -> Callable[Concatenate[Client, _Terms], _Answer]:
+    """Return the call as one that waits for its answer."""
+
+    def wait(self: Client, /, *args: _Terms.args, **terms: _Terms.kwargs) -> _Answer:
+        return self._run(call(self._inner, *args, **terms))
+
+    functools.update_wrapper(wait, call)
+    return wait
+
+
+def _iterating(
+    call: Callable[Concatenate[AsyncClient, _Terms], AsyncIterator[_Answer]],
+) -> Callable[Concatenate[Client, _Terms], Iterator[_Answer]]:
+    """Return the call as an ordinary iterator that waits for each entry; closing it closes the stream behind it."""
+
+    def iterate(self: Client, /, *args: _Terms.args, **terms: _Terms.kwargs) -> Iterator[_Answer]:
+        entries = call(self._inner, *args, **terms)
+
+        async def read_next() -> _Answer:
+            return await anext(entries)
+
+        async def close() -> None:
+            await entries.aclose()  # type: ignore[attr-defined]  # every call iterated here is an async generator
+
+        try:
+            while True:
+                try:
+                    entry = self._run(read_next())
+                except StopAsyncIteration:
+                    return
+                yield entry
+        finally:
+            self._run(close())
+
+    functools.update_wrapper(iterate, call)
+    return iterate
 
 
 class Client:
@@ -53,24 +75,23 @@ class Client:
         self,
         url: str = DEFAULT_URL,
         *,
+        key: bytes | str | None = None,
+        owner: str | None = None,
         private_key: bytes | str | None = None,
         subaccount: int = 0,
         rpc_url: str | None = None,
         timeout_s: float = 10.0,
         n_retries: int = 4,
+        http_transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """Start the loop's thread; nothing is sent before the first call."""
+        """Start the loop's thread; nothing is sent before the first call. Arguments: see AsyncClient."""
+        self._inner = AsyncClient(
+            url, key=key, owner=owner, private_key=private_key, subaccount=subaccount, rpc_url=rpc_url,
+            timeout_s=timeout_s, n_retries=n_retries, http_transport=http_transport,
+        )  # fmt: skip
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="afterbell-client", daemon=True)
         self._thread.start()
-        self._inner = AsyncClient(
-            url,
-            private_key=private_key,
-            subaccount=subaccount,
-            rpc_url=rpc_url,
-            timeout_s=timeout_s,
-            n_retries=n_retries,
-        )
 
     def __enter__(self) -> Self:
         return self
@@ -99,153 +120,97 @@ class Client:
 
     @property
     def owner(self) -> str:
-        """Address that signs."""
+        """Address the account belongs to."""
         return self._inner.owner
+
+    @property
+    def signer(self) -> str:
+        """Address that signs."""
+        return self._inner.signer
+
+    @property
+    def is_session_key(self) -> bool:
+        """Tell whether this client signs with a key that is not the owner's."""
+        return self._inner.is_session_key
 
     @property
     def account_id(self) -> str:
         """Account that trades."""
         return self._inner.account_id
 
-    def venue(self) -> Venue:
-        """Return chain, addresses, EIP-712 domain, genesis and bounds."""
-        return self._run(self._inner.venue())
+    @property
+    def rate_limit(self) -> RateLimit | None:
+        """What was left in the bucket the last request counted in."""
+        return self._inner.rate_limit
 
-    def clock(self) -> ClockReading:
-        """Return venue time."""
-        return self._run(self._inner.clock())
+    # The venue and its markets.
+    venue = _blocking(AsyncClient.venue)
+    clock = _blocking(AsyncClient.clock)
+    now_ms = _blocking(AsyncClient.now_ms)
+    markets = _blocking(AsyncClient.markets)
+    market = _blocking(AsyncClient.market)
+    book = _blocking(AsyncClient.book)
+    trades = _blocking(AsyncClient.trades)
+    candles = _blocking(AsyncClient.candles)
+    batches = _blocking(AsyncClient.batches)
 
-    def now_ms(self) -> int:
-        """Return venue time as the client carries it."""
-        return self._run(self._inner.now_ms())
+    # Orders.
+    place = _blocking(AsyncClient.place)
+    submit = _blocking(AsyncClient.submit)
+    limit = _blocking(AsyncClient.limit)
+    market_order = _blocking(AsyncClient.market_order)
+    fok = _blocking(AsyncClient.fok)
+    gtt = _blocking(AsyncClient.gtt)
+    stop = _blocking(AsyncClient.stop)
+    take_profit = _blocking(AsyncClient.take_profit)
+    oco = _blocking(AsyncClient.oco)
+    place_many = _blocking(AsyncClient.place_many)
+    amend = _blocking(AsyncClient.amend)
+    cancel = _blocking(AsyncClient.cancel)
+    cancel_many = _blocking(AsyncClient.cancel_many)
+    cancel_all = _blocking(AsyncClient.cancel_all)
+    cancel_all_on_chain = _blocking(AsyncClient.cancel_all_on_chain)
+    order = _blocking(AsyncClient.order)
+    order_by_client_id = _blocking(AsyncClient.order_by_client_id)
+    orders = _blocking(AsyncClient.orders)
+    iterate_orders = _iterating(AsyncClient.iterate_orders)
+    wait_for_order = _blocking(AsyncClient.wait_for_order)
+    resolve_order = _blocking(AsyncClient.resolve_order)
 
-    def markets(self) -> tuple[Market, ...]:
-        """Return every market now."""
-        return self._run(self._inner.markets())
+    # The account and its history.
+    account = _blocking(AsyncClient.account)
+    positions = _blocking(AsyncClient.positions)
+    fills = _blocking(AsyncClient.fills)
+    transfers = _blocking(AsyncClient.transfers)
+    funding = _blocking(AsyncClient.funding)
+    iterate_fills = _iterating(AsyncClient.iterate_fills)
+    iterate_transfers = _iterating(AsyncClient.iterate_transfers)
+    iterate_funding = _iterating(AsyncClient.iterate_funding)
 
-    def market(self, symbol: str) -> Market:
-        """Return one market now."""
-        return self._run(self._inner.market(symbol))
+    # Session keys and operations.
+    keys = _blocking(AsyncClient.keys)
+    link_key = _blocking(AsyncClient.link_key)
+    revoke_key = _blocking(AsyncClient.revoke_key)
+    link_key_on_chain = _blocking(AsyncClient.link_key_on_chain)
+    revoke_key_on_chain = _blocking(AsyncClient.revoke_key_on_chain)
+    wait_for_key = _blocking(AsyncClient.wait_for_key)
+    prepare_withdrawal = _blocking(AsyncClient.prepare_withdrawal)
+    prepare_link_key = _blocking(AsyncClient.prepare_link_key)
+    prepare_revoke_key = _blocking(AsyncClient.prepare_revoke_key)
+    approve_operation = _blocking(AsyncClient.approve_operation)
+    submit_operation = _blocking(AsyncClient.submit_operation)
 
-    def book(self, symbol: str, depth: int = 20) -> Book:
-        """Return the aggregated book, best first."""
-        return self._run(self._inner.book(symbol, depth))
+    # Money.
+    faucet = _blocking(AsyncClient.faucet)
+    deposit = _blocking(AsyncClient.deposit)
+    withdraw = _blocking(AsyncClient.withdraw)
+    withdrawal = _blocking(AsyncClient.withdrawal)
+    wait_for_withdrawal = _blocking(AsyncClient.wait_for_withdrawal)
+    claim = _blocking(AsyncClient.claim)
+    claimable_quote = _blocking(AsyncClient.claimable_quote)
+    wallet_quote = _blocking(AsyncClient.wallet_quote)
 
-    def trades(self, symbol: str, limit: int = 50) -> tuple[Trade, ...]:
-        """Return the last trades, newest first."""
-        return self._run(self._inner.trades(symbol, limit))
-
-    def candles(self, symbol: str, interval_s: int = 3600, limit: int = 200) -> tuple[Candle, ...]:
-        """Return candles of the mark price, oldest first."""
-        return self._run(self._inner.candles(symbol, interval_s, limit))
-
-    def place(
-        self,
-        symbol: str,
-        side: SideName,
-        size: Size,
-        price: Price,
-        *,
-        time_in_force: TimeInForceName = "GTC",
-        post_only: bool = False,
-        reduce_only: bool = False,
-        lifetime_s: int = DEFAULT_LIFETIME_S,
-        expiry_s: int | None = None,
-        max_fee_ppm: int | None = None,
-        client_id: str = "",
-        lane: int | None = None,
-    ) -> PlacedOrder:
-        """Sign and send one order; int lots and ticks, or Decimal/text shares and USD."""
-        return self._run(
-            self._inner.place(
-                symbol,
-                side,
-                size,
-                price,
-                time_in_force=time_in_force,
-                post_only=post_only,
-                reduce_only=reduce_only,
-                lifetime_s=lifetime_s,
-                expiry_s=expiry_s,
-                max_fee_ppm=max_fee_ppm,
-                client_id=client_id,
-                lane=lane,
-            )
-        )
-
-    def cancel(self, order: PlacedOrder | str) -> tuple[str, ...]:
-        """Cancel one resting order."""
-        return self._run(self._inner.cancel(order))
-
-    def cancel_all(self) -> tuple[str, ...]:
-        """Cancel every resting order of the account."""
-        return self._run(self._inner.cancel_all())
-
-    def order(self, order_id: str) -> PlacedOrder:
-        """Return an order and the life of its fills."""
-        return self._run(self._inner.order(order_id))
-
-    def orders(self, *, only_open: bool = False, limit: int = 200) -> tuple[PlacedOrder, ...]:
-        """Return the account's orders, newest first."""
-        return self._run(self._inner.orders(only_open=only_open, limit=limit))
-
-    def wait_for_order(
-        self, order_id: str, *, status: FillStatusName = "final", timeout_s: float = 60.0
-    ) -> PlacedOrder:
-        """Return the order once all its fills reached `status`."""
-        return self._run(self._inner.wait_for_order(order_id, status=status, timeout_s=timeout_s))
-
-    def account(self) -> AccountSnapshot:
-        """Return collateral, equity, margins and positions now."""
-        return self._run(self._inner.account())
-
-    def positions(self) -> tuple[Position, ...]:
-        """Return the open positions."""
-        return self._run(self._inner.positions())
-
-    def fills(self, limit: int = 100) -> tuple[Fill, ...]:
-        """Return the account's fills, newest first."""
-        return self._run(self._inner.fills(limit))
-
-    def transfers(self, limit: int = 100) -> tuple[Transfer, ...]:
-        """Return deposits and withdrawals, newest first."""
-        return self._run(self._inner.transfers(limit))
-
-    def faucet(self) -> None:
-        """Ask for test USDC and gas; local chain only."""
-        self._run(self._inner.faucet())
-
-    def deposit(self, usdc: Amount | None = None, *, quote: int | None = None, timeout_s: float = 60.0) -> Transfer:
-        """Deposit either usdc, Decimal or text, or quote, exact quote units (1e-6 USDC)."""
-        return self._run(self._inner.deposit(usdc, quote=quote, timeout_s=timeout_s))
-
-    def withdraw(
-        self, usdc: Amount | None = None, *, quote: int | None = None, recipient: str | None = None
-    ) -> Transfer:
-        """Sign a withdrawal of either usdc, Decimal or text, or quote, exact quote units (1e-6 USDC)."""
-        return self._run(self._inner.withdraw(usdc, quote=quote, recipient=recipient))
-
-    def withdrawal(self, withdrawal_id: str) -> Transfer:
-        """Return where a withdrawal stands."""
-        return self._run(self._inner.withdrawal(withdrawal_id))
-
-    def claim(self, *, recipient: str | None = None, timeout_s: float = 60.0) -> str:
-        """Have the vault pay a claim; return the transaction hash."""
-        return self._run(self._inner.claim(recipient=recipient, timeout_s=timeout_s))
-
-    def wallet_quote(self) -> int:
-        """Return the token balance of the owner's wallet."""
-        return self._run(self._inner.wallet_quote())
-
-    def stream(self, *channels: str, reconnect: bool = True) -> Iterator[StreamMessage]:
-        """Yield messages of channels, blocking between them."""
-        messages = self._inner.stream(*channels, reconnect=reconnect)
-
-        async def read_next() -> StreamMessage:
-            return await anext(messages)
-
-        while True:
-            try:
-                yield self._run(read_next())
-            except StopAsyncIteration:
-                return
+    # Streams.
+    stream = _iterating(AsyncClient.stream)
+    live_book = _iterating(AsyncClient.live_book)
+    live_account = _iterating(AsyncClient.live_account)

@@ -1,32 +1,33 @@
-"""Transport: HTTP requests with timeouts and retries, and the WebSocket stream with reconnects.
+"""Transport: HTTP requests with timeouts, retries and patience.
 
-A request is repeated only when repeating is safe: reads, and signed messages, whose id is their digest, so that the
-venue recognises the second copy. Must not: know what the messages mean.
+A request is repeated only when repeating is safe: reads; signed messages, whose id is their digest, so that the venue
+recognises the second copy; and anything the venue refused for its rate, because then nothing was done. Must not: know
+what the messages mean.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Final, Literal, TypeVar
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
 
 import httpx
 import msgspec
-from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketException
 
-from afterbell.sdk.errors import ApiRejected, ApiUnavailable, build_rejection
-from afterbell.sdk.values import StreamMessage
+from afterbell.sdk.errors import ApiRejected, ApiUnavailable, RateLimited, VenueBusy, build_rejection
+from afterbell.sdk.values import RateLimit
 
 _Answer = TypeVar("_Answer")
-_FIRST_PAUSE_S: Final = 0.1
-_LONGEST_PAUSE_S: Final = 2.0
+FIRST_PAUSE_S: Final = 0.1
+LONGEST_PAUSE_S: Final = 2.0
+_LONGEST_RETRY_AFTER_S: Final = 60
+_TRUST_NOBODY: Final = ("127.0.0.1", "localhost", "::1")
 
 
 def is_loopback(url: str) -> bool:
     """Tell whether a URL names this machine: then a proxy of the environment must not be asked."""
-    return httpx.URL(url).host in ("127.0.0.1", "localhost", "::1")
+    return httpx.URL(url).host in _TRUST_NOBODY
 
 
 class Transport:
@@ -40,6 +41,8 @@ class Transport:
         `http_transport` replaces the network (tests, proxies).
         """
         self.url = url.rstrip("/")
+        self.rate_limit: RateLimit | None = None
+        """The bucket the last answer named."""
         self._n_retries = n_retries
         self._http = httpx.AsyncClient(
             base_url=self.url, timeout=timeout_s, transport=http_transport, trust_env=not is_loopback(self.url)
@@ -52,15 +55,21 @@ class Transport:
     async def get(self, path: str, answer: type[_Answer], **params: str | int | None) -> _Answer:
         """Read, retrying while the venue does not answer. Raises: ApiRejected, ApiUnavailable."""
         given = {name: value for name, value in params.items() if value is not None}
-        return await self._repeat("GET", path, answer, params=given, content=None, n_retries=self._n_retries)
+        return (await self._repeat("GET", path, answer, params=given, content=None, is_repeatable=True))[0]
 
     async def post(
         self, path: str, body: Mapping[str, Any], answer: type[_Answer], *, is_repeatable: bool = False
     ) -> _Answer:
         """Send. Raises: ApiRejected, ApiUnavailable."""
         content = json.dumps(body, separators=(",", ":")).encode()
-        n_retries = self._n_retries if is_repeatable else 0
-        return await self._repeat("POST", path, answer, params={}, content=content, n_retries=n_retries)
+        return (await self._repeat("POST", path, answer, params={}, content=content, is_repeatable=is_repeatable))[0]
+
+    async def post_noting_repeat(
+        self, path: str, body: Mapping[str, Any], answer: type[_Answer]
+    ) -> tuple[_Answer, bool]:
+        """Send what may be repeated; return the answer and whether an earlier copy may have been carried out."""
+        content = json.dumps(body, separators=(",", ":")).encode()
+        return await self._repeat("POST", path, answer, params={}, content=content, is_repeatable=True)
 
     async def _repeat(
         self,
@@ -70,20 +79,30 @@ class Transport:
         *,
         params: Mapping[str, str | int],
         content: bytes | None,
-        n_retries: int,
-    ) -> _Answer:
-        pause_s = _FIRST_PAUSE_S
-        for attempt in range(n_retries + 1):
+        is_repeatable: bool,
+    ) -> tuple[_Answer, bool]:
+        pause_s, is_lost = FIRST_PAUSE_S, False
+        for attempt in range(self._n_retries + 1):
+            wait_s = pause_s
             try:
-                return await self._once(method, path, answer, params=params, content=content)
+                return await self._once(method, path, answer, params=params, content=content), is_lost
+            except (RateLimited, VenueBusy) as refusal:
+                refusal.is_repeat = is_lost
+                # A venue too busy to answer in time may have carried it out; one that counts requests has not.
+                is_lost = is_lost or isinstance(refusal, VenueBusy)
+                is_safe = is_repeatable or isinstance(refusal, RateLimited)
+                if not is_safe or attempt == self._n_retries or refusal.retry_after_s > _LONGEST_RETRY_AFTER_S:
+                    raise
+                wait_s = max(pause_s, refusal.retry_after_s)
             except ApiRejected as refusal:
-                refusal.is_repeat = attempt > 0
+                refusal.is_repeat = is_lost
                 raise
             except ApiUnavailable:
-                if attempt == n_retries:
+                is_lost = True
+                if not is_repeatable or attempt == self._n_retries:
                     raise
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+            await asyncio.sleep(wait_s)
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def _once(
@@ -94,41 +113,13 @@ class Transport:
             response = await self._http.request(method, path, params=dict(params), content=content, headers=headers)
         except httpx.TransportError as error:
             raise ApiUnavailable(f"{method} {self.url}{path}: {type(error).__name__} {error}".rstrip()) from error
+        self.rate_limit = _read_rate_limit(response) or self.rate_limit
         if response.is_success:
             try:
                 return msgspec.json.decode(response.content, type=answer, strict=False)
             except msgspec.MsgspecError as error:
                 raise ApiUnavailable(f"{method} {path}: the answer has another shape: {error}") from error
         raise _read_error(method, path, response)
-
-    async def stream(self, channels: Sequence[str], *, reconnect: bool) -> AsyncIterator[StreamMessage]:
-        """Yield messages of channels; after a lost connection or a gap, start again with snapshots."""
-        url = "ws" + self.url.removeprefix("http") + "/v1/stream"
-        proxy: Literal[True] | None = None if is_loopback(self.url) else True
-        pause_s = _FIRST_PAUSE_S
-        while True:
-            try:
-                async with connect(url, max_size=None, open_timeout=10, proxy=proxy) as socket:
-                    await socket.send(json.dumps({"op": "subscribe", "channels": list(channels)}))
-                    last: dict[str, int] = {}
-                    async for text in socket:
-                        message = _read_message(text)
-                        if message is None:
-                            continue
-                        if message.kind == "delta" and message.previous_sequence != last.get(
-                            message.channel, message.previous_sequence
-                        ):
-                            break  # A message is missing: a new subscription brings a new snapshot.
-                        last[message.channel] = message.sequence
-                        pause_s = _FIRST_PAUSE_S
-                        yield message
-                if not reconnect:
-                    raise ApiUnavailable(f"{url}: the stream ended")
-            except (OSError, WebSocketException, InvalidHandshake, TimeoutError) as error:
-                if not reconnect or isinstance(error, InvalidURI):
-                    raise ApiUnavailable(f"{url}: {type(error).__name__} {error}".rstrip()) from error
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
 
 def _read_error(method: str, path: str, response: httpx.Response) -> ApiRejected | ApiUnavailable:
@@ -139,13 +130,20 @@ def _read_error(method: str, path: str, response: httpx.Response) -> ApiRejected
     error = body.get("error") if isinstance(body, dict) else None
     if not isinstance(error, dict):
         return ApiUnavailable(f"{method} {path}: HTTP {response.status_code} without an error of ours")
-    return build_rejection(error, response.status_code)
+    refusal = build_rejection(error, response.status_code)
+    if isinstance(refusal, RateLimited | VenueBusy):
+        refusal.retry_after_s = _read_seconds(response, "retry-after") or 0
+    return refusal
 
 
-def _read_message(text: str | bytes) -> StreamMessage | None:
-    document = json.loads(text)
-    if isinstance(document, dict) and isinstance(document.get("error"), dict):
-        raise build_rejection(document["error"], 0)
-    if not isinstance(document, dict) or "channel" not in document or "kind" not in document:
-        return None  # Acknowledgements and pings.
-    return msgspec.convert(document, StreamMessage, strict=False)
+def _read_rate_limit(response: httpx.Response) -> RateLimit | None:
+    numbers = [_read_seconds(response, f"ratelimit-{name}") for name in ("limit", "remaining", "reset")]
+    limit, remaining, reset_s = numbers
+    if limit is None or remaining is None or reset_s is None:
+        return None
+    return RateLimit(limit=limit, remaining=remaining, reset_s=reset_s)
+
+
+def _read_seconds(response: httpx.Response, header: str) -> int | None:
+    text = response.headers.get(header, "")
+    return int(text) if text.isascii() and text.isdigit() else None

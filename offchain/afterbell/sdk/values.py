@@ -6,8 +6,8 @@ client keeps working with a newer venue. Must not: talk to anything.
 
 from __future__ import annotations
 
-from decimal import Decimal
-from typing import Any
+from decimal import Decimal, Inexact, InvalidOperation, localcontext
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -38,6 +38,8 @@ class Bounds(_Value, frozen=True, kw_only=True):
     max_order_lifetime_s: int
     settle_lag_s: int
     max_seq_ahead_ms: int
+    max_batch_items: int = 20
+    max_key_lifetime_s: int = 180 * 86_400
 
 
 class Venue(_Value, frozen=True, kw_only=True):
@@ -103,6 +105,9 @@ class Market(_Value, frozen=True, kw_only=True):
     is_halted: bool
     halt_reason: str
     label: str = ""
+    is_fresh: bool = True
+    change_ticks: int | None = None
+    change_ppm: int | None = None
     rules: MarketRules | None = None
 
     def to_lots(self, size: Decimal | int | str) -> int:
@@ -110,14 +115,14 @@ class Market(_Value, frozen=True, kw_only=True):
 
         Raises: TypeError for a float; ValueError when the shares are no whole number of lots.
         """
-        return _to_atoms(size, 10**self.lot_exponent, f"one lot of {self.symbol} is 1e-{self.lot_exponent} shares")
+        return read_atoms(size, 10**self.lot_exponent, f"one lot of {self.symbol} is 1e-{self.lot_exponent} shares")
 
     def to_ticks(self, price: Decimal | int | str) -> int:
         """Return a price in ticks: an int is ticks already, a Decimal or text is USD.
 
         Raises: TypeError for a float; ValueError when the price is no whole number of ticks.
         """
-        return _to_atoms(price, self.ticks_per_usd, f"{self.symbol} has {self.ticks_per_usd} ticks to a USD")
+        return read_atoms(price, self.ticks_per_usd, f"{self.symbol} has {self.ticks_per_usd} ticks to a USD")
 
     def to_shares(self, size_lots: int) -> Decimal:
         """Return lots as shares, exactly."""
@@ -159,7 +164,7 @@ class Trade(_Value, frozen=True, kw_only=True):
 
 
 class Candle(_Value, frozen=True, kw_only=True):
-    """Mark price over an interval of venue time."""
+    """Mark price, or price of the fills, over an interval of venue time; the volume is that of the fills."""
 
     time_s: int
     open_ticks: int
@@ -167,6 +172,8 @@ class Candle(_Value, frozen=True, kw_only=True):
     low_ticks: int
     close_ticks: int
     volume_lots: int
+    volume_quote: int = 0
+    n_trades: int = 0
 
 
 class Fill(_Value, frozen=True, kw_only=True):
@@ -189,10 +196,15 @@ class Fill(_Value, frozen=True, kw_only=True):
     code: str | None = None
     transaction: str | None = None
     block: int | None = None
+    funding_quote: int = 0
+    """Funding the fill settled; positive: the account paid."""
 
 
 class PlacedOrder(_Value, frozen=True, kw_only=True):
-    """One order and the life of each of its fills. status: OPEN, FILLED, CANCELLED or REJECTED."""
+    """One order and the life of each of its fills.
+
+    status: OPEN (on the book), WAITING (for its trigger, in no book), FILLED, CANCELLED or REJECTED, with `reason`.
+    """
 
     order_id: str
     account: str
@@ -205,13 +217,23 @@ class PlacedOrder(_Value, frozen=True, kw_only=True):
     remaining_lots: int
     status: str
     nonce: int
-    time_in_force: str
+    time_in_force: Literal["GTC", "GTT", "IOC", "FOK"]
     reduce_only: bool
     post_only: bool
     expiry_s: int
     max_fee_ppm: int
     reason: str | None = None
     client_id: str = ""
+    trigger_ticks: int = 0
+    trigger_kind: int = 0
+    """0 none, 1 mark at or above, 2 mark at or below, 3 index at or above, 4 index at or below."""
+    signer: str = ""
+    """The owner, or the session key that signed."""
+    amends: str | None = None
+    placed_at_ms: int = 0
+    updated_at_ms: int = 0
+    is_repeat: bool = False
+    """This very order was there before: the venue has recognised a copy."""
     fills: tuple[Fill, ...] = ()
 
     @property
@@ -219,9 +241,18 @@ class PlacedOrder(_Value, frozen=True, kw_only=True):
         """Tell whether lots of it still rest on the book."""
         return self.status == "OPEN"
 
+    @property
+    def is_live(self) -> bool:
+        """Tell whether it can still fill: it rests, or waits for its trigger."""
+        return self.status in ("OPEN", "WAITING")
+
 
 class Position(_Value, frozen=True, kw_only=True):
-    """One open position: size_lots > 0 is long."""
+    """One open position: size_lots > 0 is long.
+
+    liquidation_price_ticks: the last mark at which equity covers maintenance margin, other positions unchanged; None:
+    there is none.
+    """
 
     market: int
     symbol: str
@@ -234,7 +265,12 @@ class Position(_Value, frozen=True, kw_only=True):
     pending_funding_quote: int
     initial_margin_quote: int
     maintenance_margin_quote: int
-    liquidation_ticks: int | None = None
+    liquidation_price_ticks: int | None = None
+
+    @property
+    def liquidation_ticks(self) -> int | None:
+        """Return liquidation_price_ticks under its first name."""
+        return self.liquidation_price_ticks
 
 
 class AccountSnapshot(_Value, frozen=True, kw_only=True):
@@ -267,8 +303,20 @@ class AccountSnapshot(_Value, frozen=True, kw_only=True):
         return Decimal(self.collateral_quote) / QUOTE_PER_USDC
 
 
+class TransferStep(_Value, frozen=True, kw_only=True):
+    """One step a transfer has taken, with its transaction where there is one."""
+
+    status: str
+    transaction: str | None = None
+    block: int | None = None
+    time_ms: int | None = None
+
+
 class Transfer(_Value, frozen=True, kw_only=True):
-    """A deposit or a withdrawal and where it stands."""
+    """A deposit or a withdrawal and where it stands.
+
+    status of a deposit: credited; of a withdrawal: accepted, sealed, submitted, mined, claimable, paid, or rejected.
+    """
 
     transfer_id: str
     account: str
@@ -282,12 +330,77 @@ class Transfer(_Value, frozen=True, kw_only=True):
     block: int | None = None
     paid_transaction: str | None = None
     code: str | None = None
+    steps: tuple[TransferStep, ...] = ()
+
+
+class FundingPayment(_Value, frozen=True, kw_only=True):
+    """A funding payment, settled by a fill. quote > 0: the account paid."""
+
+    market: int
+    symbol: str
+    quote: int
+    fill_id: int
+    time_ms: int
+    sequence: int
+
+
+class SessionKey(_Value, frozen=True, kw_only=True):
+    """A key that may sign for the account.
+
+    status: linking, active, expired, revoked or rejected (then `code` says why). A key being linked signs orders at
+    once; the batch that links it is sealed before the first of them.
+    """
+
+    key: str
+    status: str
+    key_expiry_s: int
+    max_notional_quote: int
+    markets: tuple[int, ...]
+    trade_only: bool
+    reduce_only: bool
+    account: str = ""
+    operation_id: str | None = None
+    sequence: int | None = None
+    transaction: str | None = None
+    block: int | None = None
+    linked_at_ms: int | None = None
+    revoked_at_ms: int | None = None
+    revocation_transaction: str | None = None
+    code: str | None = None
+
+
+class RateLimit(_Value, frozen=True, kw_only=True):
+    """The bucket the last request counted in. reset_s: seconds until it is full again."""
+
+    limit: int
+    remaining: int
+    reset_s: int
+
+
+class BatchSummary(_Value, frozen=True, kw_only=True):
+    """One batch and its way to finality. status: sealed, submitted, mined, final."""
+
+    sequence: int
+    status: str
+    matched_at_s: int
+    sealed_at_ms: int
+    head: str
+    n_operations: int
+    n_orders: int
+    n_fills: int
+    n_failures: int
+    payload_bytes: int
+    transaction: str | None = None
+    block: int | None = None
+    gas_used: int | None = None
 
 
 class StreamMessage(_Value, frozen=True, kw_only=True):
-    """One message of a channel. kind: snapshot or delta; a delta follows the message numbered `previous_sequence`.
+    """One message of a channel, or with `events=True` one event of the connection.
 
-    A snapshot follows nothing: its previous_sequence is None.
+    kind: snapshot or delta; a delta follows the message numbered `previous_sequence`, a snapshot follows nothing.
+    Events carry no data: connected, lost (the connection; `reason`), restarted (the venue's process is another one),
+    resumed (exactly the missed deltas follow), gap and checksum (this copy is wrong; a snapshot follows).
     """
 
     channel: str
@@ -295,6 +408,52 @@ class StreamMessage(_Value, frozen=True, kw_only=True):
     sequence: int = 0
     previous_sequence: int | None = None
     data: Any = None
+    checksum: int | None = None
+    reason: str = ""
+
+    @property
+    def is_event(self) -> bool:
+        """Tell whether it is about the connection."""
+        return self.kind in STREAM_EVENTS
+
+
+STREAM_EVENTS: Final = frozenset({"connected", "lost", "restarted", "resumed", "gap", "checksum"})
+
+
+class LiveBook(_Value, frozen=True, kw_only=True):
+    """A book kept from the stream, its checksum verified at every message. Best level first on both sides.
+
+    event: "" after an ordinary change, else what happened to the stream (StreamMessage.kind); the book is then the last
+    one known.
+    """
+
+    symbol: str
+    sequence: int
+    bids: tuple[Level, ...]
+    asks: tuple[Level, ...]
+    event: str = ""
+    n_resyncs: int = 0
+
+
+class LiveAccount(_Value, frozen=True, kw_only=True):
+    """An account kept from the stream. `fills`, `life` and `transfers` are the news of this message alone.
+
+    orders: live ones. ended: orders this message ended, {order_id, status, reason, …}. event: as in LiveBook.
+    """
+
+    account: AccountSnapshot
+    sequence: int
+    orders: tuple[PlacedOrder, ...]
+    keys: tuple[SessionKey, ...]
+    fills: tuple[Fill, ...] = ()
+    ended: tuple[dict[str, Any], ...] = ()
+    life: tuple[dict[str, Any], ...] = ()
+    transfers: tuple[dict[str, Any], ...] = ()
+    event: str = ""
+    n_resyncs: int = 0
+
+
+_MAX_DIGITS: Final = 200
 
 
 def to_quote(usdc: Decimal | str | None, quote: int | None) -> int:
@@ -316,18 +475,26 @@ def to_quote(usdc: Decimal | str | None, quote: int | None) -> int:
     if usdc is not None:
         if not isinstance(usdc, Decimal | str):
             raise TypeError(f"give USDC as Decimal or text, found {type(usdc).__name__}")
-        return _to_atoms(usdc, QUOTE_PER_USDC, "one quote unit is 1e-6 USDC")
+        return read_atoms(usdc, QUOTE_PER_USDC, "one quote unit is 1e-6 USDC")
     if isinstance(quote, bool) or not isinstance(quote, int):
         raise TypeError(f"quote must be an int, in units of 1e-6 USDC, found {type(quote).__name__}")
     return quote
 
 
-def _to_atoms(number: Decimal | int | str, atoms: int, rule: str) -> int:
+def read_atoms(number: Decimal | int | str, atoms: int, rule: str) -> int:
+    """Return an int as it is, a Decimal or text times `atoms`. Raises: TypeError, ValueError when it is not whole."""
     if isinstance(number, bool) or not isinstance(number, Decimal | int | str):
         raise TypeError(f"give an int (atoms), a Decimal or text, found {type(number).__name__}: {rule}")
     if isinstance(number, int):
         return number
-    exact = Decimal(number) * atoms
+    with localcontext() as context:
+        # The ordinary context rounds silently after 28 digits; here a number that cannot be exact is an error.
+        context.prec = _MAX_DIGITS
+        context.traps[Inexact] = True
+        try:
+            exact = Decimal(number) * atoms
+        except (InvalidOperation, Inexact):
+            raise ValueError(f"{number!r} is no number: {rule}") from None
     if not exact.is_finite() or exact != exact.to_integral_value():
         raise ValueError(f"{number} is not a whole number of atoms: {rule}")
     return int(exact)
