@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from afterbell.domain.commands import AdoptPrices, Command, CreditDeposit, ListMarket, SetMarketRules
+from afterbell.domain.commands import AdoptPrices, Command, ConfirmBatch, CreditDeposit, ListMarket, SetMarketRules
 from afterbell.domain.direct import (
     DirectOperation,
     approve,
@@ -55,9 +55,10 @@ class Contract:
             apply_deposit(self.chain, command.account, command.quote)
         self.settle()
 
-    def settle(self, n_batches: int | None = None) -> None:
-        """Mine the oldest sealed batches; each must do what its seal predicted."""
-        for _ in range(len(self.unsettled) if n_batches is None else min(n_batches, len(self.unsettled))):
+    def settle(self) -> list[ConfirmBatch]:
+        """Mine the sealed batches; each must do what its seal predicted. Return what the settler would journal."""
+        confirmations: list[ConfirmBatch] = []
+        while self.unsettled:
             sealed, reports = self.unsettled.popleft()
             self.time_s = max(self.time_s, sealed.matched_at_s)
             result = apply_batch(
@@ -70,6 +71,17 @@ class Contract:
                 recover=recover,
             )
             assert (result.head, result.codes) == (sealed.head, sealed.codes)
+            confirmations.append(
+                ConfirmBatch(
+                    sequence=sealed.sequence,
+                    head=result.head,
+                    codes=result.codes,
+                    block=sealed.sequence,
+                    transaction=bytes(32),
+                    gas_used=1,
+                )
+            )
+        return confirmations
 
     def cancel_all(self, number: int, min_seq: int, time_s: int) -> DirectOperation:
         return record_cancel_all(self.chain, account(number), min_seq, time_s=self._mine(time_s), genesis_s=GENESIS_S)

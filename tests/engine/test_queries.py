@@ -7,7 +7,7 @@ import pytest
 from afterbell.domain.commands import HaltMarket
 from afterbell.engine.queries import (
     BookLevel,
-    get_open_order,
+    find_order,
     read_account,
     read_book,
     read_markets,
@@ -109,8 +109,8 @@ def test_orders__resting__are_listed_oldest_first() -> None:
 
     assert (first.client_id, first.size_lots, first.filled_lots, first.remaining_lots) == ("a", 500, 200, 300)
     assert (second.client_id, second.is_buy, second.limit_ticks) == ("b", True, 9_990)
-    assert get_open_order(venue.state, first.order_id) == first
-    assert get_open_order(venue.state, bytes(32)) is None
+    assert find_order(venue.state, first.order_id) == first
+    assert find_order(venue.state, bytes(32)) is None
 
 
 def test_book__levels__are_summed_best_first_to_the_depth_asked() -> None:

@@ -96,7 +96,7 @@ class Trading:
             (3, self.call_directly),
             (3, self.adopt),
             (3, self.venue.seal),
-            (3, self.contract.settle),
+            (3, self.settle),
             (1, lambda: self.pass_time(self.random.randint(1, 40_000))),  # prices go stale, orders expire
             (2, self.move_prices),
         )
@@ -109,11 +109,11 @@ class Trading:
         if self.unheard and then_s - self.unheard[0][0] > SAFE_S:
             self.adopt()
         if self.contract.unsettled and then_s - self.contract.unsettled[0][0].matched_at_s > SAFE_S:
-            self.contract.settle()
+            self.settle()
         if self.venue.state.batch is not None and then_s - self.venue.state.batch.execution.matched_at_s > SAFE_S:
             self.venue.seal()
             self.hear()
-            self.contract.settle()
+            self.settle()
         self.venue.time_ms += milliseconds
 
     def move_prices(self) -> None:
@@ -319,6 +319,10 @@ class Trading:
         while self.unheard:
             self.unheard.popleft()[1]()
 
+    def settle(self) -> None:
+        for confirmation in self.contract.settle():
+            self.venue.send(confirmation)
+
     def hear(self) -> None:
         """Fold every frame since: shadow, book view, contract."""
         frames = zip(self.venue.frames[self.n_seen :], self.venue.outcomes[self.n_seen :], strict=True)
@@ -336,6 +340,8 @@ class Trading:
                 if isinstance(event, BatchSealed):
                     assert not any(event.codes), [StatusCode(code & 63).name for code in event.codes if code]
         self.n_seen = len(self.venue.frames)
+        if len(self.contract.unsettled) >= 12:
+            self.settle()
 
     def check(self) -> None:
         self.hear()
@@ -393,7 +399,7 @@ class Trading:
         while self.venue.state.has_open_batch:
             self.venue.seal()
         self.check()
-        self.contract.settle()
+        self.settle()
         self.adopt()
         self.check()
         assert self.contract.chain == self.venue.state.chain

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from afterbell.domain.batch import MAX_PAYLOAD_BYTES
-from afterbell.domain.commands import HaltMarket, PlaceOrder
+from afterbell.domain.commands import ConfirmBatch, HaltMarket, PlaceOrder
 from afterbell.domain.events import BatchSealed, Event, OrderAccepted, OrderTriggered, OrderWaiting
 from afterbell.domain.ids import build_nonce
 from afterbell.domain.order import TimeInForce, TriggerKind
@@ -313,13 +313,13 @@ def test_trigger__quote_beyond_the_band_and_not_met__waits_instead_of_leaving() 
     assert kinds_of(events) == ["PricesAdopted", "OrderWaiting"]
 
 
-def build_crowd(n_stops: int) -> Venue:
-    """Asks of 100 lots at 10,150 by one maker in lanes of its own, and as many stops to buy them."""
+def build_crowd(n_stops: int, *, n_rounds: int = 1) -> Venue:
+    """One large ask at 10,150, and stops of 100 lots in n_rounds lanes of n_stops accounts to buy it."""
     venue = open_venue(n_participants=2 + n_stops)
-    for lane in range(n_stops):
-        venue.place(1, "sell", 100, 10_150, lane=lane)
-    for number in range(3, 3 + n_stops):
-        stop(venue, number, "buy", 100, 10_200, time_in_force=IOC)
+    venue.place(1, "sell", 100 * n_stops * n_rounds, 10_150)
+    for lane in range(n_rounds):
+        for number in range(3, 3 + n_stops):
+            stop(venue, number, "buy", 100, 10_200, time_in_force=IOC, lane=lane)
     return venue
 
 
@@ -356,6 +356,45 @@ def test_trigger__waits_for_room__goes_before_any_later_order() -> None:
 
     assert fills_of(events) == []
     assert sum(isinstance(event, OrderTriggered) for event in venue.events) == 60
+
+
+def test_trigger__waits_for_room_while_the_chain_is_behind__later_orders_are_put_off_and_cancels_pass() -> None:
+    """960 stops, fewer than 57 a batch: more than 17 batches. With 16 on their way no order forces another."""
+    venue = build_crowd(60, n_rounds=16)
+    move(venue, 10_100)
+    late = venue.build_order(2, is_buy=True, size_lots=500, limit_ticks=9_990, lane=9)
+
+    events = venue.send(late)
+
+    assert len(venue.state.sealed) == 16
+    assert venue.state.triggers.is_pending
+    assert reason_of(events) == "NOT_READY"
+    assert venue.withdraw(2, USDC)[0].reason == "NOT_READY"  # type: ignore[union-attr]
+    assert venue.cancel_all(1, min_seq=1) == []
+    while venue.state.triggers.is_pending:
+        sealed = venue.state.sealed[0]
+        venue.send(
+            ConfirmBatch(
+                sequence=sealed.sequence,
+                head=sealed.head,
+                codes=sealed.codes,
+                block=1,
+                transaction=bytes(32),
+                gas_used=1,
+            )
+        )
+        events = venue.send(late)
+    assert accepted_of(events).resting_lots == 500
+    assert sum(isinstance(event, OrderTriggered) for event in venue.events) == 960
+
+
+def test_trigger__account_without_money__may_not_wait() -> None:
+    venue = open_venue()
+    terms = {"trigger_kind": ABOVE, "trigger_ticks": 10_100}
+
+    assert reason_of(venue.place(9, "buy", 300, 10_200, **terms)) == "INSUFFICIENT_MARGIN"
+    venue.deposit(9, 1)
+    assert accepted_of(venue.place(9, "buy", 300, 10_200, **terms)).is_waiting
 
 
 def test_trigger__waits_for_room__can_still_be_cancelled() -> None:

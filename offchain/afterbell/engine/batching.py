@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Final
 
 from afterbell.domain.batch import AccountRecord, BatchHeader, FillRow, OperationKind, Payload, encode
 from afterbell.domain.codes import RejectReason, StatusCode, describe_code
@@ -34,8 +35,11 @@ from afterbell.domain.events import (
 from afterbell.domain.ids import N_ADDRESS_BYTES, N_SUBACCOUNT_BITS, AccountId, owner_of
 from afterbell.domain.settlement import BatchResult, Execution, FillOutcome, KeyChanged, TableOrder, apply_batch
 from afterbell.engine.book import OpenOrder
+from afterbell.engine.refusals import Refusal
 from afterbell.engine.state import BatchFill, BatchOperation, EngineState, OpenBatch, SealedBatch
 
+MAX_SEALED_AHEAD: Final = 16
+"""So many unconfirmed batches, and no seal is forced for one order any more; far below what SETTLE_LAG allows."""
 _NEEDS_NO_OPEN_BATCH = (AdoptPrices, SetMarketRules, ListMarket)
 _NEEDS_ROOM = (PlaceOrder, RequestWithdrawal, LinkKey, RevokeKey)
 
@@ -43,15 +47,42 @@ _NEEDS_ROOM = (PlaceOrder, RequestWithdrawal, LinkKey, RevokeKey)
 def needs_seal_before(state: EngineState, command: Command) -> bool:
     """Tell whether a SealBatch frame must stand before this command; asked again after each.
 
-    Prices, listings and first rules need no open batch; whatever adds to a batch needs room in it, and lets triggers
-    go first that waited for room; an order signed by a key that the open batch links or revokes needs that settled,
-    because the chain judges orders by the keys a batch began with.
+    Prices, listings and first rules need no open batch. Whatever adds to a batch needs room in it, and must not join it
+    while find_obstacle says why; with MAX_SEALED_AHEAD batches on their way it is refused instead (refuse_obstacle).
     """
     if isinstance(command, _NEEDS_NO_OPEN_BATCH):
         return state.has_open_batch
+    if not isinstance(command, _NEEDS_ROOM):
+        return False
+    if find_obstacle(state, command) is not None:
+        return len(state.sealed) < MAX_SEALED_AHEAD
+    return state.is_open_batch_half_full
+
+
+def find_obstacle(state: EngineState, command: Command) -> str | None:
+    """Return why a command must not join the open batch, or None.
+
+    Triggers that are met and had no room go first; an order signed by a key that the open batch links or revokes needs
+    that settled, because the chain judges orders by the keys a batch began with.
+    """
+    if state.triggers.is_pending:
+        return "stop orders met by these prices wait for room in a batch"
     if isinstance(command, PlaceOrder) and _is_key_changing(state, command):
-        return True
-    return isinstance(command, _NEEDS_ROOM) and (state.is_open_batch_half_full or state.triggers.is_pending)
+        return f"the open batch changes the session key 0x{command.signer.hex()}"
+    return None
+
+
+def refuse_obstacle(state: EngineState, command: Command) -> Refusal | None:
+    """Refuse for now what the sequencer could not seal for: so no flood of stops or keys outruns the chain."""
+    found = find_obstacle(state, command)
+    if found is None:
+        return None
+    return Refusal(
+        reason=RejectReason.NOT_READY,
+        required=f"an open batch it may join, or fewer than {MAX_SEALED_AHEAD} batches on their way to the chain",
+        found=f"{found}; {len(state.sealed)} batches on their way",
+        action="send the same message again in a moment: it was not used up",
+    )
 
 
 def _is_key_changing(state: EngineState, command: PlaceOrder) -> bool:

@@ -189,6 +189,19 @@ def check_count(state: EngineState, order: OpenOrder, leaving: Collection[OpenOr
     )
 
 
+def check_waiting(state: EngineState, order: OpenOrder, time_s: int) -> Refusal | None:
+    """Check what an order must fulfil to wait: an account with money, so that nobody piles them up for nothing."""
+    equity_quote = state.execution(time_s).health(order.account).equity_quote
+    if equity_quote > 0:
+        return None
+    return Refusal(
+        reason=RejectReason.INSUFFICIENT_MARGIN,
+        required="equity above 0 quote to let an order wait for its trigger",
+        found=f"{equity_quote} quote",
+        action="deposit first",
+    )
+
+
 def check_acting(state: EngineState, order: OpenOrder, leaving: Collection[OpenOrder], time_s: int) -> Refusal | None:
     """Check what an order must fulfil at the moment it acts: post-only, band, margin. `leaving`: what it replaces."""
     record = order.record

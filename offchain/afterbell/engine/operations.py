@@ -43,6 +43,7 @@ from afterbell.domain.session_keys import has_bad_limits
 from afterbell.domain.settlement import Execution
 from afterbell.domain.units import milliseconds_to_seconds
 from afterbell.domain.words import SessionKeyWord
+from afterbell.engine.batching import refuse_obstacle
 from afterbell.engine.entry import N_SIGNATURE_WORD_BYTES, limit_time_ms, seq_time_ms
 from afterbell.engine.keys import cancel_orders_of_key, check_operation_signer
 from afterbell.engine.refusals import Refusal, refuse_malformed
@@ -58,7 +59,7 @@ def request_operation(state: EngineState, command: OperationCommand, time_ms: in
     if isinstance(message, Refusal):
         return [_reject(command, message)]
     account = AccountId(command.account)
-    refusal = _check(state, command, message, time_ms)
+    refusal = refuse_obstacle(state, command) or _check(state, command, message, time_ms)
     if refusal is not None:
         return [_reject(command, refusal)]
     batch = state.must_open_batch(time_s)

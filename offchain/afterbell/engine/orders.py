@@ -12,6 +12,7 @@ from afterbell.domain.ids import build_account_id
 from afterbell.domain.units import milliseconds_to_seconds
 from afterbell.engine.acting import act
 from afterbell.engine.amend import check_amend, keeps_priority
+from afterbell.engine.batching import refuse_obstacle
 from afterbell.engine.book import OpenOrder
 from afterbell.engine.client_ids import check_client_id, remember_client_id
 from afterbell.engine.entry import (
@@ -21,6 +22,7 @@ from afterbell.engine.entry import (
     check_count,
     check_lane,
     check_terms,
+    check_waiting,
     read_order,
 )
 from afterbell.engine.refusals import Refusal
@@ -41,7 +43,7 @@ def place_order(state: EngineState, command: PlaceOrder, time_ms: int) -> list[E
     signed = read_order(command)
     if isinstance(signed, Refusal):
         return [_reject(command, signed)]
-    refusal = check_terms(state, command, signed, time_ms)
+    refusal = refuse_obstacle(state, command) or check_terms(state, command, signed, time_ms)
     if refusal is not None:
         return [_reject(command, refusal)]
     order = build_open_order(state, command, signed, time_ms)
@@ -67,9 +69,9 @@ def _check(
         order.remaining_lots -= state.orders[order.partner_id].filled_lots
     may_stay = order.is_waiting or not order.record.time_in_force.is_immediate
     refusal = check_count(state, order, leaving) if may_stay else None
-    if refusal is None and not order.is_waiting:
-        refusal = check_acting(state, order, leaving, time_s)
-    return refusal
+    if refusal is not None:
+        return refusal
+    return check_waiting(state, order, time_s) if order.is_waiting else check_acting(state, order, leaving, time_s)
 
 
 def _enter(

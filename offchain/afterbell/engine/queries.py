@@ -199,9 +199,6 @@ def find_order(state: EngineState, order_id: bytes) -> OpenOrderView | None:
     return None if order is None else _view_order(order)
 
 
-get_open_order = find_order
-
-
 def is_lane_used(state: EngineState, account: int, nonce: int) -> bool:
     """Tell whether an order with this nonce, or a later one of its lane, was accepted or cancelled before."""
     return state.lane_seqs.get(account << 16 | lane_of(nonce), -1) >= seq_of(nonce)

@@ -206,7 +206,7 @@ class StreamView:
 
     def show_order(self, order_id: str, changed: dict[str, Any]) -> dict[str, Any]:
         """Return an order as it lives, or what is known of one that is gone."""
-        live = queries.get_open_order(self.must_state(), bytes.fromhex(order_id[2:]))
+        live = queries.find_order(self.must_state(), bytes.fromhex(order_id[2:]))
         if live is not None:
             return build_open_order(live, self.symbols).model_dump()
         return {"order_id": order_id, "status": "FILLED", "reason": None, "remaining_lots": 0} | changed
