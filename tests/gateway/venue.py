@@ -20,15 +20,25 @@ from afterbell.adapters.file_journal import FileJournal
 from afterbell.domain.commands import AdoptPrices, ConfirmBatch, CreditDeposit, SealBatch
 from afterbell.domain.events import BatchSealed, Event
 from afterbell.domain.ids import account_hex, address_hex, build_account_id, build_nonce
-from afterbell.domain.order import CancelAll, CancelOrder, Order, TimeInForce, Withdraw
+from afterbell.domain.order import (
+    CancelAll,
+    CancelOrder,
+    LinkKey,
+    Order,
+    RevokeKey,
+    TimeInForce,
+    TriggerKind,
+    Withdraw,
+)
 from afterbell.domain.session import Session
 from afterbell.domain.words import RulesWord
 from afterbell.engine.state import EngineConfig, EngineState
 from afterbell.gateway.app import create_app
+from afterbell.gateway.metrics import Metrics
 from afterbell.gateway.recorder import LiveRecorder
 from afterbell.gateway.services import ClockStatus, FaucetGrant, GatewayLimits, Services, VenueInfo
 from afterbell.gateway.stream import StreamHub
-from afterbell.ports import Frame
+from afterbell.ports import ChainUnavailable, DepositAuthorization, Frame
 from afterbell.readmodel.database import open_database, sqlite_dsn
 from afterbell.readmodel.projector import Projector
 from afterbell.readmodel.queries import ReadModel
@@ -50,6 +60,7 @@ ADDRESSES = {
     "signed_price_source": b"\xc5" * 20,
     "market_registry": b"\xc6" * 20,
     "lens": b"\xc7" * 20,
+    "operations": b"\xc8" * 20,
 }
 RULES = RulesWord(
     initial_margin_ppm=100_000,
@@ -92,6 +103,39 @@ class Sealed:
         self.batches += [event for event in events if isinstance(event, BatchSealed)]
 
 
+class HandApprovals:
+    """ports.ApprovalReader that knows what a test approved."""
+
+    def __init__(self) -> None:
+        self.approved: set[tuple[bytes, bytes]] = set()
+        self.is_down = False
+
+    async def is_approved(self, owner: bytes, digest: bytes) -> bool:
+        if self.is_down:
+            raise ChainUnavailable("no answer within 5000 ms")
+        return (owner, digest) in self.approved
+
+
+class HandRelayer:
+    """ports.Relayer that notes what it would send, or refuses with what a test puts there."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes | DepositAuthorization] = []
+        self.refusal: Exception | None = None
+
+    async def claim(self, recipient: bytes) -> bytes:
+        return self._send(recipient)
+
+    async def deposit_with_authorization(self, authorization: DepositAuthorization) -> bytes:
+        return self._send(authorization)
+
+    def _send(self, what: bytes | DepositAuthorization) -> bytes:
+        if self.refusal is not None:
+            raise self.refusal
+        self.sent.append(what)
+        return b"\x99" * 32
+
+
 class Participant:
     """A person with a key; builds and signs request bodies as an SDK would."""
 
@@ -117,6 +161,8 @@ class Participant:
         reduce_only: bool = False,
         post_only: bool = False,
         time_in_force: TimeInForce = TimeInForce.GTC,
+        trigger_ticks: int = 0,
+        trigger_kind: TriggerKind = TriggerKind.NONE,
     ) -> Order:
         return Order(
             owner=self.key.address,
@@ -132,11 +178,16 @@ class Participant:
             reduce_only=reduce_only,
             post_only=post_only,
             time_in_force=time_in_force,
+            trigger_ticks=trigger_ticks,
+            trigger_kind=trigger_kind,
         )
 
     def sign(self, message: Message, *, chain_id: int = CHAIN_ID) -> str:
-        separator = exchange_domain(chain_id, CLEARINGHOUSE).separator()
-        return "0x" + join_signature(*self.key.sign(digest(message, separator))).hex()
+        return "0x" + join_signature(*self.key.sign(self.digest(message, chain_id=chain_id))).hex()
+
+    @staticmethod
+    def digest(message: Message, *, chain_id: int = CHAIN_ID) -> bytes:
+        return digest(message, exchange_domain(chain_id, CLEARINGHOUSE).separator())
 
     def order_body(self, order: Order, **changes: Any) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -157,6 +208,53 @@ class Participant:
                 "trigger_kind": int(order.trigger_kind),
             },
             "signature": self.sign(order),
+        }
+        return body | changes
+
+    def amend_body(self, old: Order, new: Order, *, filled_lots: int = 0, **changes: Any) -> dict[str, Any]:
+        named = {"order_id": "0x" + self.digest(old).hex(), "filled_lots": filled_lots}
+        return named | self.order_body(new) | changes
+
+    def link_key(self, key: bytes, **changes: Any) -> LinkKey:
+        fields: dict[str, Any] = {
+            "owner": self.key.address,
+            "key": key,
+            "key_expiry_s": self.venue.now_s + 86_400,
+            "max_notional_quote": 1_000 * USDC,
+            "markets": 0b01,
+            "trade_only": True,
+            "expiry_s": self.venue.now_s + 60,
+            "seq": self.venue.next_seq(),
+        }
+        return LinkKey(**(fields | changes))
+
+    def link_body(self, message: LinkKey, **changes: Any) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "link_key": {
+                "account": self.account_hex,
+                "key": address_hex(message.key),
+                "key_expiry_s": message.key_expiry_s,
+                "max_notional_quote": str(message.max_notional_quote),
+                "markets": [market for market in range(1, 33) if message.markets >> (market - 1) & 1],
+                "trade_only": message.trade_only,
+                "reduce_only": message.reduce_only,
+                "expiry_s": message.expiry_s,
+                "nonce": str(message.nonce),
+            },
+            "signature": self.sign(message),
+        }
+        return body | changes
+
+    def revoke_body(self, key: bytes, **changes: Any) -> dict[str, Any]:
+        message = RevokeKey(owner=self.key.address, key=key, expiry_s=self.venue.now_s + 60, seq=self.venue.next_seq())
+        body: dict[str, Any] = {
+            "revoke_key": {
+                "account": self.account_hex,
+                "key": address_hex(key),
+                "expiry_s": message.expiry_s,
+                "nonce": str(message.nonce),
+            },
+            "signature": self.sign(message),
         }
         return body | changes
 
@@ -194,14 +292,17 @@ class Participant:
             "signature": self.sign(message),
         }
 
-    def withdraw_body(self, quote: int) -> dict[str, Any]:
-        message = Withdraw(
+    def withdraw_message(self, quote: int) -> Withdraw:
+        return Withdraw(
             owner=self.key.address,
             quote=quote,
             recipient=self.key.address,
             expiry_s=self.venue.now_s + 60,
             seq=self.venue.next_seq(),
         )
+
+    def withdraw_body(self, quote: int, message: Withdraw | None = None) -> dict[str, Any]:
+        message = message or self.withdraw_message(quote)
         return {
             "withdrawal": {
                 "account": self.account_hex,
@@ -227,6 +328,8 @@ class Venue:
     clock: HandClock
     http: httpx.AsyncClient
     sealed: Sealed
+    approvals: HandApprovals
+    relayer: HandRelayer
     n_deposits: int = 0
     n_blocks: int = 0
     granted: list[bytes] = field(default_factory=list)
@@ -319,7 +422,8 @@ async def open_venue(
         token=ADDRESSES["token"],
         genesis_s=GENESIS_S,
     )
-    limits = limits or GatewayLimits(n_requests_per_s=0)
+    limits = limits or GatewayLimits(n_requests_per_s=0, n_reads_per_s=0)
+    approvals, relayer, metrics = HandApprovals(), HandRelayer(), Metrics()
     clock = HandClock(START_S * 1_000)
     state = EngineState(config)
     journal = FileJournal(folder / "journal.log", chain_id=CHAIN_ID, clearinghouse=CLEARINGHOUSE)
@@ -332,7 +436,9 @@ async def open_venue(
     hub = StreamHub(clock=clock, clock_status=clock_status, limits=limits, flush_interval_ms=1)
     hub.attach_state(lambda: state)
     sealed = Sealed()
-    sequencer = Sequencer(state=state, journal=journal, clock=clock, sinks=(projector, hub, sealed))
+    sequencer = Sequencer(
+        state=state, journal=metrics.time_syncs(journal), clock=clock, sinks=(projector, hub, sealed, metrics)
+    )
 
     async def faucet(address: bytes) -> FaucetGrant:
         venue.granted.append(address)
@@ -352,6 +458,9 @@ async def open_venue(
         clock=clock,
         clock_status=clock_status,
         faucet=faucet,
+        approvals=approvals,
+        relayer=relayer,
+        metrics=metrics,
         limits=limits,
         node_modules=node_modules,
     )
@@ -373,6 +482,8 @@ async def open_venue(
                 clock=clock,
                 http=http,
                 sealed=sealed,
+                approvals=approvals,
+                relayer=relayer,
             )
             markets = tuple(
                 GenesisMarket(
