@@ -25,7 +25,10 @@ class Contract:
     """The chain: settles what was sealed when it is told to, so that direct calls may come in between."""
 
     def __init__(self) -> None:
-        self.chain = ChainState(forbidden_recipients=frozenset({CONFIG.vault, CONFIG.clearinghouse, CONFIG.token}))
+        self.chain = ChainState(
+            genesis_s=GENESIS_S,
+            forbidden_recipients=frozenset({CONFIG.vault, CONFIG.clearinghouse, CONFIG.token}),
+        )
         self.separator = EngineState(CONFIG).domain_separator
         self.time_s = 0
         """Time of the last block."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from afterbell.domain.batch import compute_head, decode, hash_payload
+from afterbell.domain.batch import compute_head, decode, encode, hash_payload
 from afterbell.domain.chain_state import store_word
 from afterbell.domain.commands import (
     AdoptPrices,
@@ -22,8 +22,9 @@ from afterbell.domain.commands import (
 from afterbell.domain.errors import InvariantBroken
 from afterbell.domain.events import BatchConfirmed, BatchSealed, Event, FillMatched, FillRejected, PricesAdopted
 from afterbell.domain.ids import account_key
-from afterbell.domain.order import TimeInForce
+from afterbell.domain.order import TimeInForce, TriggerKind
 from afterbell.engine.apply import CommandRefused, apply
+from afterbell.engine.batching import build_payload
 from afterbell.engine.queries import read_account
 from afterbell.engine.state import EngineState, compute_state_hash
 from tests.engine.support import CONFIG, RULES, START_MS, USDC, Venue, account, open_venue, owner
@@ -303,3 +304,17 @@ def test_state__empty__has_a_hash_of_its_configuration() -> None:
     assert compute_state_hash(EngineState(CONFIG)) == compute_state_hash(EngineState(CONFIG))
     assert compute_state_hash(EngineState(CONFIG)) != compute_state_hash(EngineState(other))
     assert RULES.pack()
+
+
+def test_batch__room_it_counts__is_never_less_than_its_payload() -> None:
+    """Orders with triggers are a word longer; padding of fills, rows and evidence is counted whole: 3 words too many."""
+    venue = open_venue()
+    venue.place(1, "sell", 1_000, 10_000)
+    met = {"trigger_kind": TriggerKind.MARK_AT_OR_ABOVE, "trigger_ticks": 10_000}
+    for number, fields in ((2, met), (3, {}), (4, met)):
+        venue.place(number, "buy", 100, 10_000, **fields)
+        venue.withdraw(number, USDC)
+        assert venue.state.batch is not None
+        n_bytes = venue.state.batch.n_bytes
+        payload, _ = build_payload(venue.state, venue.state.batch, bytes(32))
+        assert len(encode(payload)) <= n_bytes <= len(encode(payload)) + 96

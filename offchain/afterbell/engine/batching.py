@@ -111,8 +111,10 @@ def add_fill(
     """Put a fill that the Execution has settled into the open batch (opened if need be) and return its event."""
     batch = state.must_open_batch(time_s)
     for order, entry in zip((maker, taker), table, strict=True):
-        batch.orders.setdefault(order.order_id, entry)
-        batch.signers.setdefault(order.order_id, order.signer or owner_of(order.account))
+        if order.order_id not in batch.orders:
+            batch.orders[order.order_id] = entry
+            batch.signers[order.order_id] = order.signer or owner_of(order.account)
+            batch.n_triggers += order.record.has_trigger
         batch.accounts.setdefault(order.account)
     fill_id = state.next_fill_id
     state.next_fill_id += 1

@@ -106,12 +106,13 @@ class OpenBatch:
     orders: dict[bytes, TableOrder] = field(default_factory=dict)
     signers: dict[bytes, bytes] = field(default_factory=dict)
     """Order id -> owner or session key, 20 bytes, of every order in `orders`."""
+    n_triggers: int = 0
+    """Orders of `orders` with a trigger; each is a word longer in the payload."""
     accounts: dict[AccountId, None] = field(default_factory=dict)
 
     @property
     def n_bytes(self) -> int:
         """Return the length of its payload, at most: padding counted whole."""
-        n_triggers = sum(entry.record.has_trigger for entry in self.orders.values())
         return (
             N_HEADER_BYTES
             + len(self.fills) * N_FILL_BYTES
@@ -121,7 +122,7 @@ class OpenBatch:
             + len(self.operations) * N_OPERATION_BYTES
             + len(self.accounts) * N_ACCOUNT_BYTES
             + len(self.orders) * N_ORDER_BYTES
-            + n_triggers * N_TRIGGER_BYTES
+            + self.n_triggers * N_TRIGGER_BYTES
         )
 
     @property
@@ -160,7 +161,10 @@ class EngineState:
         self.domain_separator = build_domain_separator(
             name=DOMAIN_NAME, chain_id=config.chain_id, verifying_contract=config.clearinghouse
         )
-        self.chain = ChainState(forbidden_recipients=frozenset({config.vault, config.clearinghouse, config.token}))
+        self.chain = ChainState(
+            genesis_s=config.genesis_s,
+            forbidden_recipients=frozenset({config.vault, config.clearinghouse, config.token}),
+        )
         self.markets: dict[int, MarketInfo] = {}
         self.books: dict[int, Book] = {}
         self.orders: dict[bytes, OpenOrder] = {}
