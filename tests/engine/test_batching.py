@@ -307,7 +307,7 @@ def test_state__empty__has_a_hash_of_its_configuration() -> None:
 
 
 def test_batch__room_it_counts__is_never_less_than_its_payload() -> None:
-    """Orders with triggers are a word longer; padding of fills, rows and evidence is counted whole: 3 words too many."""
+    """Orders with triggers are a word longer; padding of fills, rows and evidence is counted whole: 3 words at most."""
     venue = open_venue()
     venue.place(1, "sell", 1_000, 10_000)
     met = {"trigger_kind": TriggerKind.MARK_AT_OR_ABOVE, "trigger_ticks": 10_000}
