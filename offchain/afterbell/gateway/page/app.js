@@ -1,90 +1,113 @@
 // Join the parts: one venue, one market shown, one stream, one wallet at most.
 
 import { Account } from "/page/account.js";
-import { Stream, get, inWords } from "/page/api.js";
+import { openAmend } from "/page/amend.js";
+import { get, inWords } from "/page/api.js";
 import { Book } from "/page/book.js";
+import { Chain } from "/page/chain.js";
 import { Chart } from "/page/chart.js";
 import { VenueClock } from "/page/clock.js";
-import { byId, el, setText, toast } from "/page/dom.js";
+import { Connection } from "/page/connection.js";
+import { Deposits } from "/page/deposits.js";
+import { byId, el, openDialog, toast } from "/page/dom.js";
+import { FillLife } from "/page/fill_life.js";
+import { Funds } from "/page/funds.js";
+import { KeysPanel } from "/page/keys_panel.js";
+import { Markets } from "/page/markets.js";
+import { tellNews } from "/page/notices.js";
+import { Orders, runQuietly } from "/page/orders.js";
+import { SessionKeys } from "/page/session_keys.js";
+import { Shortcuts } from "/page/shortcuts.js";
+import { Signer } from "/page/signer.js";
+import { Tables } from "/page/tables.js";
+import { beginTheme, toggleTheme } from "/page/theme.js";
 import { Ticket } from "/page/ticket.js";
-import { absolute, formatPpm, formatPrice, formatQuote, formatSize, formatVenueTime, notional, shorten } from "/page/units.js";
-import { TestWallet } from "/page/wallet.js";
+import { MessageBuilder } from "/page/typed_data.js";
+import { formatSize } from "/page/units.js";
+import { WalletPanel } from "/page/wallet_panel.js";
 
-const SESSION_KINDS = { REGULAR: "good", PRE: "warn", POST: "warn", OVERNIGHT: "calm", CLOSED: "", HALTED: "bad" };
 const RULES_REFRESH_MS = 30_000;
 const WALLET_REFRESH_MS = 5_000;
+const MAX_LINES = 12;
 
 class Page {
   constructor(venue, markets) {
     this.venue = venue;
     this.clock = new VenueClock();
-    this.markets = new Map(markets.map((market) => [market.symbol, market]));
-    this.symbol = this.chooseFirst();
-    this.wallet = venue.is_local_chain ? TestWallet.load(venue) : null;
+    this.builder = null;
+    const wallet = () => this.walletPanel?.wallet ?? null;
+    const owner = () => wallet()?.address ?? null;
+    const builder = () => this.builder;
+    const marketOf = (symbol) => this.markets.bySymbol.get(symbol);
+    this.keys = new SessionKeys(venue, this.clock);
+    this.chain = new Chain(venue, wallet);
+    this.account = new Account({ keys: this.keys, chain: this.chain });
+    this.signer = new Signer({ venue, wallet, keys: this.keys });
+    const shared = { venue, clock: this.clock, wallet, owner, builder, marketOf, keys: this.keys, chain: this.chain, account: this.account, signer: this.signer };
+    this.markets = new Markets(markets, { onChoose: (symbol) => this.show(symbol), onPrices: () => this.ticket?.refresh() });
     this.chart = new Chart();
-    this.book = new Book((ticks) => this.ticket.setPrice(ticks));
-    this.account = new Account({
-      venue,
-      clock: this.clock,
-      wallet: () => this.wallet,
-      marketOf: (symbol) => this.markets.get(symbol),
-      onMoney: () => this.showOwnLines(),
-      onOrders: () => this.showOwnLines(),
-      onClose: (position) => {
-        this.show(position.symbol);
-        this.ticket.prefillClose(position);
-      },
+    this.book = new Book((ticks) => this.ticket.setPrice(ticks), () => this.ticket?.refresh());
+    this.orders = new Orders(shared);
+    this.keysPanel = new KeysPanel({ ...shared, markets: () => this.markets.all() });
+    this.walletPanel = new WalletPanel({ ...shared, keysPanel: this.keysPanel, onWallet: (found) => this.useWallet(found) });
+    this.ticket = new Ticket({ ...shared, market: () => this.markets.current(), book: this.book, orders: this.orders });
+    this.funds = new Funds({ ...shared, deposits: new Deposits(shared), keysPanel: this.keysPanel });
+    this.tables = new Tables({
+      ...shared,
+      fillLife: new FillLife(shared),
+      symbols: () => this.keysPanel.symbols(),
+      onClose: (position) => this.closePosition(position),
+      onCancel: (order) => runQuietly("Not cancelled", () => this.orders.cancel(order)),
+      onAmend: (order) => openAmend({ ...shared, orders: this.orders }, order),
+      onRevoke: (row) => this.keysPanel.revoke(row),
     });
-    this.ticket = new Ticket({
-      venue,
-      clock: this.clock,
-      wallet: () => this.wallet,
-      market: () => this.market(),
-      bestBid: () => this.book.bestBid(),
-      bestAsk: () => this.book.bestAsk(),
-      account: () => this.account.money,
-      openOrders: () => this.account.openOrders(),
-    });
-    this.stream = new Stream((state) => this.showConnection(state));
-    this.stream.subscribe("clock", (clock) => this.hearClock(clock));
+    tellNews(this.account, marketOf);
+    this.connection = new Connection(venue, this.clock);
+    this.stream = this.connection.stream;
+    this.stream.subscribe("clock", (clock) => this.clock.hear(clock));
     this.stream.subscribe("prices", (news) => this.adoptPrices(news));
     this.stream.subscribe("batches", (news) => this.account.adoptBatches(news.batches));
     this.bind();
   }
 
-  market() {
-    return this.markets.get(this.symbol);
-  }
-
-  chooseFirst() {
-    const wanted = decodeURIComponent(location.hash.slice(1));
-    return this.markets.has(wanted) ? wanted : [...this.markets.keys()][0];
-  }
-
   bind() {
-    byId("selector-button").addEventListener("click", () => this.toggleSelector());
-    document.addEventListener("click", (event) => {
-      if (!byId("selector").contains(event.target)) this.toggleSelector(false);
+    byId("open-deposit").addEventListener("click", () => this.funds.open("deposit"));
+    byId("open-withdraw").addEventListener("click", () => this.funds.open("withdraw"));
+    byId("open-claim").addEventListener("click", () => this.funds.open("claim"));
+    byId("open-key").addEventListener("click", () => this.createKey());
+    byId("connect-here").addEventListener("click", () => this.walletPanel.openChoices());
+    byId("cancel-all").addEventListener("click", () => runQuietly("Not cancelled", () => this.orders.cancelAll()));
+    byId("cancel-all-on-chain").addEventListener("click", () => this.confirmCancelOnChain());
+    this.account.onChange(() => {
+      this.showOwnLines();
+      this.ticket.refresh();
     });
-    document.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") this.toggleSelector(false);
-    });
-    byId("create-wallet").addEventListener("click", () => this.createWallet());
-    byId("fund-wallet").addEventListener("click", () => this.fundWallet());
-    byId("address").addEventListener("click", () => this.copyAddress());
-    window.addEventListener("hashchange", () => {
-      const wanted = this.chooseFirst();
-      if (wanted !== this.symbol) this.show(wanted);
-    });
-    setInterval(() => this.refreshMarkets(), RULES_REFRESH_MS);
+    setInterval(() => this.markets.refresh(), RULES_REFRESH_MS);
     setInterval(() => this.account.refreshWallet(), WALLET_REFRESH_MS);
-    setInterval(() => this.showClock(), 250);
+    const focus = (id) => () => byId(id).focus();
+    const table = (name) => () => byId("table-tabs").querySelector(`[data-table="${name}"]`).click();
+    this.shortcuts = new Shortcuts([
+      ["b", "buy", () => this.ticket.setSide(true)],
+      ["s", "sell", () => this.ticket.setSide(false)],
+      ["q", "go to the size", focus("size")],
+      ["p", "go to the price", () => (byId("price").offsetParent ? byId("price") : byId("size")).focus()],
+      ["l", "limit order", () => this.ticket.setKind("limit")],
+      ["m", "market order", () => this.ticket.setKind("market")],
+      ["o", "show open orders", table("orders")],
+      ["f", "show fills", table("fills")],
+      ["x", "cancel all orders", () => this.account.orders.size && byId("cancel-all").click()],
+      ["g", "choose a market", () => this.markets.toggle(true)],
+      ["d", "deposit", () => this.funds.open("deposit")],
+      ["w", "wallet", () => this.walletPanel.openChoices()],
+      ["k", "session key", () => this.createKey()],
+      ["t", "dark or light", toggleTheme],
+    ]);
+    byId("help").addEventListener("click", () => this.shortcuts.show());
   }
 
   async begin() {
-    if (!this.venue.is_local_chain) byId("create-wallet").disabled = true;
-    await this.show(this.symbol);
-    await this.showWallet();
+    await this.show(this.markets.symbol);
+    await this.walletPanel.begin();
   }
 
   // ------------------------------------------------------------------ market
@@ -94,232 +117,84 @@ class Page {
       this.stream.unsubscribe(`book:${this.shown}`);
       this.stream.unsubscribe(`trades:${this.shown}`);
     }
-    this.symbol = symbol;
     this.shown = symbol;
-    history.replaceState(null, "", `#${encodeURIComponent(symbol)}`);
-    const market = this.market();
-    this.book.show(market);
-    byId("price").value = "";
-    byId("size").value = "";
-    this.ticket.refresh();
-    this.showStats();
+    this.markets.choose(symbol);
+    this.book.show(this.markets.current());
+    this.ticket.clear();
     this.stream.subscribe(`book:${symbol}`, (news, kind) => this.book.adopt(news, kind));
     this.stream.subscribe(`trades:${symbol}`, (news, kind) => {
       this.book.adoptTrades(news.trades, kind);
-      if (kind === "delta") for (const trade of news.trades) this.chart.adoptTrade(trade.size_lots);
+      if (kind === "delta") for (const trade of news.trades) this.chart.adoptTrade(trade);
     });
     try {
-      await this.chart.show(market);
+      await this.chart.show(this.markets.current());
     } catch (error) {
       toast("Chart", inWords(error), "bad");
     }
     this.showOwnLines();
   }
 
-  /** Rules depend on the session and the change on the day: read again when they may have moved. */
-  async refreshMarkets() {
-    try {
-      const answer = await get("/v1/markets");
-      for (const market of answer.markets) this.markets.set(market.symbol, market);
-      this.showStats();
-      this.ticket.refresh();
-    } catch {
-      return; // The connection dot already says it.
-    }
-  }
-
   adoptPrices(news) {
-    let isRulesOld = false;
-    for (const price of news.prices) {
-      const market = this.markets.get(price.symbol);
-      if (!market) {
-        isRulesOld = true;
-        continue;
-      }
-      isRulesOld ||= market.session !== price.session || market.epoch !== price.epoch;
-      if (market.change_ticks !== null) market.change_ticks += price.mark_ticks - market.mark_ticks;
-      Object.assign(market, price);
-      if (price.symbol === this.symbol) this.chart.adoptMark(price.mark_ticks, Math.floor(news.time_ms / 1000));
-    }
-    this.showStats();
-    if (!byId("selector-list").hidden) this.drawSelector();
-    if (isRulesOld) this.refreshMarkets();
-  }
-
-  showStats() {
-    const market = this.market();
-    if (!market) return;
-    const price = (ticks) => (ticks ? formatPrice(ticks, market) : "–");
-    setText(byId("selector-symbol"), market.symbol);
-    setText(byId("stat-mark"), price(market.mark_ticks));
-    setText(byId("stat-external"), price(market.external_ticks));
-    const change = byId("stat-change");
-    const { text, kind } = this.describeChange(market);
-    setText(change, text);
-    change.className = kind;
-    const interest = notional(BigInt(market.open_interest_lots), BigInt(market.mark_ticks));
-    setText(byId("stat-open-interest"), `${formatSize(market.open_interest_lots, market)} · $${formatQuote(interest, 0)}`);
-    const band = market.rules && market.external_ticks ? this.describeBand(market) : "–";
-    setText(byId("stat-band"), band);
-    const session = byId("stat-session");
-    setText(session, market.session);
-    session.className = `badge ${SESSION_KINDS[market.session] ?? "warn"}`;
-    const label = byId("stat-label");
-    byId("stat-label-box").hidden = !market.label;
-    setText(label, market.label);
-    label.className = `badge ${market.is_synthetic ? "warn" : ""}`;
-    label.title = market.is_synthetic
-      ? "The price of this market is made up: no history of the stock was given."
-      : "The price comes from publishers this venue trusts; no independent source checks them.";
-    const halted = byId("halted");
-    halted.hidden = !market.is_halted;
-    setText(halted, market.is_halted ? `${market.symbol} is halted: ${market.halt_reason}. Orders are refused; positions stay.` : "");
-    document.title = market.mark_ticks ? `${price(market.mark_ticks)} ${market.symbol} · Afterbell` : "Afterbell";
-  }
-
-  describeChange(market) {
-    if (market.change_ticks === null || !market.mark_ticks) return { text: "–", kind: "" };
-    const before = BigInt(market.mark_ticks - market.change_ticks);
-    const change = BigInt(market.change_ticks);
-    const ppm = before > 0n ? (absolute(change) * 1_000_000n) / before : 0n;
-    const sign = change > 0n ? "+" : change < 0n ? "−" : "";
-    const text = `${sign}${formatPrice(absolute(change), market)} (${sign}${formatPpm(ppm)})`;
-    return { text, kind: change > 0n ? "up" : change < 0n ? "down" : "" };
-  }
-
-  describeBand(market) {
-    const external = BigInt(market.external_ticks);
-    const width = (external * BigInt(market.rules.band_ppm)) / 1_000_000n;
-    return `${formatPrice(external - width, market)} – ${formatPrice(external + width, market)}`;
-  }
-
-  toggleSelector(isOpen = byId("selector-list").hidden) {
-    byId("selector-list").hidden = !isOpen;
-    byId("selector-button").setAttribute("aria-expanded", String(isOpen));
-    if (isOpen) this.drawSelector();
-  }
-
-  drawSelector() {
-    const rows = [...this.markets.values()].map((market) => {
-      const { text, kind } = this.describeChange(market);
-      const row = el(
-        "button",
-        { class: `selector-row ${market.symbol === this.symbol ? "active" : ""}`, role: "option", "data-testid": `market-${market.symbol}` },
-        el("b", {}, market.symbol),
-        el("span", {}, el("span", { class: `badge ${market.is_halted ? "bad" : (SESSION_KINDS[market.session] ?? "warn")}` }, market.is_halted ? "HALTED" : market.session), market.is_synthetic ? el("span", { class: "badge warn" }, "SYNTHETIC") : null),
-        el("span", {}, market.mark_ticks ? formatPrice(market.mark_ticks, market) : "–"),
-        el("span", { class: kind }, text.replace(/^.*\(/, "").replace(")", "")),
-      );
-      row.addEventListener("click", () => {
-        this.toggleSelector(false);
-        this.show(market.symbol);
-      });
-      return row;
-    });
-    byId("selector-list").replaceChildren(...rows);
+    this.markets.adoptPrices(news);
+    const market = this.markets.current();
+    if (market && this.chart.market?.symbol === market.symbol) this.chart.adoptMark(market.mark_ticks, Math.floor(news.time_ms / 1000));
   }
 
   /** Own orders and positions, in chart and book. */
   showOwnLines() {
-    const market = this.market();
-    if (!market || !this.chart.intervalS) return;
-    const orders = this.account.openOrders().filter((order) => order.symbol === market.symbol);
-    const positions = (this.account.money?.positions ?? []).filter((position) => position.symbol === market.symbol);
-    const lines = orders.slice(0, 12).map((order) => ({
-      ticks: order.limit_ticks,
-      title: `${order.is_buy ? "buy" : "sell"} ${formatSize(order.remaining_lots, market, 0)}`,
-      color: order.is_buy ? "#2fbf8a" : "#f0566b",
+    const market = this.markets.current();
+    if (!market || !this.chart.intervalS || this.chart.market?.symbol !== market.symbol) return;
+    const orders = this.account.liveOrders().filter((order) => order.symbol === market.symbol);
+    const lines = orders.slice(0, MAX_LINES).map((order) => ({
+      ticks: order.status === "WAITING" ? order.trigger_ticks : order.limit_ticks,
+      title: `${order.status === "WAITING" ? "stop " : ""}${order.is_buy ? "buy" : "sell"} ${formatSize(order.remaining_lots, market, 0)}`,
+      tone: order.is_buy ? "buy" : "sell",
     }));
-    for (const position of positions) {
-      lines.push({ ticks: position.entry_ticks, title: "entry", color: "#93a1ff" });
-      if (position.liquidation_ticks !== null) lines.push({ ticks: position.liquidation_ticks, title: "liquidation", color: "#e3b04b" });
+    for (const position of this.account.positions().filter((found) => found.symbol === market.symbol)) {
+      lines.push({ ticks: position.entry_ticks, title: "entry", tone: "accent" });
+      if (position.liquidation_price_ticks !== null) lines.push({ ticks: position.liquidation_price_ticks, title: "liquidation", tone: "warn" });
     }
-    const key = JSON.stringify(lines.map((line) => [String(line.ticks), line.title]));
-    if (key !== this.linesKey || this.linesMarket !== market.symbol) {
-      this.linesKey = key;
-      this.linesMarket = market.symbol;
-      this.chart.showLines(lines);
-    }
-    this.book.showOwn(new Set(orders.map((order) => order.limit_ticks)));
+    const key = JSON.stringify([market.symbol, ...lines.map((line) => [String(line.ticks), line.title])]);
+    if (key === this.linesKey) return;
+    this.linesKey = key;
+    this.chart.showLines(lines);
+    this.book.showOwn(new Set(orders.filter((order) => order.status === "OPEN").map((order) => order.limit_ticks)));
   }
 
-  // ------------------------------------------------------------------ clock and connection
-
-  hearClock(status) {
-    this.clock.hear(status);
-    this.showClock();
+  async closePosition(position) {
+    if (position.symbol !== this.shown) await this.show(position.symbol);
+    this.ticket.prefillClose(position);
   }
 
-  showClock() {
-    const status = this.clock.status;
-    if (!status) return;
-    setText(byId("venue-time"), formatVenueTime(this.clock.nowMs()));
-    const isLost = byId("connection").classList.contains("lost");
-    const replay = status.step === null ? "Venue time" : `Venue time · replay step ${status.step}`;
-    setText(byId("clock-label"), isLost ? "Connection lost, trying again" : replay);
-    byId("clock-label").title = status.mode === "replay" ? `History is replayed, ${status.speed} trading days a minute.` : "";
-  }
+  // ------------------------------------------------------------------ account
 
-  showConnection(state) {
-    const dot = byId("connection");
-    dot.className = `dot ${state}`;
-    dot.title = state === "live" ? "connected" : "connection lost, trying again";
-    this.showClock();
-    if (state === "live") this.mustBeSameVenue();
-  }
-
-  /** Another instance may have started under the same address: nothing shown here would be true. */
-  async mustBeSameVenue() {
+  async useWallet(wallet) {
+    if (this.account.account) this.stream.unsubscribe(`account:${this.account.account}`);
+    this.builder = wallet ? new MessageBuilder(this.venue, this.clock, wallet.address) : null;
+    const shown = this.account.show(wallet?.address ?? null);
+    if (this.account.account) this.stream.subscribe(`account:${this.account.account}`, (news, kind) => this.account.adopt(news, kind));
     try {
-      const found = await get("/v1/venue");
-      const isSame =
-        found.genesis_s === this.venue.genesis_s &&
-        found.domain.verifying_contract === this.venue.domain.verifying_contract;
-      if (!isSame) location.reload();
-    } catch {
-      return; // The next connection asks again.
-    }
-  }
-
-  // ------------------------------------------------------------------ wallet
-
-  async createWallet() {
-    this.wallet = TestWallet.create(this.venue);
-    await Promise.all([this.fundWallet(), this.showWallet()]);
-  }
-
-  async fundWallet() {
-    byId("fund-wallet").disabled = true;
-    try {
-      const grant = await this.wallet.fund();
-      await this.account.refreshWallet();
-      toast(`${formatQuote(BigInt(grant.usdc_quote), 0)} test USDC in the wallet`, "Deposit some of it to trade.", "good");
+      await shown;
     } catch (error) {
-      toast("The faucet gave nothing", inWords(error), "bad");
-    } finally {
-      byId("fund-wallet").disabled = false;
+      toast("History", inWords(error), "bad");
     }
   }
 
-  async showWallet() {
-    byId("wallet-empty").hidden = this.wallet !== null;
-    byId("wallet-full").hidden = this.wallet === null;
-    byId("fund-wallet").hidden = this.wallet === null;
-    this.ticket.refresh();
-    if (!this.wallet) return;
-    setText(byId("address"), shorten(this.wallet.address));
-    byId("address").title = `${this.wallet.address} – click to copy`;
-    this.stream.subscribe(`account:${this.wallet.account}`, (news, kind) => this.account.adopt(news, kind));
-    await this.account.begin();
+  createKey() {
+    if (!this.walletPanel.wallet) return this.walletPanel.openChoices();
+    return runQuietly("No session key", () => this.keysPanel.create());
   }
 
-  async copyAddress() {
-    try {
-      await navigator.clipboard.writeText(this.wallet.address);
-      toast("Address copied");
-    } catch {
-      toast("Your address", this.wallet.address);
-    }
+  confirmCancelOnChain() {
+    const { body, close } = openDialog("Cancel all orders on chain", { testid: "cancel-on-chain" });
+    body.append(
+      el("p", {}, "A transaction of your own ends every order you have signed until now. The venue drops them as soon as it reads the block, and the contract refuses them five minutes later whatever the venue does."),
+      el("p", { class: "muted" }, "It costs gas and can be repeated every ten minutes. The button “Cancel all” does the same at once, without gas, through the venue."),
+      el("div", { class: "actions" }, el("button", { class: "primary", type: "button", "data-testid": "cancel-on-chain-agree", onclick: () => {
+        close();
+        runQuietly("Not cancelled", () => this.orders.cancelAllOnChain());
+      } }, "Cancel all on chain")),
+    );
   }
 }
 
@@ -339,6 +214,7 @@ async function findVenue() {
   }
 }
 
+beginTheme();
 const { venue, markets } = await findVenue();
 const page = new Page(venue, markets);
 window.afterbell = page; // for the console and for tests
