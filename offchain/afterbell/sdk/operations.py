@@ -9,7 +9,9 @@ Must not: move tokens; money.py does.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -23,6 +25,7 @@ from afterbell.sdk.values import SessionKey, Transfer, to_quote
 from afterbell.sdk.wallet import encode_call
 
 _POLL_S: Final = 0.2
+_N_RESIGN: Final = 8
 _Answer = TypeVar("_Answer", Transfer, SessionKey)
 
 
@@ -56,14 +59,11 @@ class OperationCalls(ReadCalls):
         Give either usdc, Decimal or text, or quote, exact quote units (1e-6 USDC). recipient: by default the owner; a
         session key that is not trade-only may name no other. Raises: TypeError for an int as usdc; ApiRejected.
         """
-        async with self._operation_lock:
-            prepared = await self.prepare_withdrawal(usdc, quote=quote, recipient=recipient)
-            try:
-                return await self._submit_signed(prepared, Transfer)
-            except ApiRejected as refusal:
-                if not refusal.is_repeat:
-                    raise
-                return await self.withdrawal(prepared.digest)
+        return await self._carry(
+            lambda: self.prepare_withdrawal(usdc, quote=quote, recipient=recipient),
+            Transfer,
+            lambda prepared: self.withdrawal(prepared.digest),
+        )
 
     async def withdrawal(self, withdrawal_id: str) -> Transfer:
         """Return where a withdrawal stands: accepted, sealed, submitted, mined, claimable, paid or rejected."""
@@ -114,13 +114,11 @@ class OperationCalls(ReadCalls):
             key=key, max_notional=max_notional, max_notional_quote=max_notional_quote, markets=markets,
             trade_only=trade_only, reduce_only=reduce_only, lifetime_s=lifetime_s, expiry_s=expiry_s,
         )  # fmt: skip
-        async with self._operation_lock:
-            return await self._submit_key(await self.prepare_link_key(terms))
+        return await self._carry(lambda: self.prepare_link_key(terms), SessionKey, self._find_key)
 
     async def revoke_key(self, key: str) -> SessionKey:
         """Take every limit from a session key; its live orders are cancelled at once. It may be linked again."""
-        async with self._operation_lock:
-            return await self._submit_key(await self.prepare_revoke_key(key))
+        return await self._carry(lambda: self.prepare_revoke_key(key), SessionKey, self._find_key)
 
     async def prepare_link_key(self, terms: KeyTerms, *, lifetime_s: int = DEFAULT_LIFETIME_S) -> PreparedOperation:
         """Return the link of a session key to be approved on chain. lifetime_s: of the operation, not of the key."""
@@ -269,21 +267,35 @@ class OperationCalls(ReadCalls):
             message=message,
         )
 
-    async def _submit_signed(self, prepared: PreparedOperation, answer: type[_Answer]) -> _Answer:
-        body = {prepared.name: prepared.fields, "signature": self._sign(prepared.message)[1]}
-        return await self._transport.post(prepared.path, body, answer, is_repeatable=True)
+    async def _carry(
+        self,
+        prepare: Callable[[], Awaitable[PreparedOperation]],
+        answer: type[_Answer],
+        find: Callable[[PreparedOperation], Awaitable[_Answer]],
+    ) -> _Answer:
+        """Sign and send an operation; sign anew when another client of the account has used a later nonce."""
+        async with self._operation_lock:
+            for attempt in range(_N_RESIGN):
+                prepared = await prepare()
+                body = {prepared.name: prepared.fields, "signature": self._sign(prepared.message)[1]}
+                try:
+                    return await self._transport.post(prepared.path, body, answer, is_repeatable=True)
+                except ApiRejected as refusal:
+                    if refusal.is_repeat:
+                        with contextlib.suppress(NotFound):
+                            return await find(prepared)  # An earlier copy was carried out.
+                    if refusal.code != "NONCE_CONSUMED" or attempt + 1 == _N_RESIGN:
+                        raise
+                # The other's clock was ahead by less than a second: soon ours is later.
+                await asyncio.sleep(_POLL_S)
+                await self.clock()
+        raise AssertionError("unreachable: the last attempt returns or raises")
 
-    async def _submit_key(self, prepared: PreparedOperation) -> SessionKey:
-        try:
-            return await self._submit_signed(prepared, SessionKey)
-        except ApiRejected as refusal:
-            if not refusal.is_repeat:
-                raise
-            # An earlier copy was carried out, or something else used the nonce: the list says which.
-            for known in await self.keys():
-                if known.key == prepared.fields["key"]:
-                    return known
-            raise
+    async def _find_key(self, prepared: PreparedOperation) -> SessionKey:
+        for known in await self.keys():
+            if prepared.digest in (known.operation_id, known.revocation_id):
+                return known
+        raise NotFound("UNKNOWN_KEY", f"no key was linked or revoked by {prepared.digest}")
 
     async def _send_direct(self, calldata: bytes, timeout_s: float) -> str:
         wallet = await self._must_have_owners_wallet()

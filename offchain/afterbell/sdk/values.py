@@ -365,6 +365,7 @@ class SessionKey(_Value, frozen=True, kw_only=True):
     block: int | None = None
     linked_at_ms: int | None = None
     revoked_at_ms: int | None = None
+    revocation_id: str | None = None
     revocation_transaction: str | None = None
     code: str | None = None
 
