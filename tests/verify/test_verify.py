@@ -15,7 +15,17 @@ from afterbell.adapters.vyper_compiler import compile_contracts
 from afterbell.bench.local_venue import LocalVenue
 from afterbell.cli import main
 from afterbell.domain.hashing import keccak
-from afterbell.domain.ids import account_hex, account_key, address_hex, lane_key, position_key, rules_key
+from afterbell.domain.ids import (
+    account_hex,
+    account_key,
+    address_hex,
+    lane_key,
+    overflow_key,
+    position_key,
+    rules_binds_after_key,
+    rules_key,
+    rules_successor_key,
+)
 from afterbell.verify.chain_events import SHAPES
 from tests.verify.conftest import Traded
 from tests.verify.json_rpc_proxy import Alter, change_log, lying_proxy
@@ -74,9 +84,11 @@ def test_verify__true_history__exits_0_with_a_summary(traded: Traded, tmp_path: 
     assert report["deposited_quote"] == "17001000000"
     assert report["withdrawn_quote"] == "1025000000"
     assert report["tracked_quote"] == "16001000000"
-    # Prices, open, ignored reports, prices, close, withdrawals, heartbeat.
-    assert report["n_batches"] == 7
+    # Prices, open, ignored reports, prices, links, close, withdrawals, heartbeat.
+    assert report["n_batches"] == 8
     assert report["n_accounts"] == 3
+    assert set(report["governors"].values()) == {report["timelock"]}
+    assert f"Timelock {report['timelock']}" in result.output
 
 
 # --- one storage word altered
@@ -84,6 +96,17 @@ def test_verify__true_history__exits_0_with_a_summary(traded: Traded, tmp_path: 
 
 def add(lane_unit: int) -> Callable[[int], int]:
     return lambda word: word + lane_unit
+
+
+def number(content: bytes) -> int:
+    return int.from_bytes(content, "big")
+
+
+def approved_digest(traded: Traded) -> int:
+    """Return the one digest that was approved in the history."""
+    address = traded.venue.manifest.addresses["operations"]
+    [log] = traded.venue.anvil.call("eth_getLogs", {"address": address, "fromBlock": "0x0", "toBlock": "latest"})
+    return int(log["topics"][2], 16)
 
 
 WordCase = tuple[str, Callable[[Traded], tuple[str, str, tuple[int, ...]]], Callable[[int], int], dict[str, Any]]
@@ -129,6 +152,51 @@ ALTERED: dict[str, tuple[Callable[[Traded], tuple[bytes, int]], int, dict[str, A
         lambda t: clearinghouse_slot(t, "rules", rules_key(MSFT, 5)),
         1,
         {"what": "rules", "field": "initial_margin_ppm", "unit": "ppm", "market": MSFT},
+    ),
+    "rules that follow": (
+        lambda t: clearinghouse_slot(t, "rules", rules_successor_key(MSFT, 5)),
+        1,
+        {"what": "rules that follow", "field": "initial_margin_ppm", "market": MSFT, "note": "session 5"},
+    ),
+    "when rules bind": (
+        lambda t: clearinghouse_slot(t, "rules", rules_binds_after_key(MSFT, 5)),
+        1,
+        {"what": "rules that follow", "field": "binds_after_s", "unit": "UNIX s", "market": MSFT},
+    ),
+    "rules the registry set last": (
+        lambda t: (
+            t.venue.manifest.get_address("market_registry"),
+            slot_of("MarketRegistry", "latest_rules", rules_key(MSFT, 5)),
+        ),
+        1,
+        {"what": "rules set last", "field": "initial_margin_ppm", "market": MSFT},
+    ),
+    "session key": (
+        lambda t: clearinghouse_slot(
+            t, "session_keys", account_key(account_of(t.people.taker)), number(t.people.taker_key.address)
+        ),
+        1 << 40,
+        {"what": "session key", "field": "max_notional_quote", "unit": "quote"},
+    ),
+    "session key revoked on chain": (
+        lambda t: clearinghouse_slot(
+            t, "session_keys", account_key(account_of(t.people.third, 7)), number(t.people.third_key.address)
+        ),
+        -1 << 144,
+        {"what": "session key", "field": "revoked_at_s", "unit": "UNIX s"},
+    ),
+    "overflow": (
+        lambda t: clearinghouse_slot(t, "accounts", overflow_key(account_of(t.people.maker))),
+        1,
+        {"what": "overflow", "field": "pending_min_seq", "unit": "ms since genesis"},
+    ),
+    "approval": (
+        lambda t: (
+            t.venue.manifest.get_address("operations"),
+            slot_of("Operations", "is_approved", number(t.people.taker.address), approved_digest(t)),
+        ),
+        -1,
+        {"what": "approval", "field": "is_approved"},
     ),
     "totals": (
         lambda t: clearinghouse_slot(t, "totals", AAPL),
@@ -223,6 +291,7 @@ def nth_log(contract: str, name: str, n: int, traded: Traded) -> Callable[[dict[
     return lambda log: (log["blockNumber"], log["logIndex"]) == (wanted["blockNumber"], wanted["logIndex"])
 
 
+DIRECT_4 = "direct operation 4 (they have no gaps)"
 DROPPED = [
     # contract, event, which one, what some finding must name
     ("clearinghouse", "PositionChanged", 0, {"market": AAPL}),
@@ -232,7 +301,7 @@ DROPPED = [
     ("clearinghouse", "CollateralWithdrawn", 0, {"field": "collateral_quote", "unit": "quote"}),
     ("clearinghouse", "BatchSettled", 1, {"what": "event BatchSettled", "batch": 2}),
     # The heartbeat logs nothing else: only storage knows of it.
-    ("clearinghouse", "BatchSettled", -1, {"what": "batch", "field": "sequence", "found": "7 (storage)"}),
+    ("clearinghouse", "BatchSettled", -1, {"what": "batch", "field": "sequence", "found": "8 (storage)"}),
     ("clearinghouse", "BatchFailures", 0, {"what": "event BatchFailures", "batch": 2}),
     ("clearinghouse", "PriceChanged", -1, {"market": MSFT}),
     ("clearinghouse", "PriceChanged", 0, {"market": AAPL}),
@@ -240,6 +309,15 @@ DROPPED = [
     ("clearinghouse", "AllCancelled", 0, {"field": "min_seq"}),
     ("clearinghouse", "MarketRulesSet", 5, {"what": "rules", "market": AAPL, "note": "session 5"}),
     ("clearinghouse", "SequencerSet", 0, {"field": "sequencer"}),
+    ("clearinghouse", "KeyChanged", 0, {"what": "event KeyChanged"}),
+    # In turn: link, revocation, cancel-all, rules, link with the last deposit.
+    ("clearinghouse", "DirectOperation", 0, {"field": "direct_op", "expected": DIRECT_4}),
+    ("clearinghouse", "DirectOperation", 1, {"what": "session key", "field": "revoked_at_s", "expected": "0 (replay and events)"}),
+    ("clearinghouse", "DirectOperation", 2, {"what": "account", "field": "flags", "found": "1 (storage)"}),
+    ("clearinghouse", "DirectOperation", 3, {"what": "rules that follow", "market": MSFT, "note": "session 5"}),
+    ("clearinghouse", "DirectOperation", -1, {"what": "operator", "field": "direct_op", "found": "9 (storage)"}),
+    # Without the approval the replay refuses the link that the chain made.
+    ("operations", "DigestApproved", 0, {"what": "event BatchFailures", "batch": 5}),
     ("vault", "Deposited", 1, {"what": "event Deposited"}),
     ("vault", "ClaimAdded", 0, {"what": "event ClaimAdded"}),
     ("vault", "ClaimPaid", 0, {"what": "event ClaimPaid"}),
@@ -247,7 +325,10 @@ DROPPED = [
     ("price_oracle", "ReportIgnored", 0, {"what": "event ReportIgnored", "market": AAPL}),
     ("price_oracle", "MarketPriced", 1, {"what": "event MarketPriced", "market": MSFT}),
     ("price_oracle", "SourceSet", 0, {"what": "oracle", "field": "source", "note": "source 0"}),
-    ("price_oracle", "GovernorChanged", 0, {"what": "governance", "field": "governor", "note": "price_oracle"}),
+    ("price_oracle", "GovernorChanged", 0, {"what": "event GovernorProposed", "note": "price_oracle"}),
+    ("price_oracle", "GovernorChanged", 1, {"what": "governance", "field": "governor", "note": "price_oracle"}),
+    ("market_registry", "GovernorProposed", 0, {"what": "event GovernorChanged", "note": "market_registry"}),
+    ("market_registry", "GuardianSet", 0, {"what": "governance", "field": "guardian", "note": "guardian"}),
     ("price_source", "PublishersSet", 0, {"what": "publishers", "field": "threshold", "found": "2 (storage)"}),
     ("market_registry", "MarketListed", 1, {"what": "registry", "field": "symbol", "found": "'MSFT' (storage)"}),
     # Transfers are mints and deposits in turn, then the claim.
@@ -310,6 +391,9 @@ def change_last_byte(log: dict[str, Any]) -> dict[str, Any]:
         ("clearinghouse", "PriceChanged", -1, {"what": "event PriceChanged", "field": "price.mark_ticks"}),
         ("clearinghouse", "BatchSettled", 2, {"what": "event BatchSettled", "field": "head", "batch": 3}),
         ("clearinghouse", "CollateralWithdrawn", 1, {"what": "event CollateralWithdrawn", "field": "event"}),
+        ("clearinghouse", "KeyChanged", 0, {"what": "event KeyChanged", "field": "word.expiry_s", "unit": "UNIX s"}),
+        ("clearinghouse", "DirectOperation", 0, {"what": "event DirectOperation"}),
+        ("clearinghouse", "DirectOperation", 2, {"what": "event DirectOperation"}),
         ("vault", "Deposited", 1, {"what": "event CollateralDeposited", "field": "quote", "unit": "quote"}),
         ("vault", "ClaimPaid", 0, {"what": "event ClaimPaid", "field": "quote", "unit": "quote"}),
         ("price_oracle", "ReportAccepted", 0, {"what": "event ReportAccepted", "field": "external_ticks"}),

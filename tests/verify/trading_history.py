@@ -1,7 +1,8 @@
 """A short true history on real contracts.
 
 Deposits, prices with evidence, fills of both signs, a close to zero, a failed fill, an ignored report, withdrawals, a
-paid claim and an unpaid one, cancellations, a heartbeat.
+paid claim and an unpaid one, cancellations, a heartbeat; session keys linked directly, by signature, by approval and
+with a deposit, orders and a cancellation they sign, revocations, a cancel-all and tighter rules made on chain.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from afterbell.bench.local_venue import LocalVenue, Mined
+from afterbell.bench.local_venue import LocalVenue, Mined, build_call
 from afterbell.bench.scenarios import build_keys
 from afterbell.domain.batch import (
+    OPERATION_APPROVED,
+    OPERATION_SESSION_KEY,
     AccountRecord,
     FillRow,
     OperationRow,
@@ -23,21 +26,36 @@ from afterbell.domain.batch import (
     encode,
 )
 from afterbell.domain.ids import AccountId, build_account_id, build_nonce
-from afterbell.domain.order import CancelAll, CancelOrder, Order, SignedOrder, TimeInForce, Withdraw
+from afterbell.domain.order import (
+    CancelAll,
+    CancelOrder,
+    LinkKey,
+    Operation,
+    Order,
+    RevokeKey,
+    SignedOrder,
+    TimeInForce,
+    Withdraw,
+)
+from afterbell.domain.words import SessionKeyWord
 from afterbell.signing.keys import SigningKey
 from afterbell.signing.typed_data import digest
 
 AAPL, MSFT = 1, 2
-Operation = Withdraw | CancelOrder | CancelAll
+ALL_MARKETS = 2**32 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Participants:
-    """Who trades. third trades with subaccount 7."""
+    """Who trades. third trades with subaccount 7; each has a session key of the same name."""
 
     maker: SigningKey
     taker: SigningKey
     third: SigningKey
+    maker_key: SigningKey
+    taker_key: SigningKey
+    third_key: SigningKey
+    late_key: SigningKey
     paid: bytes
     waiting: bytes
 
@@ -70,13 +88,21 @@ class Trader:
         self,
         orders: Sequence[tuple[SigningKey, Order]],
         fills: Sequence[tuple[int, int, int]],
-        operations: Sequence[tuple[SigningKey, Operation]] = (),
+        operations: Sequence[tuple[SigningKey | None, Operation]] = (),
     ) -> Mined:
-        """Settle one batch; fills are (maker, taker, lots) by index into `orders`, operations run after them."""
+        """Settle one batch; fills are (maker, taker, lots) by index into `orders`, operations run after them.
+
+        Who signs what is not its own signs as a session key; nobody stands for an approved digest.
+        """
         records: dict[int, list[tuple[int, int, OrderRecord]]] = {}
         for position, (key, order) in enumerate(orders):
             r, vs = key.sign(digest(order, self.venue.domain_separator))
-            record = build_order_record(SignedOrder(order=order, r=r, vs=vs), taker_fee_ppm=450, maker_fee_ppm=150)
+            record = build_order_record(
+                SignedOrder(order=order, r=r, vs=vs),
+                taker_fee_ppm=450,
+                maker_fee_ppm=150,
+                session_key=key.address != order.owner,
+            )
             records.setdefault(order.account_id, []).append((order.lane, position, record))
         for _, message in operations:
             records.setdefault(message.account_id, [])
@@ -98,20 +124,27 @@ class Trader:
         )
         return self.venue.settle(encode(payload))
 
-    def _sign(self, key: SigningKey, message: Operation, n_fills: int, accounts: list[int]) -> OperationRow:
-        r, vs = key.sign(digest(message, self.venue.domain_separator))
+    def _sign(self, key: SigningKey | None, message: Operation, n_fills: int, accounts: list[int]) -> OperationRow:
+        r, vs, flags = bytes(32), bytes(32), OPERATION_APPROVED
+        if key is not None:
+            r, vs = key.sign(digest(message, self.venue.domain_separator))
+            flags = 0 if key.address == message.owner else OPERATION_SESSION_KEY
         place = accounts.index(message.account_id)
-        return build_operation_row(message, before_fill=n_fills, account_index=place, r=r, vs=vs)
+        return build_operation_row(message, before_fill=n_fills, account_index=place, r=r, vs=vs, flags=flags)
 
 
 def trade(venue: LocalVenue) -> Participants:
-    """Run the history; every batch is one transaction. Twelve direct operations and batches in all."""
-    maker, taker, third, paid, waiting = build_keys(random.Random(5), 5)
-    people = Participants(maker=maker, taker=taker, third=third, paid=paid.address, waiting=waiting.address)
+    """Run the history; every batch is one transaction. Eight batches, nine direct operations."""
+    maker, taker, third, paid, waiting, maker_key, taker_key, third_key, late_key = build_keys(random.Random(5), 9)
+    people = Participants(
+        maker=maker, taker=taker, third=third, paid=paid.address, waiting=waiting.address,
+        maker_key=maker_key, taker_key=taker_key, third_key=third_key, late_key=late_key,
+    )  # fmt: skip
     trader = Trader(venue)
     venue.deposit(maker, 10_000_000_000)
     venue.deposit(taker, 5_000_000_000)
     venue.deposit(third, 2_000_000_000, subaccount=7)
+    link_directly(venue, third, 7, third_key)
     venue.set_prices(dict.fromkeys(venue.market_ids, 10000))
     _open(trader, people)
     # Same publish time again: every report is ignored as NOT_NEWER, the mark does not move.
@@ -120,12 +153,79 @@ def trade(venue: LocalVenue) -> Participants:
     venue.pass_time(venue.time_s + 30)
     venue.anvil.call("evm_mine")
     venue.set_prices({AAPL: 10_100, MSFT: 9_900})
+    _link(trader, people)
     _close(trader, people)
     _withdraw(trader, people)
+    _act_directly(venue, people)
     venue.claim(people.paid)
     trader.settle([], [])
-    venue.deposit(taker, 1_000_000)
+    _deposit_and_link(venue, taker, 1_000_000, late_key)
     return people
+
+
+def build_limits(venue: LocalVenue) -> int:
+    """Return the limits of a session key: a day, 10,000 USDC an order, every market, trade only."""
+    return SessionKeyWord(
+        expiry_s=venue.time_s + 86_400, max_notional_quote=10**10, markets=ALL_MARKETS, trade_only=True
+    ).pack()
+
+
+def link_directly(venue: LocalVenue, owner: SigningKey, subaccount: int, key: SigningKey) -> None:
+    """Link a key on chain."""
+    words = (subaccount, int.from_bytes(key.address, "big"), build_limits(venue))
+    call_operations(venue, owner, "link_key(uint80,address,uint256)", *words)
+
+
+def call_operations(venue: LocalVenue, owner: SigningKey, function: str, *words: int) -> None:
+    """Have an owner call Operations."""
+    operations = venue.manifest.get_address("operations")
+    venue.transact(owner.address, operations, build_call(function, *words))
+
+
+def _deposit_and_link(venue: LocalVenue, owner: SigningKey, quote: int, key: SigningKey) -> None:
+    """Deposit and link in one transaction: two direct operations."""
+    vault = int.from_bytes(venue.vault, "big")
+    mint = build_call("mint(address,uint256)", int.from_bytes(owner.address, "big"), quote)
+    venue.transact(owner.address, venue.token, mint)
+    venue.transact(owner.address, venue.token, build_call("approve(address,uint256)", vault, quote))
+    words = (0, quote, int.from_bytes(key.address, "big"), build_limits(venue))
+    call = build_call("deposit_and_link(uint80,uint256,address,uint256)", *words)
+    venue.transact(owner.address, venue.vault, call)
+
+
+def build_link(venue: LocalVenue, owner: SigningKey, key: SigningKey) -> LinkKey:
+    """Return the signed form of a link."""
+    return LinkKey(
+        owner=owner.address,
+        key=key.address,
+        key_expiry_s=venue.time_s + 86_400,
+        max_notional_quote=10**10,
+        markets=ALL_MARKETS,
+        expiry_s=venue.time_s + 600,
+        seq=250,
+    )
+
+
+def _link(trader: Trader, people: Participants) -> None:
+    """The taker approves the digest of its link on chain, the maker signs its own."""
+    venue = trader.venue
+    approved = build_link(venue, people.taker, people.taker_key)
+    approved_digest = digest(approved, venue.domain_separator)
+    call_operations(venue, people.taker, "approve(bytes32)", int.from_bytes(approved_digest, "big"))
+    signed = build_link(venue, people.maker, people.maker_key)
+    mined = trader.settle([], [], [(None, approved), (people.maker, signed)])
+    assert mined.codes == b"", mined.codes.hex()
+
+
+def _act_directly(venue: LocalVenue, people: Participants) -> None:
+    """Third revokes its key, the maker cancels everything old, the guardian narrows a band."""
+    third_key = int.from_bytes(people.third_key.address, "big")
+    call_operations(venue, people.third, "revoke_key(uint80,address)", 7, third_key)
+    call_operations(venue, people.maker, "cancel_all(uint80,uint40)", 0, 90)
+    guardian = bytes.fromhex(venue.manifest.guardian[2:])
+    rules = int.from_bytes(venue.call(venue.clearinghouse, "rules_word(uint256,uint256)", MSFT, 5), "big")
+    tighter = build_call("tighten_rules(uint256,uint256,uint256)", MSFT, 5, rules - (1_000 << 60))
+    venue.transact(guardian, venue.manifest.get_address("market_registry"), tighter)
 
 
 def venue_last_publish_s(venue: LocalVenue) -> int:
@@ -147,19 +247,19 @@ def _open(trader: Trader, people: Participants) -> None:
 
 
 def _close(trader: Trader, people: Participants) -> None:
-    """Taker sells all its AAPL to third: back to zero, its profit becomes collateral."""
+    """Taker sells all its AAPL to third: back to zero, its profit becomes collateral. Both sign by session keys."""
     orders = [
-        (people.third, trader.order(people.third, AAPL, 10_000, 10_100, 200, subaccount=7, lane=4)),
-        (people.taker, trader.order(people.taker, AAPL, -10_000, 10_050, 200, reduce_only=True)),
+        (people.third_key, trader.order(people.third, AAPL, 10_000, 10_100, 200, subaccount=7, lane=4)),
+        (people.taker_key, trader.order(people.taker, AAPL, -10_000, 10_050, 200, reduce_only=True)),
     ]
     mined = trader.settle(orders, [(0, 1, 10_000)])
     assert mined.codes == b"", mined.codes.hex()
 
 
 def _withdraw(trader: Trader, people: Participants) -> None:
-    """Taker and third withdraw, maker cancels one order, third cancels everything up to a seq."""
+    """Taker and third withdraw, the maker's key cancels one order and is revoked, third cancels all up to a seq."""
     expiry_s = trader.venue.time_s + 600
-    operations: list[tuple[SigningKey, Operation]] = [
+    operations: list[tuple[SigningKey | None, Operation]] = [
         (
             people.taker,
             Withdraw(
@@ -178,8 +278,12 @@ def _withdraw(trader: Trader, people: Participants) -> None:
             ),
         ),
         (
-            people.maker,
+            people.maker_key,
             CancelOrder(owner=people.maker.address, order_nonce=build_nonce(2, 100), expiry_s=expiry_s, seq=300),
+        ),
+        (
+            people.maker,
+            RevokeKey(owner=people.maker.address, key=people.maker_key.address, expiry_s=expiry_s, seq=301),
         ),
         (
             people.third,

@@ -177,6 +177,9 @@ CLEARINGHOUSE: Final = build_shapes(
     "CollateralWithdrawn(uint256 indexed account, address indexed recipient, uint64 sequence, uint256 quote)",
     "OrderCancelled(uint256 indexed account, uint64 nonce)",
     "AllCancelled(uint256 indexed account, uint64 min_seq)",
+    "KeyChanged(uint256 indexed account, address indexed key, uint256 word)",
+    "DirectOperation(uint256 indexed account, uint64 indexed direct_op, uint8 kind, uint256 key, uint256 value, "
+    "uint64 time_s)",
     "MarketRulesSet(uint8 indexed market, uint8 indexed session, uint256 rules)",
     "SequencerSet(address indexed sequencer)",
 )
@@ -185,6 +188,7 @@ VAULT: Final = build_shapes(
     "ClaimAdded(address indexed recipient, uint256 quote)",
     "ClaimPaid(address indexed recipient, uint256 quote)",
 )
+OPERATIONS: Final = build_shapes("DigestApproved(address indexed owner, bytes32 indexed digest)")
 PRICE_ORACLE: Final = build_shapes(
     "ReportAccepted(uint8 indexed market, uint256 external_ticks, uint256 publish_time_s, uint256 session)",
     "ReportIgnored(uint256 indexed market, uint256 indexed code, uint256 price_e8, uint256 publish_time_s)",
@@ -200,11 +204,15 @@ PRICE_SOURCE: Final = build_shapes(
 MARKET_REGISTRY: Final = build_shapes(
     "MarketListed(uint8 indexed market, string symbol, uint8 lot_exponent, uint256 ticks_per_usd, uint8 source_id, "
     "uint256 max_confidence_ppm)",
+    "GuardianSet(address indexed guardian)",
+    "SequencerApproved(address indexed sequencer)",
+    "SequencerRevoked(address indexed sequencer)",
     *_GOVERNED,
 )
 TOKEN: Final = build_shapes("Transfer(address indexed sender, address indexed receiver, uint256 quote)")
 SHAPES: Final[Mapping[str, Mapping[bytes, EventShape]]] = {
     "clearinghouse": CLEARINGHOUSE,
+    "operations": OPERATIONS,
     "vault": VAULT,
     "price_oracle": PRICE_ORACLE,
     "price_source": PRICE_SOURCE,

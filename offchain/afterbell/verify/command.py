@@ -50,6 +50,7 @@ def verify_instance(url: str, manifest_path: Path, to_block: int | None, steps: 
         withdrawn_quote=ledger.withdrawn_quote,
         tracked_quote=ledger.tracked_quote,
         replay_stopped_at=replay.stopped_at,
+        governors={contract: governor for contract, (governor, _) in sorted(ledger.governors.items())},
         findings=findings,
     )
 

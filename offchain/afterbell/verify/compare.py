@@ -6,12 +6,10 @@ the storage. Must not: fetch more than the words it compares.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
-from afterbell.domain.ids import MAX_MARKETS, account_key, lane_key, position_key, rules_key
-from afterbell.domain.session import MAX_SESSION
+from afterbell.domain.ids import MAX_MARKETS, account_key, lane_key, position_key
+from afterbell.verify.compare_direct import compare_direct_words
 from afterbell.verify.findings import Finding, Findings
 from afterbell.verify.fold import EventLedger
 from afterbell.verify.instance import Instance
@@ -22,7 +20,6 @@ from afterbell.verify.layout import (
     LANES,
     POSITION,
     PRICE,
-    RULES,
     TOTALS,
     Lane,
     read_lane,
@@ -30,6 +27,7 @@ from afterbell.verify.layout import (
 )
 from afterbell.verify.replay import Replay
 from afterbell.verify.storage import StorageReader
+from afterbell.verify.witnesses import Subject, Witnesses
 
 OPERATOR: Final = (
     Lane(name="sequencer", unit="address", offset=0, n_bits=160),
@@ -53,36 +51,10 @@ GOVERNANCE: Final = (
     Lane(name="governor", unit="address", offset=0, n_bits=256),
     Lane(name="pending_governor", unit="address", offset=0, n_bits=256),
 )
+GUARDIAN: Final = (Lane(name="guardian", unit="address", offset=0, n_bits=256),)
+IS_STANDBY: Final = (Lane(name="is_standby", unit="yes or no", offset=0, n_bits=256),)
 LOT_EXPONENT: Final = (Lane(name="lot_exponent", unit="decimals", offset=0, n_bits=256),)
 QUOTE_WORD: Final = (Lane(name="quote", unit="quote", offset=0, n_bits=256),)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
-    """Whose word is compared."""
-
-    what: str
-    account: int | None = None
-    market: int | None = None
-    recipient: bytes | None = None
-    note: str = ""
-
-
-def say_difference(replay: str | None, events: str | None, storage: str) -> tuple[str, str] | None:
-    """Return (expected, found) with the witnesses named, or None if all who speak agree."""
-    if replay in (None, storage) and events in (None, storage):
-        return None
-    if replay is None:
-        return f"{events} (events)", f"{storage} (storage)"
-    if events is None:
-        return f"{replay} (replay)", f"{storage} (storage)"
-    if replay == storage:
-        return f"{replay} (replay and storage)", f"{events} (events)"
-    if replay == events:
-        return f"{replay} (replay and events)", f"{storage} (storage)"
-    if events == storage:
-        return f"{replay} (replay)", f"{storage} (events and storage)"
-    return f"{replay} (replay)", f"{events} (events), {storage} (storage)"
 
 
 class Comparison:
@@ -96,6 +68,8 @@ class Comparison:
         self._replay = replay
         self._ledger = ledger
         self._findings = findings
+        self._witnesses = Witnesses(findings, is_replay_whole=replay.is_whole)
+        self._compare = self._witnesses.compare
         self._markets = sorted(set(replay.state.prices) | set(ledger.prices))
         self._accounts = sorted(ledger.accounts() | {key >> 16 for key in replay.state.accounts})
         self._collateral_quote = 0
@@ -111,43 +85,13 @@ class Comparison:
         self._compare_accounts()
         self._compare_positions()
         self._compare_lanes()
+        compare_direct_words(self._witnesses, self._reader, self._instance, self._replay, self._ledger, self._markets)
         self._compare_markets()
         self._compare_batch()
         self._compare_vault()
         self._compare_oracle()
         self._compare_governance()
         self._compare_sums()
-
-    def _compare(
-        self,
-        subject: Subject,
-        lanes: tuple[Lane, ...],
-        replay_word: int,
-        events: Mapping[str, str],
-        storage_word: int,
-    ) -> None:
-        """Compare one word; `events` has the fields that events tell."""
-        self._findings.count(f"{subject.what} words")
-        for lane in lanes:
-            said = say_difference(
-                show_lane(lane, replay_word) if self._replay.is_whole else None,
-                events.get(lane.name),
-                show_lane(lane, storage_word),
-            )
-            if said is not None:
-                self._findings.add(
-                    Finding(
-                        what=subject.what,
-                        account=subject.account,
-                        market=subject.market,
-                        recipient=subject.recipient,
-                        field=lane.name,
-                        unit=lane.unit,
-                        expected=said[0],
-                        found=said[1],
-                        note=subject.note,
-                    )
-                )
 
     def _compare_accounts(self) -> None:
         words = self._reader.read_words(
@@ -159,6 +103,7 @@ class Comparison:
                 "collateral_quote": str(self._ledger.collateral_quote.get(account, 0)),
                 "min_seq": str(self._ledger.min_seq.get(account, 0)),
                 "open_markets": " ".join(map(str, self._ledger.open_markets(account))) or "none",
+                "flags": "1" if account in self._ledger.overflows else "0",
             }
             expected = self._replay.state.accounts.get(account_key(account), 0)
             self._compare(Subject(what="account", account=account), ACCOUNT, expected, told, word)
@@ -209,12 +154,6 @@ class Comparison:
                 self._compare(Subject(what=what, market=market), lanes, expected.get(market, 0), told, word)
                 if what == "totals":
                     self._totals[market] = word
-        keys = [(market, session) for market in self._markets for session in range(MAX_SESSION + 1)]
-        words = self._reader.read_words("rules words", contract, "rules_word(uint256,uint256)", keys)
-        for (market, session), word in zip(keys, words, strict=True):
-            told = {lane.name: show_lane(lane, self._ledger.rules.get((market, session), 0)) for lane in RULES}
-            subject = Subject(what="rules", market=market, note=f"session {session}")
-            self._compare(subject, RULES, state.rules.get(rules_key(market, session), 0), told, word)
 
     def _tell_market(self, what: str, market: int) -> dict[str, str]:
         """Return what events say about a market's word."""
@@ -316,6 +255,17 @@ class Comparison:
                 word = self._reader.read_word(address, view)
                 self._compare(subject, (lane,), number, {lane.name: show_lane(lane, number)}, word)
         registry = self._instance.market_registry
+        guardian = int.from_bytes(self._ledger.guardian, "big")
+        word = self._reader.read_word(registry, "guardian()")
+        told_guardian = {"guardian": show_lane(GUARDIAN[0], guardian)}
+        self._compare(Subject(what="governance", note="guardian"), GUARDIAN, guardian, told_guardian, word)
+        standbys = sorted(self._ledger.standbys)
+        keys = [(int.from_bytes(one, "big"),) for one in standbys]
+        words = self._reader.read_words("standbys", registry, "is_standby(address)", keys)
+        for standby, word in zip(standbys, words, strict=True):
+            is_standby = int(self._ledger.standbys[standby])
+            subject = Subject(what="governance", note="standby 0x" + standby.hex())
+            self._compare(subject, IS_STANDBY, is_standby, {"is_standby": str(is_standby)}, word)
         for market in self._markets:
             exponent = self._ledger.lot_exponents.get(market, 0)
             word = self._reader.read_word(registry, "lot_exponents(uint256)", market)

@@ -11,14 +11,27 @@ from typing import Final
 
 from afterbell.verify.chain_events import ChainEvent, Value
 from afterbell.verify.findings import Finding, Findings
-from afterbell.verify.layout import POSITION, POSITION_CHANGE, PRICE, RULES, Lane, differing_lanes, show_lane
+from afterbell.verify.layout import (
+    OVERFLOW,
+    POSITION,
+    POSITION_CHANGE,
+    PRICE,
+    RULES,
+    SESSION_KEY,
+    Lane,
+    differing_lanes,
+    show_lane,
+)
 
 _WORDS: Final[Mapping[tuple[str, str], tuple[Lane, ...]]] = {
     ("PositionChanged", "change"): POSITION_CHANGE,
     ("PositionChanged", "position"): POSITION,
     ("PriceChanged", "price"): PRICE,
     ("MarketRulesSet", "rules"): RULES,
+    ("KeyChanged", "word"): SESSION_KEY,
 }
+_DIRECT_WORDS: Final[Mapping[Value, tuple[Lane, ...]]] = {1: OVERFLOW, 2: SESSION_KEY, 3: SESSION_KEY, 4: RULES}
+"""Kind of a direct operation -> what its value is."""
 _SUBJECTS: Final = ("account", "market", "recipient", "sequence", "session", "nonce", "direct_op")
 
 
@@ -34,6 +47,11 @@ class ExpectedEvent:
     def subject(self) -> tuple[object, ...]:
         """Return what the event is about: two events of one subject are the same event, perhaps altered."""
         return _subject(self.contract, self.name, self.values)
+
+
+def expect(name: str, *, contract: str = "clearinghouse", **values: Value) -> ExpectedEvent:
+    """Return an event that must have been logged."""
+    return ExpectedEvent(contract=contract, name=name, values=values)
 
 
 def _subject(contract: str, name: str, values: Mapping[str, Value]) -> tuple[object, ...]:
@@ -74,6 +92,8 @@ def _add_differences(wanted: ExpectedEvent, event: ChainEvent, sequence: int | N
         if value == found:
             continue
         lanes = _WORDS.get((wanted.name, name))
+        if (wanted.name, name) == ("DirectOperation", "value"):
+            lanes = _DIRECT_WORDS[wanted.values["kind"]]
         if lanes is None or not isinstance(value, int) or not isinstance(found, int):
             unit = name.rpartition("_")[2] if isinstance(value, int) else "bytes"
             findings.add(

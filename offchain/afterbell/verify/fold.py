@@ -1,8 +1,9 @@
 """Add up balances from the events alone: the second path, blind to calldata and to the model.
 
-What events can rebuild: collateral, min_seq of cancel-alls, positions, open markets, prices, rules, the batch word,
-claims and the Vault's tracked quote. Lanes and pots are not in events; replay.py has them. Every event that states a
-resulting word is also checked against the word before it, so that a missing one is noticed where it is missing.
+What events can rebuild: collateral, min_seq of cancel-alls, overflow and session key words, positions, open markets,
+prices, rules and what follows them, the batch word, claims and the Vault's tracked quote. Lanes and pots are not in
+events; replay.py has them. Every event that states a resulting word is also checked against the word before it, so
+that a missing one is noticed where it is missing.
 Must not: import the settlement rules. Twin: replay.py.
 """
 
@@ -15,10 +16,17 @@ from typing import Final
 
 from afterbell.verify.chain_events import ChainEvent
 from afterbell.verify.findings import Finding, Findings
-from afterbell.verify.layout import POSITION, POSITION_CHANGE, read_lane
+from afterbell.verify.layout import OVERFLOW, POSITION, POSITION_CHANGE, read_lane
 
 FIRST_PRICE_WORD: Final = 1 << 208
 """The price word of a market just listed: epoch 1, no price."""
+# contracts/README.md, "Direct operations" and "Words", read anew: this path shares no rule with the replay.
+_CANCEL_ALL: Final = 1
+_LINK_KEY: Final = 2
+_CHANGE_RULES: Final = 4
+_SETTLE_LAG_S: Final = 300
+_RULES_CHANGING: Final = 1 << 170
+_REVOKED_AT: Final = ((1 << 40) - 1) << 144
 
 
 @dataclass(slots=True, kw_only=True)
@@ -27,12 +35,22 @@ class EventLedger:
 
     collateral_quote: dict[int, int] = field(default_factory=lambda: defaultdict(int))
     min_seq: dict[int, int] = field(default_factory=dict)
+    overflows: dict[int, int] = field(default_factory=dict)
+    session_keys: dict[tuple[int, bytes], int] = field(default_factory=dict)
     positions: dict[tuple[int, int], int] = field(default_factory=dict)
     prices: dict[int, int] = field(default_factory=dict)
     rules: dict[tuple[int, int], int] = field(default_factory=dict)
+    successors: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
+    """(market, session) -> (rules word that follows, second after which it binds)."""
+    approvals: set[tuple[bytes, bytes]] = field(default_factory=set)
+    """(owner, digest)."""
     claims_quote: dict[bytes, int] = field(default_factory=lambda: defaultdict(int))
     governors: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)
     """Contract -> (governor, proposed successor)."""
+    first_governors: dict[str, bytes] = field(default_factory=dict)
+    guardian: bytes = bytes(20)
+    standbys: dict[bytes, bool] = field(default_factory=dict)
+    """Sequencer -> whether it may be rotated to."""
     symbols: dict[int, str] = field(default_factory=dict)
     lot_exponents: dict[int, int] = field(default_factory=dict)
     publish_times_s: dict[int, int] = field(default_factory=dict)
@@ -65,7 +83,8 @@ class EventLedger:
 
     def accounts(self) -> set[int]:
         """Return every account an event names."""
-        return set(self.collateral_quote) | set(self.min_seq) | {account for account, _ in self.positions}
+        named = {account for account, _ in self.positions} | {account for account, _ in self.session_keys}
+        return named | set(self.collateral_quote) | set(self.min_seq) | set(self.overflows)
 
 
 def fold_events(events: Sequence[ChainEvent], findings: Findings) -> EventLedger:
@@ -95,11 +114,18 @@ def fold_events(events: Sequence[ChainEvent], findings: Findings) -> EventLedger
             ledger.prices.setdefault(market, FIRST_PRICE_WORD)
             ledger.symbols[market] = str(event.values["symbol"])
             ledger.lot_exponents[market] = event.number("lot_exponent")
-        elif name == "GovernorChanged":
-            ledger.governors[event.contract] = (event.content("governor"), bytes(20))
-        elif name == "GovernorProposed":
-            governor, _ = ledger.governors.get(event.contract, (bytes(20), bytes(20)))
-            ledger.governors[event.contract] = (governor, event.content("pending_governor"))
+        elif name in ("GovernorChanged", "GovernorProposed"):
+            _fold_governor(ledger, event, findings)
+        elif name == "GuardianSet":
+            ledger.guardian = event.content("guardian")
+        elif name in ("SequencerApproved", "SequencerRevoked"):
+            ledger.standbys[event.content("sequencer")] = name == "SequencerApproved"
+        elif name == "KeyChanged":
+            ledger.session_keys[event.number("account"), event.content("key")] = event.number("word")
+        elif name == "DirectOperation":
+            _fold_direct(ledger, event, findings)
+        elif name == "DigestApproved":
+            ledger.approvals.add((event.content("owner"), event.content("digest")))
         elif name == "MarketRulesSet":
             ledger.rules[event.number("market"), event.number("session")] = event.number("rules")
         elif name == "ReportAccepted":
@@ -107,6 +133,39 @@ def fold_events(events: Sequence[ChainEvent], findings: Findings) -> EventLedger
         elif event.contract == "vault":
             _fold_vault(ledger, event)
     return ledger
+
+
+def _fold_governor(ledger: EventLedger, event: ChainEvent, findings: Findings) -> None:
+    """Apply an offer or an acceptance of a governorship; whoever accepts is the one it was offered to."""
+    findings.count("governors")
+    known = ledger.governors.get(event.contract)
+    if event.name == "GovernorProposed":
+        if known is None:
+            findings.add(_governor_finding(event, "a governor who offers", "none"))
+        governor = bytes(20) if known is None else known[0]
+        ledger.governors[event.contract] = (governor, event.content("pending_governor"))
+        return
+    governor = event.content("governor")
+    if known is None:
+        # The first one comes with the contract, offered by nobody, and is the same everywhere: who deployed it.
+        deployer = next(iter(ledger.first_governors.values()), governor)
+        ledger.first_governors[event.contract] = governor
+        if governor != deployer:
+            findings.add(_governor_finding(event, f"0x{deployer.hex()}, the others' first", f"0x{governor.hex()}"))
+    elif known[1] != governor:
+        findings.add(_governor_finding(event, f"0x{known[1].hex()}, to whom it was offered", f"0x{governor.hex()}"))
+    ledger.governors[event.contract] = (governor, bytes(20))
+
+
+def _governor_finding(event: ChainEvent, expected: str, found: str) -> Finding:
+    return Finding(
+        what=f"event {event.name}",
+        field="governor",
+        unit="address",
+        expected=f"{expected} (events)",
+        found=f"{found} (events)",
+        note=event.contract,
+    )
 
 
 def _fold_position(ledger: EventLedger, event: ChainEvent, findings: Findings) -> int:
@@ -170,12 +229,55 @@ def _fold_batch(ledger: EventLedger, event: ChainEvent, fees_of_batch: int, find
 
 
 def _fold_deposit(ledger: EventLedger, event: ChainEvent, findings: Findings) -> None:
+    _count_direct_op(ledger, event, findings)
+    ledger.collateral_quote[event.number("account")] += event.number("quote")
+    ledger.deposited_quote += event.number("quote")
+
+
+def _fold_direct(ledger: EventLedger, event: ChainEvent, findings: Findings) -> None:
+    """Take over the word a direct operation left, and check what it says of the word before."""
+    _count_direct_op(ledger, event, findings)
+    kind, account, subject, word = (event.number(name) for name in ("kind", "account", "key", "value"))
+    if kind == _CANCEL_ALL:
+        before = ledger.overflows.get(account, 0)
+        bound = max(read_lane(OVERFLOW, name, before) for name in ("bound_min_seq", "pending_min_seq"))
+        found = read_lane(OVERFLOW, "bound_min_seq", word)
+        if bound != found:
+            findings.add(_step_finding(event, "bound_min_seq", "ms since genesis", bound, found))
+        ledger.overflows[account] = word
+    elif kind == _CHANGE_RULES:
+        place = subject >> 8, subject & 0xFF
+        current = ledger.successors[place][0] if place in ledger.successors else ledger.rules.get(place, 0)
+        ledger.rules[place] = current | _RULES_CHANGING
+        ledger.successors[place] = word, event.number("time_s") + _SETTLE_LAG_S
+    else:
+        key = (subject % (1 << 160)).to_bytes(20, "big")
+        before = ledger.session_keys.get((account, key), 0)
+        kept = 0 if kind == _LINK_KEY else word & ~_REVOKED_AT
+        if before != kept:
+            findings.add(_step_finding(event, "session key word before", "word", before, kept))
+        ledger.session_keys[account, key] = word
+
+
+def _step_finding(event: ChainEvent, field_name: str, unit: str, before: int, told: int) -> Finding:
+    return Finding(
+        what="event DirectOperation",
+        account=event.number("account"),
+        field=field_name,
+        unit=unit,
+        expected=f"{told:#x} (this event)",
+        found=f"{before:#x} (events before it)",
+        note="an event of this word is missing or was altered",
+    )
+
+
+def _count_direct_op(ledger: EventLedger, event: ChainEvent, findings: Findings) -> None:
     direct_op = event.number("direct_op")
     findings.count("direct operations")
     for missing in range(ledger.direct_op + 1, min(direct_op, ledger.direct_op + 6)):
         findings.add(
             Finding(
-                what="event CollateralDeposited",
+                what="event CollateralDeposited or DirectOperation",
                 field="direct_op",
                 unit="operations",
                 expected=f"direct operation {missing} (they have no gaps)",
@@ -184,8 +286,6 @@ def _fold_deposit(ledger: EventLedger, event: ChainEvent, findings: Findings) ->
             )
         )
     ledger.direct_op = max(direct_op, ledger.direct_op)
-    ledger.collateral_quote[event.number("account")] += event.number("quote")
-    ledger.deposited_quote += event.number("quote")
 
 
 def _fold_vault(ledger: EventLedger, event: ChainEvent) -> None:

@@ -28,12 +28,15 @@ class Instance:
 
     chain_id: int
     first_block: int
+    genesis_s: int
     token: bytes
     vault: bytes
     clearinghouse: bytes
+    operations: bytes
     price_oracle: bytes
     price_source: bytes
     market_registry: bytes
+    timelock: bytes
     code_hashes: dict[bytes, bytes]
     symbols: dict[int, str]
 
@@ -42,6 +45,7 @@ class Instance:
         return {
             "vault": self.vault,
             "clearinghouse": self.clearinghouse,
+            "operations": self.operations,
             "price_oracle": self.price_oracle,
             "price_source": self.price_source,
             "market_registry": self.market_registry,
@@ -68,12 +72,15 @@ def read_instance(path: Path) -> Instance:
     return Instance(
         chain_id=manifest.chain_id,
         first_block=manifest.deployed_at_block,
+        genesis_s=manifest.genesis_s,
         token=manifest.get_address("token"),
         vault=manifest.get_address("vault"),
         clearinghouse=manifest.get_address("clearinghouse"),
+        operations=manifest.get_address("operations"),
         price_oracle=manifest.get_address("price_oracle"),
         price_source=manifest.get_address("signed_price_source"),
         market_registry=manifest.get_address("market_registry"),
+        timelock=manifest.get_address("timelock"),
         code_hashes={
             address: digest for address, digest in manifest.build_code_hashes().values() if digest is not None
         },

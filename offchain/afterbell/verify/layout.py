@@ -48,6 +48,23 @@ ACCOUNT: Final = _lanes(
     ("open_markets", "market ids, sorted", 200, 247),
     ("flags", "bits", 248, 255),
 )
+OVERFLOW: Final = _lanes(
+    ("pending_min_seq", "ms since genesis", 0, 39),
+    ("pending_since_s", "UNIX s", 40, 79),
+    ("bound_min_seq", "ms since genesis", 80, 119),
+    ("reserved", "bits", 120, 255),
+)
+SESSION_KEY: Final = _lanes(
+    ("expiry_s", "UNIX s", 0, 39),
+    ("max_notional_quote", "quote", 40, 103),
+    ("markets", "bits", 104, 135),
+    ("trade_only", "yes or no", 136, 136),
+    ("reduce_only", "yes or no", 137, 137),
+    ("reserved", "bits", 138, 143),
+    ("revoked_at_s", "UNIX s", 144, 183),
+    ("reserved above", "bits", 184, 254),
+    ("linked", "yes or no", 255, 255),
+)
 LANES: Final = _lanes(
     ("even_seq", "ms since genesis", 0, 39),
     ("even_filled_lots", "lots", 40, 87),
@@ -103,6 +120,8 @@ POSITION_CHANGE: Final = _lanes(
 WORDS: Final[Mapping[str, tuple[Lane, ...]]] = {
     "account": ACCOUNT,
     "position": POSITION,
+    "overflow": OVERFLOW,
+    "session key": SESSION_KEY,
     "lanes": LANES,
     "price": PRICE,
     "rules": RULES,

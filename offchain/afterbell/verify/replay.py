@@ -1,23 +1,23 @@
-"""Run the whole history again through the executable specification: the first path, from calldata and deposits alone.
+"""Run the whole history again through the executable specification: the first path, from calldata and direct calls.
 
-Deposits are taken from the Vault's and the Clearinghouse's event of the same transaction (each stands in when the other
-is missing), paid claims from the token's transfer and the Vault's event, everything else from the bytes of `settle()`:
-signatures, evidence, margins, all. What a batch should have logged is compared with what it did log.
+Deposits and direct operations are direct_operations.py's, paid claims are taken from the token's transfer and the
+Vault's event, everything else from the bytes of `settle()`: signatures of owners and session keys, approvals, evidence,
+margins, all. What a batch should have logged is compared with what it did log.
 After a batch that differs, the chain's head is adopted, so that one fault is reported once; a batch that cannot be run
 at all ends the replay, and only the second path goes on. Must not: read storage. Twin: fold.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from afterbell.domain.batch import decode
-from afterbell.domain.chain_state import ChainState, apply_deposit, list_market, pay_claim, set_rules
+from afterbell.domain.chain_state import ChainState, list_market, pay_claim, set_rules
 from afterbell.domain.codes import ReportCode
 from afterbell.domain.digests import DOMAIN_NAME, PRICE_DOMAIN_NAME, build_domain_separator
-from afterbell.domain.errors import AfterbellError, FieldOutOfRange
+from afterbell.domain.errors import AfterbellError
 from afterbell.domain.evidence import (
     SIGNED_SOURCE_ID,
     OracleMarket,
@@ -32,8 +32,9 @@ from afterbell.domain.prices import AcceptedReport
 from afterbell.domain.settlement import BatchResult, apply_batch
 from afterbell.signing.keys import recover
 from afterbell.verify.batch_calldata import SETTLE_SELECTOR, UnreadableCalldata, decode_settle
-from afterbell.verify.chain_events import ChainEvent, Value, split_addresses
-from afterbell.verify.event_differences import ExpectedEvent, compare_events
+from afterbell.verify.chain_events import ChainEvent, split_addresses
+from afterbell.verify.direct_operations import DirectRunner, listed, pair_events
+from afterbell.verify.event_differences import ExpectedEvent, compare_events, expect
 from afterbell.verify.findings import Finding, Findings
 from afterbell.verify.fold import FIRST_PRICE_WORD
 from afterbell.verify.history import History
@@ -41,7 +42,15 @@ from afterbell.verify.instance import Instance
 from afterbell.verify.progress import Steps
 
 _ONLY_IN_BATCHES: Final = frozenset(
-    {"PositionChanged", "BatchSettled", "BatchFailures", "CollateralWithdrawn", "OrderCancelled", "AllCancelled"}
+    {
+        "PositionChanged",
+        "BatchSettled",
+        "BatchFailures",
+        "CollateralWithdrawn",
+        "OrderCancelled",
+        "AllCancelled",
+        "KeyChanged",
+    }
 )
 _EXPECTED_IN_BATCHES: Final = _ONLY_IN_BATCHES | {"PriceChanged", "ClaimAdded", "ReportAccepted", "ReportIgnored"}
 
@@ -69,6 +78,7 @@ def replay_history(history: History, instance: Instance, findings: Findings, ste
     """Return the state the history leads to; everything that does not fit goes into `findings`."""
     replay = Replay(
         state=ChainState(
+            genesis_s=instance.genesis_s,
             forbidden_recipients=frozenset({instance.vault, instance.clearinghouse, instance.token}),
         )
     )
@@ -96,9 +106,11 @@ class _Runner:
             name=PRICE_DOMAIN_NAME, chain_id=instance.chain_id, verifying_contract=instance.price_source
         )
 
+        self._direct = DirectRunner(replay.state, instance, history.block_times_s, findings)
+
     def run(self, transaction: bytes, events: Sequence[ChainEvent]) -> None:
         """Apply what one transaction did."""
-        self._apply_deposits(events)
+        self._direct.run(events)
         self._apply_settings(events)
         if self._is_batch(transaction, events):
             self._run_batch(transaction, events)
@@ -110,54 +122,14 @@ class _Runner:
         call = self._history.transactions.get(transaction)
         return call is not None and call.to == self._instance.clearinghouse and call.input[:4] == SETTLE_SELECTOR
 
-    # Deposits and claims: each has two witnesses.
-
-    def _apply_deposits(self, events: Sequence[ChainEvent]) -> None:
-        credited = [event for event in events if event.name == "CollateralDeposited"]
-        received = [event for event in events if event.contract == "vault" and event.name == "Deposited"]
-        arrived = [
-            event for event in events if event.contract == "token" and event.content("receiver") == self._instance.vault
-        ]
-        for credit, receipt in _pair(credited, received, _deposit):
-            witness = receipt or credit
-            if witness is None:
-                continue
-            account, sender, quote = _deposit(witness)
-            try:
-                apply_deposit(self._replay.state, account, quote)
-            except FieldOutOfRange as error:
-                self._refuse_deposit(account, quote, error)
-                continue
-            direct_op = self._replay.state.direct_op
-            wanted = _expect("CollateralDeposited", account=account, sender=sender, quote=quote, direct_op=direct_op)
-            compare_events([wanted], _listed(credit), None, self._findings)
-            wanted = _expect("Deposited", contract="vault", account=account, sender=sender, quote=quote)
-            compare_events([wanted], _listed(receipt), None, self._findings)
-            moved = [event for event in arrived if (event.content("sender"), event.number("quote")) == (sender, quote)]
-            if moved:
-                arrived.remove(moved[0])
-                continue
-            wanted = _expect("Transfer", contract="token", sender=sender, receiver=self._instance.vault, quote=quote)
-            compare_events([wanted], [], None, self._findings)
-
-    def _refuse_deposit(self, account: int, quote: int, error: FieldOutOfRange) -> None:
-        self._findings.add(
-            Finding(
-                what="event Deposited",
-                account=account,
-                field="quote",
-                unit="quote",
-                expected=f"a deposit that fits the account word ({error})",
-                found=f"{quote} (logs)",
-            )
-        )
+    # Claims: each has two witnesses.
 
     def _apply_paid_claims(self, events: Sequence[ChainEvent]) -> None:
         paid = [event for event in events if event.name == "ClaimPaid"]
         moved = [
             event for event in events if event.contract == "token" and event.content("sender") == self._instance.vault
         ]
-        for payment, move in _pair(paid, moved, _payment):
+        for payment, move in pair_events(paid, moved, _payment):
             witness = move or payment
             if witness is None:
                 continue
@@ -177,12 +149,12 @@ class _Runner:
                         found=f"{quote} (logs)",
                     )
                 )
-            wanted = _expect("ClaimPaid", contract="vault", recipient=recipient, quote=quote)
-            compare_events([wanted], _listed(payment), None, self._findings)
-            transfer = _expect(
+            wanted = expect("ClaimPaid", contract="vault", recipient=recipient, quote=quote)
+            compare_events([wanted], listed(payment), None, self._findings)
+            transfer = expect(
                 "Transfer", contract="token", sender=self._instance.vault, receiver=recipient, quote=quote
             )
-            compare_events([transfer], _listed(move), None, self._findings)
+            compare_events([transfer], listed(move), None, self._findings)
 
     # What the governor set. Only the events tell; a listing has three witnesses, the rest is compared with storage.
 
@@ -233,7 +205,7 @@ class _Runner:
             if market in self._replay.state.prices or not 1 <= market <= MAX_MARKETS:
                 continue
             list_market(self._replay.state, market)
-            wanted = [_expect("PriceChanged", market=market, price=FIRST_PRICE_WORD)]
+            wanted = [expect("PriceChanged", market=market, price=FIRST_PRICE_WORD)]
             compare_events(
                 wanted, [event for event in opened if event.number("market") == market], None, self._findings
             )
@@ -244,7 +216,7 @@ class _Runner:
             mine = [event for event in priced if event.number("market") == market]
             if not mine:
                 self._price_market(listing, multiplier_num=1, multiplier_den=1)
-            pricing = _expect(
+            pricing = expect(
                 "MarketPriced",
                 contract="price_oracle",
                 market=market,
@@ -345,35 +317,8 @@ class _Runner:
         )
 
 
-def _deposit(event: ChainEvent) -> tuple[int, bytes, int]:
-    return event.number("account"), event.content("sender"), event.number("quote")
-
-
 def _payment(event: ChainEvent) -> tuple[bytes, int]:
     return event.content("receiver" if event.name == "Transfer" else "recipient"), event.number("quote")
-
-
-def _pair(
-    left: Sequence[ChainEvent], right: Sequence[ChainEvent], key: Callable[[ChainEvent], object]
-) -> list[tuple[ChainEvent | None, ChainEvent | None]]:
-    """Return pairs of witnesses of one transaction: as many as the longer list has.
-
-    Equally many: they belong together in order, whatever they say. Otherwise equal ones find each other.
-    """
-    if len(left) == len(right):
-        return list(zip(left, right, strict=True))
-    pairs: list[tuple[ChainEvent | None, ChainEvent | None]] = []
-    alone = list(right)
-    for event in left:
-        partner = next((other for other in alone if key(other) == key(event)), None)
-        if partner is not None:
-            alone.remove(partner)
-        pairs.append((event, partner))
-    return pairs + [(None, other) for other in alone]
-
-
-def _listed(event: ChainEvent | None) -> list[ChainEvent]:
-    return [] if event is None else [event]
 
 
 def _expect_events(
@@ -381,7 +326,7 @@ def _expect_events(
 ) -> list[ExpectedEvent]:
     """Return every event a batch must log, in no particular order."""
     events = [
-        _expect(
+        expect(
             "PositionChanged",
             account=change.account_id,
             market=change.market_id,
@@ -390,11 +335,11 @@ def _expect_events(
         )
         for change in result.changes
     ]
-    events += [_expect("PriceChanged", market=market_id, price=word) for market_id, word in result.prices.items()]
+    events += [expect("PriceChanged", market=market_id, price=word) for market_id, word in result.prices.items()]
     for effect in result.operations:
         events += _expect_operation(effect, result.sequence)
     events += [
-        _expect(
+        expect(
             "ReportAccepted",
             contract="price_oracle",
             market=report.market_id,
@@ -405,7 +350,7 @@ def _expect_events(
         for report in accepted
     ]
     events += [
-        _expect(
+        expect(
             "ReportIgnored",
             contract="price_oracle",
             market=verdict.report.market_id,
@@ -417,9 +362,9 @@ def _expect_events(
         if verdict.code is not ReportCode.ACCEPTED
     ]
     if result.n_failures:
-        events.append(_expect("BatchFailures", sequence=result.sequence, codes=result.codes))
+        events.append(expect("BatchFailures", sequence=result.sequence, codes=result.codes))
     events.append(
-        _expect(
+        expect(
             "BatchSettled",
             sequence=result.sequence,
             head=result.head,
@@ -437,22 +382,18 @@ def _expect_events(
 
 def _expect_operation(effect: OperationEffect, sequence: int) -> list[ExpectedEvent]:
     if isinstance(effect, OrderKilled):
-        return [_expect("OrderCancelled", account=effect.account_id, nonce=effect.nonce)]
+        return [expect("OrderCancelled", account=effect.account_id, nonce=effect.nonce)]
     if isinstance(effect, AllKilled):
-        return [_expect("AllCancelled", account=effect.account_id, min_seq=effect.min_seq)]
+        return [expect("AllCancelled", account=effect.account_id, min_seq=effect.min_seq)]
     if isinstance(effect, KeyChanged):
-        return [_expect("KeyChanged", account=effect.account_id, key=effect.key, word=effect.word)]
+        return [expect("KeyChanged", account=effect.account_id, key=effect.key, word=effect.word)]
     return [
-        _expect(
+        expect(
             "CollateralWithdrawn",
             account=effect.account_id,
             recipient=effect.recipient,
             sequence=sequence,
             quote=effect.quote,
         ),
-        _expect("ClaimAdded", contract="vault", recipient=effect.recipient, quote=effect.quote),
+        expect("ClaimAdded", contract="vault", recipient=effect.recipient, quote=effect.quote),
     ]
-
-
-def _expect(name: str, *, contract: str = "clearinghouse", **values: Value) -> ExpectedEvent:
-    return ExpectedEvent(contract=contract, name=name, values=values)

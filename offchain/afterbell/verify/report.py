@@ -31,12 +31,20 @@ class Report:
     withdrawn_quote: int
     tracked_quote: int
     replay_stopped_at: str
+    governors: dict[str, bytes]
+    """Contract -> who governs it, by the events; compared with storage like everything else."""
     findings: Findings
 
     @property
     def is_verified(self) -> bool:
         """Tell whether everything agreed."""
         return not self.findings.entries
+
+    def describe_governor(self, governor: bytes) -> str:
+        """Return an address and whether it is the manifest's Timelock."""
+        if governor == self.instance.timelock:
+            return f"Timelock {address_hex(governor)}"
+        return f"{address_hex(governor)}, not the Timelock {address_hex(self.instance.timelock)}"
 
     def to_json(self) -> dict[str, object]:
         """Return the report as the file holds it. Quote numbers are decimal strings, as in the API."""
@@ -53,6 +61,8 @@ class Report:
             "withdrawn_quote": str(self.withdrawn_quote),
             "tracked_quote": str(self.tracked_quote),
             "replay_stopped_at": self.replay_stopped_at,
+            "timelock": address_hex(self.instance.timelock),
+            "governors": {contract: address_hex(governor) for contract, governor in self.governors.items()},
             "n_compared": dict(self.findings.n_compared),
             "findings": [finding.to_json(self.instance.symbols) for finding in self.findings.entries],
         }
@@ -77,6 +87,10 @@ def print_report(report: Report, console: Console) -> None:
         ("deposited, quote", f"{report.deposited_quote:,}"),
         ("moved to claims, quote", f"{report.withdrawn_quote:,}"),
         ("tracked by the Vault, quote", f"{report.tracked_quote:,}"),
+        *(
+            (f"governor of {contract}", report.describe_governor(governor))
+            for contract, governor in report.governors.items()
+        ),
         *((f"compared: {name}", f"{count:,}") for name, count in report.findings.n_compared.items()),
     ):
         summary.add_row(what, shown)
