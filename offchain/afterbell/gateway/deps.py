@@ -50,7 +50,7 @@ class Desk:
 
     def count(self, owner: bytes) -> None:
         """Count a signed request. Raises: RateLimited."""
-        self.notes.bucket = self.limiters.signed.take(owner)
+        self.notes.take(self.limiters.signed, owner)
 
     def key_test(self, account: AccountId) -> KeyTest:
         """Return whether an address is a session key of the account; the engine judges its limits."""

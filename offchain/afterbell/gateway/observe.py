@@ -10,6 +10,7 @@ malformed, so that garbage cannot be had for free and nobody can use up another'
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 import uuid
@@ -20,7 +21,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from afterbell.gateway.errors import build_refusal
-from afterbell.gateway.limits import BucketState, Limiters, RateLimited
+from afterbell.gateway.limits import BucketState, Limiters, RateLimited, RateLimiter
 from afterbell.gateway.metrics import Metrics
 
 _log = structlog.get_logger(__name__)
@@ -45,6 +46,14 @@ class RequestNotes:
         self.bucket: BucketState | None = None
         self.counts_nowhere = False
         self.order_ids: list[str] = []
+
+    def take(self, limiter: RateLimiter, key: object) -> None:
+        """Count the request in a bucket, and tell the client of that one. Raises: RateLimited."""
+        try:
+            self.bucket = limiter.take(key)
+        except RateLimited as error:
+            self.bucket = error.bucket
+            raise
 
 
 class Observe:
@@ -96,7 +105,7 @@ class Observe:
             return None
         try:
             if scope["method"] in ("GET", "HEAD"):
-                notes.bucket = self._limiters.reads.take(notes.address)
+                notes.take(self._limiters.reads, notes.address)
             elif scope["path"] != _BATCH_PATH:
                 self._limiters.reads.must_have_room(notes.address)
         except RateLimited as error:
@@ -108,10 +117,8 @@ class Observe:
         """Count what no route has counted."""
         if notes.bucket is not None or not _is_counted(scope, notes):
             return
-        try:
-            notes.bucket = self._limiters.reads.take(notes.address)
-        except RateLimited as error:
-            notes.bucket = error.bucket
+        with contextlib.suppress(RateLimited):
+            notes.take(self._limiters.reads, notes.address)
 
     def _note(self, scope: Scope, notes: RequestNotes, status: int, taken_ns: int) -> None:
         # A label must not be chosen by clients.

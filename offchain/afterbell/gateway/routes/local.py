@@ -34,7 +34,7 @@ async def fund_address(services: ServicesDep, limiters: LimitersDep, notes: Note
     if services.faucet is None or not services.venue.is_local_chain:
         raise _not_here("faucet")
     address = parse_address_hex(request.address)
-    notes.bucket = limiters.faucet.take(notes.address)
+    notes.take(limiters.faucet, notes.address)
     grant = await services.faucet(address)
     return FaucetOut(
         address=address_hex(address),

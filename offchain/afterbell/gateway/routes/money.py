@@ -70,7 +70,7 @@ async def _relay(desk: Desk, kind: str, send: Callable[[Relayer], Awaitable[byte
             found="none",
             action="send the transaction with a wallet of your own",
         )
-    notes.bucket = desk.limiters.relayed.take(notes.address)
+    notes.take(desk.limiters.relayed, notes.address)
     count = services.metrics.relayed
     try:
         transaction = await send(services.relayer)
