@@ -4,7 +4,7 @@
 # pragma nonreentrancy on
 """
 @title Lens
-@license Apache-2.0
+@license AGPL-3.0-only
 @notice Views for people, pages and monitors. Holds nothing; every number follows from words of the Clearinghouse.
 @dev Prices are those stored; what a batch would see after its own price rows may differ.
 @custom:security Nothing on chain reads from here.

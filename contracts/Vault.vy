@@ -4,7 +4,7 @@
 # pragma nonreentrancy on
 """
 @title Vault
-@license Apache-2.0
+@license AGPL-3.0-only
 @notice Holds the stablecoin. Deposits credit an account of the Clearinghouse; what a batch withdraws becomes a claim of its
         recipient, paid when anybody asks. Settlement never touches the token, so a paused token or a refused recipient
         stops that recipient's claim and nothing else.

@@ -4,7 +4,7 @@
 # pragma nonreentrancy off
 """
 @title AwkwardToken
-@license Apache-2.0
+@license AGPL-3.0-only
 @notice A token that misbehaves as it is told: answers nothing, false or anything else, keeps a fee, moves nothing without a
         word, or calls somebody back in the middle of a transfer.
 @dev No lock of its own: what stops a callback must be the contract it calls.

@@ -4,7 +4,7 @@
 # pragma nonreentrancy on
 """
 @title TestStablecoin
-@license Apache-2.0
+@license AGPL-3.0-only
 @notice A stablecoin for local chains that behaves as the largest regulated one does: 6 decimals, EIP-2612 permits, EIP-3009
         authorizations, a pause that stops everything, a blacklist that bites whoever sends, receives, spends or signs, and
         no transfer to itself or to zero. It may stand alone or behind an upgradeable proxy. Anyone may mint.

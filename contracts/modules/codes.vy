@@ -2,7 +2,7 @@
 # pragma nonreentrancy off
 """
 @title codes
-@license Apache-2.0
+@license AGPL-3.0-only
 @notice Status codes of operations, orders and fills inside a batch. Twin: offchain/afterbell/domain/codes.py.
 """
 

@@ -2,7 +2,7 @@
 # pragma nonreentrancy off
 """
 @title errors
-@license Apache-2.0
+@license AGPL-3.0-only
 @notice Revert reasons, one per broken condition: "subject: problem", at most 32 bytes, unique. Off chain the same strings
         are keys. A fill, order or operation that fails inside a batch never reverts: it carries a code of codes.vy.
 """

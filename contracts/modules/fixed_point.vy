@@ -2,7 +2,7 @@
 # pragma nonreentrancy off
 """
 @title fixed_point
-@license Apache-2.0
+@license AGPL-3.0-only
 @notice Rounding with a name, and the two casts Vyper has no free form of. Twin: offchain/afterbell/domain/units.py.
 """
 

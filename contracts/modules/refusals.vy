@@ -2,7 +2,7 @@
 # pragma nonreentrancy off
 """
 @title refusals
-@license Apache-2.0
+@license AGPL-3.0-only
 @notice The reasons of errors.vy that the Clearinghouse gives while it runs, as bytes of their own length: 30 bytes of code at
         every place instead of 90. tests/contracts/test_every_revert_is_tested.py holds both files equal.
 """

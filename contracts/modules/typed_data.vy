@@ -2,7 +2,7 @@
 # pragma nonreentrancy off
 """
 @title typed_data
-@license Apache-2.0
+@license AGPL-3.0-only
 @notice EIP-712 type hashes, digests and the one way a signature is checked. Stateless: the contract that imports it keeps its
         domain separator. Twin: offchain/afterbell/domain/digests.py.
 """
