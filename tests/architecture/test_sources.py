@@ -111,6 +111,18 @@ def test_vyper_files__every_one__states_its_pragmas() -> None:
     assert missing == {}
 
 
+def test_vyper_files__every_one__names_the_licence_of_what_it_may_import() -> None:
+    """Timelock.vy imports snekmate, AGPL-3.0-only, and all of contracts/ with it (contracts/README.md, D-001)."""
+    others = [
+        path.name
+        for path in _vyper_files()
+        if re.findall("^@license (.+)$", path.read_text(), re.M) != ["AGPL-3.0-only"]
+    ]
+
+    assert others == []
+    assert "GNU AFFERO GENERAL PUBLIC LICENSE" in (ROOT / "contracts" / "LICENSE").read_text()[:80]
+
+
 def test_pragma_search__file_without__names_each() -> None:
     assert _find_missing_pragmas("Vault.vy", "# pragma version 0.4.0\n") == [
         "version",

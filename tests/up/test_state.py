@@ -39,10 +39,13 @@ def test_open_state__empty_directory__prepares_a_new_venue(tmp_path: Path) -> No
     assert state.history.days[0] == date(2005, 3, 1)
     assert [market.symbol for market in state.plan.markets if market.synthetic] == ["TSLA"]
     assert sorted(path.name for path in state.keys_dir.iterdir()) == [
+        "governor.key",
+        "guardian.key",
         "publisher-1.key",
         "publisher-2.key",
         "publisher-3.key",
         "sequencer.key",
+        "standby.key",
     ]
     assert {path.stat().st_mode & 0o777 for path in state.keys_dir.iterdir()} == {0o600}
 
