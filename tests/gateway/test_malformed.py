@@ -18,9 +18,15 @@ from tests.gateway.venue import Venue, open_venue
 Play = Callable[..., Any]
 POSTS = (
     "/v1/orders",
+    "/v1/orders/amend",
+    "/v1/orders/batch",
     "/v1/orders/cancel",
     "/v1/orders/cancel-all",
+    "/v1/keys",
+    "/v1/keys/revoke",
     "/v1/withdrawals",
+    "/v1/claims",
+    "/v1/deposits/authorization",
     "/v1/faucet",
     "/v1/rpc",
 )
@@ -182,13 +188,25 @@ def test_body__above_the_limit__refused_before_it_is_read(play: Play) -> None:
         ("/v1/markets/AAPL/book?depth=x", 400, "MALFORMED_REQUEST"),
         ("/v1/markets/AAPL/candles?interval_s=1", 400, "MALFORMED_REQUEST"),
         ("/v1/markets/AAPL/candles?end_s=99999999999999999999", 400, "MALFORMED_REQUEST"),
-        ("/v1/markets/AAPL/trades?limit=1001", 400, "MALFORMED_REQUEST"),
+        ("/v1/markets/AAPL/candles?interval_s=600", 400, "MALFORMED_REQUEST"),
+        ("/v1/markets/AAPL/candles?kind=index", 400, "MALFORMED_REQUEST"),
+        ("/v1/markets/AAPL/candles?start_s=-1", 400, "MALFORMED_REQUEST"),
+        ("/v1/markets/AAPL/candles?limit=1501", 400, "MALFORMED_REQUEST"),
+        ("/v1/markets/AAPL/trades?limit=501", 400, "MALFORMED_REQUEST"),
         ("/v1/orders/0x12", 400, "MALFORMED_REQUEST"),
         ("/v1/orders/0x" + "12" * 32, 404, "UNKNOWN_ORDER"),
         ("/v1/withdrawals/0x" + "12" * 32, 404, "UNKNOWN_ORDER"),
         ("/v1/accounts/0x12", 400, "MALFORMED_REQUEST"),
         ("/v1/accounts/0x" + "AB" * 30, 400, "MALFORMED_REQUEST"),
         ("/v1/accounts/0x" + "ab" * 30 + "/fills?before=-1", 400, "MALFORMED_REQUEST"),
+        ("/v1/accounts/0x" + "ab" * 30 + "/fills?market=NOPE", 404, "UNKNOWN_MARKET"),
+        ("/v1/accounts/0x" + "ab" * 30 + "/orders?status=dead", 400, "MALFORMED_REQUEST"),
+        ("/v1/accounts/0x" + "ab" * 30 + "/orders?market=%F0%9F%94%94", 404, "UNKNOWN_MARKET"),
+        ("/v1/accounts/0x" + "ab" * 30 + "/funding?limit=0", 400, "MALFORMED_REQUEST"),
+        ("/v1/accounts/0x" + "ab" * 30 + "/transfers?before=99999999999999999999", 400, "MALFORMED_REQUEST"),
+        ("/v1/accounts/0x12/keys", 400, "MALFORMED_REQUEST"),
+        ("/v1/accounts/0x" + "ab" * 30 + "/client-orders/%00", 400, "MALFORMED_REQUEST"),
+        ("/v1/accounts/0x" + "ab" * 30 + "/client-orders/a", 404, "UNKNOWN_ORDER"),
         ("/v1/batches/99", 404, "UNKNOWN_BATCH"),
         ("/v1/batches/-1", 400, "MALFORMED_REQUEST"),
         ("/v1/batches/1e3", 400, "MALFORMED_REQUEST"),
@@ -245,11 +263,19 @@ json_values = st.recursive(
 ORDER_FIELDS = (
     *("account", "market", "epoch", "is_buy", "size_lots", "limit_ticks", "max_fee_ppm", "expiry_s", "nonce"),
     *("reduce_only", "post_only", "time_in_force", "trigger_ticks", "trigger_kind", "order_nonce", "min_seq_ms"),
-    *("quote", "recipient", "address", "method", "params", "id", "jsonrpc"),
+    *("quote", "recipient", "address", "method", "params", "id", "jsonrpc", "key", "key_expiry_s", "markets"),
+    *("max_notional_quote", "trade_only", "sender", "owner", "subaccount", "salt", "limits", "valid_after_s"),
+    *("place", "amend", "cancel", "filled_lots", "order_id"),
+)
+BODY_FIELDS = (
+    *("order", "cancel", "cancel_all", "withdrawal", "link_key", "revoke_key", "authorization", "recipient"),
+    *("signature", "approved", "client_id", "domain", "items"),
 )
 bodies = st.dictionaries(
-    st.sampled_from(["order", "cancel", "cancel_all", "withdrawal", "signature", "client_id", "domain", *ORDER_FIELDS]),
-    json_values | st.dictionaries(st.sampled_from(ORDER_FIELDS), json_values),
+    st.sampled_from([*BODY_FIELDS, *ORDER_FIELDS]),
+    json_values
+    | st.dictionaries(st.sampled_from(ORDER_FIELDS), json_values)
+    | st.lists(st.dictionaries(st.sampled_from(ORDER_FIELDS), json_values), max_size=3),
 )
 
 
@@ -309,3 +335,76 @@ def test_fuzz__order_with_a_valid_signature_and_any_numbers__accepted_or_refused
         seal = runner.run(venue.seal()) if venue.sequencer.state.has_open_batch else None
         runner.run(context.__aexit__(None, None, None))
         assert seal is not None
+
+
+BAD_KEY_FIELDS: dict[str, tuple[str, Any]] = {
+    "market by symbol": ("markets", ["AAPL"]),
+    "market zero": ("markets", [0]),
+    "market above 32": ("markets", [33]),
+    "one market alone": ("markets", 1),
+    "more markets than there are": ("markets", [1] * 33),
+    "float notional": ("max_notional_quote", 1.5),
+    "notional above uint64": ("max_notional_quote", str(1 << 64)),
+    "flag by number": ("trade_only", 1),
+    "short key": ("key", "0x12"),
+    "no expiry": ("key_expiry_s", None),
+    "lane of an order": ("nonce", "5"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_KEY_FIELDS)
+def test_key__field_outside_its_type__malformed(play: Play, case: str) -> None:
+    name, found = BAD_KEY_FIELDS[case]
+
+    async def scenario(venue: Venue) -> Any:
+        owner = await venue.participant(1)
+        body = owner.link_body(owner.link_key(b"\x12" * 20))
+        body["link_key"][name] = found
+        return await venue.post("/v1/keys", body)
+
+    response = play(scenario)
+
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "MALFORMED_REQUEST")
+
+
+def test_fuzz__key_and_withdrawal_with_a_valid_signature_and_any_numbers__accepted_or_refused(tmp_path: Path) -> None:
+    """What passes the gateway reaches journal and engine: they must hold any numbers of the signed types."""
+    with asyncio.Runner() as runner:
+        context = open_venue(tmp_path)
+        venue = runner.run(context.__aenter__())
+        owner = runner.run(venue.participant(2))
+
+        def edge(n_bits: int) -> st.SearchStrategy[int]:
+            top = (1 << n_bits) - 1
+            return st.sampled_from([0, 1, 1_300_000_000, top - 1, top]) | st.integers(0, top)
+
+        @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+        @given(
+            key=st.sampled_from([bytes(20), b"\x12" * 20, owner.key.address, b"\xff" * 20]),
+            key_expiry_s=edge(40),
+            max_notional_quote=edge(64),
+            markets=edge(32),
+            trade_only=st.booleans(),
+            reduce_only=st.booleans(),
+            expiry_s=edge(40) | st.none(),
+            seq=edge(40) | st.none(),
+        )
+        def fuzz(**fields: Any) -> None:
+            given_fields = {name: found for name, found in fields.items() if found is not None}
+            message = owner.link_key(given_fields.pop("key"), **given_fields)
+            response = runner.run(venue.post("/v1/keys", owner.link_body(message)))
+            must_be_polite(response.status_code, response.content)
+            response = runner.run(venue.post("/v1/keys/revoke", owner.revoke_body(fields["key"])))
+            must_be_polite(response.status_code, response.content)
+
+        @settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+        @given(quote=edge(64))
+        def fuzz_withdrawals(quote: int) -> None:
+            response = runner.run(venue.post("/v1/withdrawals", owner.withdraw_body(quote)))
+            must_be_polite(response.status_code, response.content)
+
+        fuzz()
+        fuzz_withdrawals()
+        seal = runner.run(venue.seal()) if venue.sequencer.state.has_open_batch else None
+        runner.run(context.__aexit__(None, None, None))
+        assert seal is not None and not any(seal.codes)
