@@ -185,6 +185,17 @@ def test_key_order__just_inside_a_limit__is_accepted(limits: dict[str, object], 
     assert accepted_of(venue.place(1, "buy", 500, 9_990, key=KEY)).resting_lots == 500
 
 
+def test_key_order__key_runs_out_while_a_batch_is_open__is_rejected_by_the_clock() -> None:
+    """The chain would still take it, by the batch's time; the engine promises nothing in a dead key's name."""
+    venue = linked_venue(lifetime_s=10)
+    venue.place(2, "sell", 500, 10_000)
+    venue.place(3, "buy", 500, 10_000)
+    assert venue.state.has_open_batch
+    venue.time_ms += 11_000
+
+    assert refusal_of(venue.place(1, "buy", 500, 9_990, key=KEY)).reason == "KEY_EXPIRED"
+
+
 def test_key_order__of_another_account__is_unknown() -> None:
     venue = linked_venue()
 
