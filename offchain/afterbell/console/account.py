@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 import click
 
-from afterbell.console.connection import Connection, client_options, tell_errors
+from afterbell.console.connection import ClientGroup, Connection, client_options, tell_errors
 from afterbell.console.render import print_json, print_table, shorten, usdc, utc
 from afterbell.sdk import Client
 from afterbell.sdk.values import Fill, Market, PlacedOrder, Transfer
@@ -39,7 +39,7 @@ class _Amount(click.ParamType):
 AMOUNT: Final = _Amount()
 
 
-@click.group()
+@click.group(cls=ClientGroup)
 @client_options
 def account() -> None:
     """Show an account, deposit, withdraw, order, cancel.

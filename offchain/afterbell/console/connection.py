@@ -6,6 +6,7 @@ whose passphrase is asked for (or $AFTERBELL_PASSPHRASE). Must not: take a key o
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import os
@@ -65,6 +66,25 @@ class Connection:
                 "afterbell.toml); `afterbell keys new FILE` makes one"
             )
         return self.key_file
+
+
+class ClientGroup(click.Group):
+    """A group whose sub-commands take `--json` too, where people look for it."""
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        """Add a sub-command with the option."""
+        cmd.params.append(
+            click.Option(
+                ["--json", "is_json"], is_flag=True, expose_value=False, callback=_choose_json,
+                help="Print JSON instead of tables.",
+            )
+        )  # fmt: skip
+        super().add_command(cmd, name)
+
+
+def _choose_json(ctx: click.Context, _: click.Parameter, is_json: bool) -> None:
+    if is_json:
+        ctx.obj = dataclasses.replace(ctx.obj, is_json=True)
 
 
 def client_options(function: _Function) -> _Function:

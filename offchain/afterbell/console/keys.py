@@ -18,7 +18,14 @@ import click
 from eth_account import Account
 
 from afterbell.console.account import AMOUNT
-from afterbell.console.connection import PASSPHRASE_VARIABLE, Connection, client_options, read_key_file, tell_errors
+from afterbell.console.connection import (
+    PASSPHRASE_VARIABLE,
+    ClientGroup,
+    Connection,
+    client_options,
+    read_key_file,
+    tell_errors,
+)
 from afterbell.console.render import print_json, print_table, usdc, utc
 from afterbell.domain.ids import address_hex
 from afterbell.sdk import Client
@@ -48,7 +55,7 @@ class _Lifetime(click.ParamType):
         return lifetime_s
 
 
-@click.group()
+@click.group(cls=ClientGroup)
 @client_options
 def keys() -> None:
     """Make key files; link, list and revoke session keys.
