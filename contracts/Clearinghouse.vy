@@ -4,7 +4,7 @@
 # pragma nonreentrancy on
 """
 @title Clearinghouse
-@license Apache-2.0
+@license AGPL-3.0-only
 @notice Holds every account, position and filled order, and settles batches of matched orders. The sequencer chooses which
         crossing signed orders meet and when; this contract bounds it by signatures, price reports and the clock.
 @dev Words, payload, rules and codes: contracts/README.md. Specification: offchain/afterbell/domain/ (settle: batch.py).
@@ -1475,9 +1475,10 @@ def _order_key_code(
     code: uint256 = session_key._code(word, matched_at_s)
     if code != 0:
         return code
-    # markets start at bit 104 with market 1; order bit 233 over key bit 137; a size below 2^48 and ticks below 2^40
+    # no seq of the future, which would outlive the key; markets start at bit 104 with market 1; order bit 233 over key bit 137; a size below 2^48 and ticks below 2^40
     if (
-        (word >> unsafe_add(103, order >> 248)) & 1 == 0
+        (order >> 176) & M40 > session_key._latest_seq(matched_at_s, GENESIS_S)
+        or (word >> unsafe_add(103, order >> 248)) & 1 == 0
         or word & session_key.REDUCE_ONLY & ~(order >> 96) != 0
         or unsafe_mul((order >> 128) & M48, max((order >> 88) & M40, max(price & M40, (price >> 80) & M40)))
         > (word >> 40) & M64

@@ -4,7 +4,7 @@
 # pragma nonreentrancy on
 """
 @title Operations
-@license Apache-2.0
+@license AGPL-3.0-only
 @notice Says who may order an operation of a batch, and takes what owners do directly on chain: cancel everything, link and
         revoke session keys, approve the digest of an operation.
 @dev The Clearinghouse has no room for this code (contracts/README.md, D-009). Words stand there; this contract computes them.
@@ -194,7 +194,8 @@ def check(
         if signer == empty(address):
             return codes.BAD_SIGNATURE
         if flags == SESSION_KEY:
-            code: uint256 = self._key_code(account_key >> 16, signer, kind, recipient, matched_at_s)
+            seq: uint256 = (operation >> 152) & M40
+            code: uint256 = self._key_code(account_key >> 16, signer, kind, seq, subject, recipient, matched_at_s)
             if code != 0:
                 return code
         elif convert(signer, uint256) != owner:
@@ -271,12 +272,22 @@ def _is_shaped(kind: uint256, subject: uint256, recipient: uint256) -> bool:
 
 @internal
 @view
-def _key_code(account_id: uint256, signer: address, kind: uint256, recipient: uint256, matched_at_s: uint256) -> uint256:
+def _key_code(
+    account_id: uint256,
+    signer: address,
+    kind: uint256,
+    seq: uint256,
+    subject: uint256,
+    recipient: uint256,
+    matched_at_s: uint256,
+) -> uint256:
     """
     @notice Checks whether a session key may order an operation. It may cancel, and withdraw to its owner.
     @param account_id owner << 80 | subaccount.
     @param signer Who signed, not zero.
     @param kind Kind of the operation.
+    @param seq Its seq.
+    @param subject Word 1: order nonce or minimum seq of a cancellation.
     @param recipient Word 2.
     @param matched_at_s Time of the batch.
     @return BAD_SIGNATURE, KEY_EXPIRED, KEY_LIMIT or 0.
@@ -286,8 +297,12 @@ def _key_code(account_id: uint256, signer: address, kind: uint256, recipient: ui
     code: uint256 = session_key._code(word, matched_at_s)
     if code != 0:
         return code
+    # nonces and lanes only rise: a seq of the far future would lock the owner out long after the key has gone
+    latest_seq: uint256 = session_key._latest_seq(matched_at_s, staticcall IClearinghouse(CLEARINGHOUSE).GENESIS_S())
+    if seq > latest_seq:
+        return codes.KEY_LIMIT
     if kind == typed_data.KIND_CANCEL_ORDER or kind == typed_data.KIND_CANCEL_ALL:
-        return 0
+        return codes.KEY_LIMIT if subject & M40 > latest_seq else 0
     if kind == typed_data.KIND_WITHDRAW and word & session_key.TRADE_ONLY == 0 and recipient == account_id >> 80:
         return 0
     return codes.KEY_LIMIT

@@ -2,7 +2,7 @@
 # pragma nonreentrancy off
 """
 @title session_key
-@license Apache-2.0
+@license AGPL-3.0-only
 @notice The session key word and the questions asked of it. Stateless: the words stand in the Clearinghouse. Twin:
         offchain/afterbell/domain/words.py.
 
@@ -51,6 +51,18 @@ def _code(word: uint256, matched_at_s: uint256) -> uint256:
     if revoked_at_s != 0 and matched_at_s > unsafe_add(revoked_at_s, SETTLE_LAG_S):
         return codes.KEY_EXPIRED
     return 0
+
+
+@internal
+@pure
+def _latest_seq(matched_at_s: uint256, genesis_s: uint256) -> uint256:
+    """
+    @notice Computes the latest seq a key may spend, in an order, a nonce, or whatever it cancels.
+    @param matched_at_s Time of the batch, 40 bits, at most SETTLE_LAG before genesis.
+    @param genesis_s Second from which seqs count.
+    @return Milliseconds since genesis of SETTLE_LAG after the match.
+    """
+    return unsafe_mul(unsafe_sub(unsafe_add(matched_at_s, SETTLE_LAG_S), genesis_s), 1000)
 
 
 @internal

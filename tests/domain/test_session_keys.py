@@ -107,9 +107,7 @@ def test_key_order__reduce_only_key__closes() -> None:
     scenario.trade()
     orders = [
         scenario.order(MAKER, is_buy=True),
-        scenario.order(
-            TAKER, is_buy=False, session_key=KEY, reduce_only=True, time_in_force=TimeInForce.IOC, lane=0
-        ),
+        scenario.order(TAKER, is_buy=False, session_key=KEY, reduce_only=True, time_in_force=TimeInForce.IOC, lane=0),
     ]
 
     result = scenario.settle(orders, [(0, 1, 1_000)])
@@ -368,11 +366,49 @@ def test_apply_fill__order_judged_invalid_for_its_key__is_named_on_its_side() ->
         TableOrder(
             account_id=account,
             record=record,
-            code=execution.check_order(
-                account, record, domain_separator=None, recover=None, signer=KEY.address
-            ),
+            code=execution.check_order(account, record, domain_separator=None, recover=None, signer=KEY.address),
         )
         for account, record in (maker, taker)
     ]
 
     assert execution.apply_fill(*tables, 10).code == C.ORDER_INVALID + 64
+
+
+# Seqs: a key spends none of the far future, which would outlive it.
+
+
+@pytest.mark.parametrize(("beyond_ms", "code"), [(0, C.OK), (1, C.KEY_LIMIT)])
+def test_key_order__seq_up_to_the_lag_after_the_match__then_later(beyond_ms: int, code: StatusCode) -> None:
+    scenario = with_key()
+    scenario.state.genesis_s = T - 1_000
+
+    assert taker_code(scenario, seq=1_300_000 + beyond_ms) == code
+
+
+@pytest.mark.parametrize(("beyond_ms", "code"), [(0, C.OK), (1, C.KEY_LIMIT)])
+@pytest.mark.parametrize("what", ["nonce", "min_seq", "order_nonce", "withdrawal"])
+def test_key_operation__seq_up_to_the_lag_after_the_match__then_later(
+    what: str, beyond_ms: int, code: StatusCode
+) -> None:
+    scenario = with_key()
+    scenario.state.genesis_s = T - 1_000
+    common = {"owner": TAKER.address, "subaccount": 0, "expiry_s": T + 60, "seq": 7}
+    latest = 1_300_000 + beyond_ms
+    message: Operation = {
+        "nonce": CancelAll(**common | {"seq": latest}, min_seq=0),
+        "min_seq": CancelAll(**common, min_seq=latest),
+        "order_nonce": CancelOrder(**common, order_nonce=9 << 40 | latest),
+        "withdrawal": Withdraw(**common | {"seq": latest}, quote=1, recipient=TAKER.address),
+    }[what]
+
+    result = scenario.settle(operations=[scenario.operation(message, session_key=KEY)])
+
+    assert list(result.codes) == [code]
+
+
+def test_key_operation__last_nonce_of_the_owner__is_the_owners_own() -> None:
+    scenario = with_key()
+    scenario.state.genesis_s = T - 1_000
+    message = CancelAll(owner=TAKER.address, subaccount=0, expiry_s=T + 60, seq=2**40 - 1, min_seq=2**40 - 1)
+
+    assert list(scenario.settle(operations=[scenario.operation(message)]).codes) == [C.OK]

@@ -67,6 +67,8 @@ class ChainState:
     tracked_quote: int = 0
     insurance_quote: int = 0
     approvals: set[tuple[bytes, bytes]] = field(default_factory=set)
+    genesis_s: int = 0
+    """GENESIS_S: seqs count milliseconds from here."""
     forbidden_recipients: frozenset[bytes] = frozenset()
     """Vault, Clearinghouse and token: a withdrawal to one of them would be stuck."""
 

@@ -61,7 +61,13 @@ from afterbell.domain.order import (
 )
 from afterbell.domain.position import FillEffect, apply_fill, is_reducing
 from afterbell.domain.prices import AcceptedReport, apply_price_row, apply_report
-from afterbell.domain.session_keys import check_operation_key, check_order_key, has_bad_limits
+from afterbell.domain.session_keys import (
+    check_operation_key,
+    check_order_key,
+    find_spent_seq,
+    has_bad_limits,
+    latest_key_seq,
+)
 from afterbell.domain.units import compute_notional_quote
 from afterbell.domain.words import (
     CONSUMED_LOTS,
@@ -447,7 +453,8 @@ class Execution:
         if not record.is_key_signed:
             return StatusCode.OK
         word = self._state.session_key_word(account_id, _must_be_named(signer))
-        return check_order_key(word, record, price, self.matched_at_s)
+        code = check_order_key(word, record, price, self.matched_at_s)
+        return code or self._check_key_seq(record.seq)
 
     def _check_order_terms(self, account_id: int, record: OrderRecord) -> StatusCode:
         if not 1 <= record.market_id <= MAX_MARKETS:
@@ -717,7 +724,12 @@ class Execution:
         if not is_key_signed:
             return StatusCode.OK
         word = self.session_key_word(account_id, _must_be_named(signer))
-        return check_operation_key(word, message, self.matched_at_s)
+        code = check_operation_key(word, message, self.matched_at_s)
+        return code or self._check_key_seq(find_spent_seq(message))
+
+    def _check_key_seq(self, seq: int) -> StatusCode:
+        is_future = seq > latest_key_seq(self.matched_at_s, self._state.genesis_s)
+        return StatusCode.KEY_LIMIT if is_future else StatusCode.OK
 
     def _change_key(self, account_id: AccountId, message: LinkKey | RevokeKey, limits: int) -> StatusCode:
         self._key_limits[session_key_id(account_id, message.key)] = limits

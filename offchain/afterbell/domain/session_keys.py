@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from afterbell.domain.batch import SETTLE_LAG_S, OrderRecord
 from afterbell.domain.codes import StatusCode
-from afterbell.domain.ids import ZERO_ADDRESS
+from afterbell.domain.ids import ZERO_ADDRESS, seq_of
 from afterbell.domain.order import MAX_KEY_LIFETIME_S, CancelAll, CancelOrder, Operation, Withdraw
-from afterbell.domain.units import compute_notional_quote
+from afterbell.domain.units import compute_notional_quote, seconds_to_milliseconds
 from afterbell.domain.words import KEY_LIMITS_MASK, PriceWord, SessionKeyWord
 
 
@@ -56,6 +56,21 @@ def check_operation_key(word: int, message: Operation, matched_at_s: int) -> Sta
     if SessionKeyWord.unpack(word).trade_only or not is_own_withdrawal:
         return StatusCode.KEY_LIMIT
     return StatusCode.OK
+
+
+def latest_key_seq(matched_at_s: int, genesis_s: int) -> int:
+    """Return the latest seq a key may spend, in an order, a nonce, or whatever it cancels; KEY_LIMIT beyond.
+
+    Nonces and lanes only rise: a seq of the far future would lock the owner out long after the key has gone.
+    """
+    return seconds_to_milliseconds(matched_at_s + SETTLE_LAG_S - genesis_s)
+
+
+def find_spent_seq(message: Operation) -> int:
+    """Return the latest seq an operation spends: its own, or the one it cancels up to."""
+    if isinstance(message, CancelOrder):
+        return max(message.seq, seq_of(message.order_nonce))
+    return max(message.seq, message.min_seq) if isinstance(message, CancelAll) else message.seq
 
 
 def has_bad_limits(owner: bytes, key: bytes, limits: int, now_s: int) -> bool:
