@@ -81,6 +81,8 @@ def __init__(
 def accept(target: address):
     """
     @notice Takes the governorship of a contract that was offered to this one. Anybody may call it: it cannot take anything else.
-    @param target A contract whose pending governor this is.
+    @dev Passes where it governs already: whoever calls it before a deployment does must not make the deployment fail.
+    @param target A contract that this one governs, or whose pending governor it is.
     """
-    extcall IGoverned(target).accept_governor()
+    if staticcall IGoverned(target).governor() != self:
+        extcall IGoverned(target).accept_governor()

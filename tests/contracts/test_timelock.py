@@ -295,15 +295,29 @@ def test_governorship__once_taken__leaves_through_the_timelock_alone(chain: Chai
     execute(chain, offer)
 
     # Nobody can make the Timelock take it back, and only the one named may take it.
-    with refused("caller: not pending governor"):
-        chain.call("Timelock", "accept", chain.addresses[contract])
+    chain.call("Timelock", "accept", chain.addresses[contract])
     chain.call(contract, "accept_governor", sender=OUTSIDER)
     assert chain.call(contract, "governor") == OUTSIDER.lower()
+    with refused("caller: not pending governor"):
+        chain.call("Timelock", "accept", chain.addresses[contract])
+
+
+def test_accept__called_by_a_stranger_first__the_deployments_own_call_passes(chain: Chain) -> None:
+    spare = chain.create("SignedPriceSource", GOVERNOR, [OUTSIDER], 1)
+    chain.call("SignedPriceSource", "propose_governor", chain.addresses["Timelock"], sender=GOVERNOR)
+
+    chain.call("Timelock", "accept", spare, sender=OUTSIDER)
+    chain.call("Timelock", "accept", spare, sender=DEPLOYER)
+
+    assert chain.events() == []
+    assert chain.call("SignedPriceSource", "governor") == chain.addresses["Timelock"].lower()
 
 
 def test_accept__of_a_contract_that_offered_nothing__reverts(chain: Chain) -> None:
+    spare = chain.create("SignedPriceSource", GOVERNOR, [OUTSIDER], 1)
+
     with refused("caller: not pending governor"):
-        chain.call("Timelock", "accept", chain.addresses[REGISTRY])
+        chain.call("Timelock", "accept", spare)
 
 
 # The sequencer, end to end on the registry; a batch of each key stands in test_sequencer_rotation.py.
