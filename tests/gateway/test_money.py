@@ -147,7 +147,7 @@ def test_relayer__none_runs__not_ready_and_what_to_do(play: Play, path: str) -> 
     async def scenario(venue: Venue) -> Any:
         app = create_app(replace(venue.services, relayer=None))
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://venue") as http:
-            body = {"recipient": "0x" + "ab" * 20}
+            body: dict[str, Any] = {"recipient": "0x" + "ab" * 20}
             if path != "/v1/claims":
                 body = {"authorization": AUTHORIZATION, "signature": SIGNATURE}
             return await http.post(path, json=body)

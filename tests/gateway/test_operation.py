@@ -133,7 +133,7 @@ def test_request_id__given__echoed_and_in_the_log_with_the_order(play: Play) -> 
 @pytest.mark.parametrize("given", ["", "x" * 65, "a b", "a\tb", "ä".encode().decode("latin-1")])
 def test_request_id__none_or_not_plain__one_of_ours(play: Play, given: str) -> None:
     async def scenario(venue: Venue) -> Any:
-        headers = {"X-Request-Id": given.encode("latin-1")} if given else {}
+        headers = [(b"X-Request-Id", given.encode("latin-1"))] if given else []
         return [(await venue.http.get("/v1/clock", headers=headers)).headers["x-request-id"] for _ in range(2)]
 
     first, second = play(scenario)

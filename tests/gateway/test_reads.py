@@ -109,6 +109,108 @@ def test_trades_and_candles__fills_at_mark__newest_trade_first_and_volume_counte
     assert others["trades"] == []
 
 
+def test_candles__of_trades_in_a_range__prices_volume_and_count(play: Play) -> None:
+    """Two fills in the first minute (100.00 and 100.05, one share each), one at 100.10 an hour later."""
+
+    async def scenario(venue: Venue) -> Any:
+        maker, taker = await venue.participant(1), await venue.participant(2)
+        await trade(venue, maker, taker)
+        await trade(venue, maker, taker, 10_005)
+        first_s = venue.now_s - venue.now_s % 60
+        venue.clock.advance(3_600_000 - 60_000)
+        await venue.adopt_prices(10_000, 10_000)
+        await trade(venue, maker, taker, 10_010)
+        base = "/v1/markets/AAPL/candles?kind=trades&interval_s=60"
+        whole = await venue.get(base)
+        early = await venue.get(f"{base}&start_s={first_s}&end_s={first_s + 60}")
+        late = await venue.get(f"{base}&start_s={first_s + 60}")
+        newest = await venue.get(f"{base}&limit=1")
+        return first_s, whole, early, late, newest
+
+    first_s, whole, early, late, newest = play(scenario)
+
+    assert (whole["kind"], whole["interval_s"]) == ("trades", 60)
+    first, second = whole["candles"]
+    assert first == {
+        "time_s": first_s,
+        "open_ticks": 10_000,
+        "high_ticks": 10_005,
+        "low_ticks": 10_000,
+        "close_ticks": 10_005,
+        "volume_lots": 20_000,
+        "volume_quote": "200050000",
+        "n_trades": 2,
+    }
+    assert (second["time_s"], second["open_ticks"], second["n_trades"]) == (first_s + 3_600, 10_010, 1)
+    assert [page["candles"] for page in (early, late, newest)] == [[first], [second], [second]]
+
+
+def test_history__more_than_a_page__walked_to_its_end_without_gap_or_twin(play: Play) -> None:
+    async def scenario(venue: Venue) -> Any:
+        maker, taker = await venue.participant(1), await venue.participant(2)
+        for _ in range(5):
+            await trade(venue, maker, taker)
+        await venue.participant(2)
+        pages: dict[str, list[Any]] = {}
+        for name, number in (("fills", "fill_id"), ("orders", "order_id"), ("transfers", "transfer_id")):
+            pages[name], before = [], ""
+            while True:
+                path = f"/v1/accounts/{taker.account_hex}/{name}?limit=2{before}&status=all"
+                page = await venue.get(path)
+                pages[name].append([row[number] for row in page[name]])
+                if page["next_before"] is None:
+                    break
+                before = f"&before={page['next_before']}"
+        return pages
+
+    pages = play(scenario)
+
+    assert pages["fills"] == [[5, 4], [3, 2], [1]]
+    assert [len(page) for page in pages["orders"]] == [2, 2, 1]
+    assert len({order_id for page in pages["orders"] for order_id in page}) == 5
+    assert pages["transfers"] == [["d3", "d2"], []]
+
+
+def test_history__of_one_market__leaves_the_others_out(play: Play) -> None:
+    async def scenario(venue: Venue) -> Any:
+        maker, taker = await venue.participant(1), await venue.participant(2)
+        await trade(venue, maker, taker)
+        base = f"/v1/accounts/{taker.account_hex}"
+        return [
+            await venue.get(f"{base}/{part}market={symbol}")
+            for part in ("fills?", "orders?status=closed&")
+            for symbol in ("AAPL", "TSLA")
+        ]
+
+    aapl_fills, tsla_fills, aapl_orders, tsla_orders = play(scenario)
+
+    assert (len(aapl_fills["fills"]), tsla_fills["fills"]) == (1, [])
+    assert ([order["symbol"] for order in aapl_orders["orders"]], tsla_orders["orders"]) == (["AAPL"], [])
+
+
+def test_funding__index_never_moved__empty(play: Play) -> None:
+    async def scenario(venue: Venue) -> Any:
+        maker, taker = await venue.participant(1), await venue.participant(2)
+        await trade(venue, maker, taker)
+        return taker, await venue.get(f"/v1/accounts/{taker.account_hex}/funding")
+
+    taker, funding = play(scenario)
+
+    assert funding == {"account": taker.account_hex, "payments": [], "next_before": None}
+
+
+def test_position__liquidation_price__last_mark_that_covers_maintenance(play: Play) -> None:
+    """Deposit 20, long 1 share at 100.00, fee 0.04: 80.04 owed / 0.95 = 84.2527, so 84.26 is the last healthy mark."""
+
+    async def scenario(venue: Venue) -> Any:
+        maker, taker = await venue.participant(1), await venue.participant(2, 20_000_000)
+        await trade(venue, maker, taker)
+        (position,) = (await venue.get(f"/v1/accounts/{taker.account_hex}/positions"))["positions"]
+        return position
+
+    assert play(scenario)["liquidation_price_ticks"] == 8_426
+
+
 def test_account__never_seen__zeros(play: Play) -> None:
     account = play(lambda venue: venue.get("/v1/accounts/0x" + "ab" * 20 + "00" * 10))
 
