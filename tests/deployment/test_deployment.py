@@ -221,6 +221,31 @@ def test_deploy__interrupted__goes_on_where_it_stopped(
     assert web3.eth.block_number == N_TRANSACTIONS
 
 
+def test_deploy__stranger_lets_the_timelock_accept_in_between__is_finished_all_the_same(
+    web3: Web3, plan: DeploymentPlan, tmp_path: Path
+) -> None:
+    # Everything but the three acceptances.
+    with pytest.raises(Interrupted):
+        deploy(web3, InterruptedSender(web3, 20, is_sent=False), plan, manifest_path=tmp_path / "manifest.json")
+    deployer = bytes.fromhex("f39Fd6e51aad88F6F4ce6aB8827279cffFb92266")
+    timelock, registry = compute_create_address(deployer, 8), compute_create_address(deployer, 3)
+    calldata = Web3.keccak(text="accept(address)")[:4] + bytes(12) + registry
+    web3.eth.wait_for_transaction_receipt(
+        web3.eth.send_transaction(
+            {
+                "from": Web3.to_checksum_address(OUTSIDER),
+                "to": Web3.to_checksum_address(timelock),
+                "data": Web3.to_hex(calldata),
+            }
+        )
+    )
+
+    made = _deploy(web3, plan, tmp_path)
+
+    assert made.n_transactions == 3
+    assert made.manifest.addresses["timelock"] == Web3.to_checksum_address(timelock)
+
+
 def test_deploy__interrupted_and_the_account_used_elsewhere__begins_again(
     web3: Web3, plan: DeploymentPlan, tmp_path: Path
 ) -> None:
