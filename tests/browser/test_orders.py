@@ -38,6 +38,7 @@ def screen(funded: Screen) -> Iterator[Screen]:
     # The market makers begin after the venue.
     expect(funded.at("ask").first).to_be_visible(timeout=2 * TIMEOUT_MS)
     yield funded
+    funded.click("tab-orders")
     if funded.at("cancel-all").is_visible():
         funded.click("cancel-all")
         funded.agree()

@@ -63,16 +63,28 @@ async def run_programs(url: str, data_dir: Path, seed: str) -> None:
         if isinstance(trader, MarketMaker):
             with contextlib.suppress(SdkError):
                 await trader.client.cancel_all()
-        await trader.client.aclose()
+        await trader.close()
     for task in done - {waiting}:
         task.result()  # A program never returns: what it raised ends the process with its traceback.
 
 
 def build_traders(url: str, keys: Path, seed: str) -> list[Trader]:
-    """Return two makers and three takers, each with a key of its own."""
+    """Return two makers and three takers, each with a key of its own; the makers quote with session keys."""
 
     def client(name: str) -> AsyncClient:
-        return AsyncClient(url, private_key=_read_or_create_key(keys / f"program-{name}.key"))
+        return AsyncClient(url, key=_read_or_create_key(keys / f"program-{name}.key"))
+
+    def maker(name: str, style: QuoteStyle, interval_s: float) -> MarketMaker:
+        owner = client(name)
+        session_key = _read_or_create_key(keys / f"program-{name}-session.key")
+        return MarketMaker(
+            name,
+            AsyncClient(url, key=session_key, owner=owner.owner),
+            style,
+            target_quote=300_000 * _USDC,
+            interval_s=interval_s,
+            owner_client=owner,
+        )
 
     tight = QuoteStyle(
         n_levels=3,
@@ -91,8 +103,8 @@ def build_traders(url: str, keys: Path, seed: str) -> list[Trader]:
         skew_ppm=3_000,
     )
     return [
-        MarketMaker("maker-tight", client("maker-tight"), tight, target_quote=300_000 * _USDC),
-        MarketMaker("maker-wide", client("maker-wide"), wide, target_quote=300_000 * _USDC, interval_s=0.9),
+        maker("maker-tight", tight, 0.4),
+        maker("maker-wide", wide, 0.9),
         NoiseTaker(
             "taker-noise",
             client("taker-noise"),

@@ -76,7 +76,6 @@ class Taker(Trader):
                 size_lots,
                 limit_ticks // rules.price_step_ticks * rules.price_step_ticks,
                 time_in_force="IOC",
-                client_id=self.name,
             )
         except ApiRejected as refusal:
             self.note_refusal(refusal)

@@ -25,10 +25,11 @@ _ORDINARY: Final = frozenset(
         "STALE_PRICE",
         "MARKET_HALTED",
         "SELF_TRADE",
-        "CANNOT_FILL",
         "EXPIRED",
         "UNKNOWN_ORDER",
         "DEAD_LANE",
+        "FILLED_MEANWHILE",
+        "CANNOT_FILL",
         "INSUFFICIENT_MARGIN",
     }
 )
@@ -38,10 +39,22 @@ _ORDINARY: Final = frozenset(
 class Trader:
     """One program with one account. Subclasses trade in `trade_once`."""
 
-    def __init__(self, name: str, client: AsyncClient, *, target_quote: int, interval_s: float) -> None:
-        """Take a client with a key. target_quote: collateral it wants to hold before it trades."""
+    def __init__(
+        self,
+        name: str,
+        client: AsyncClient,
+        *,
+        target_quote: int,
+        interval_s: float,
+        owner_client: AsyncClient | None = None,
+    ) -> None:
+        """Take a client with a key. target_quote: collateral it wants to hold before it trades.
+
+        owner_client: the client of the account's owner, where `client` signs with a session key; it moves the money.
+        """
         self.name = name
         self.client = client
+        self.owner_client = owner_client or client
         self.n_orders = 0
         self.n_refused = 0
         self._target_quote = target_quote
@@ -65,17 +78,23 @@ class Trader:
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
     async def fund(self) -> None:
-        """Bring collateral to the target with faucet and deposit; what is there already counts."""
+        """Bring collateral to the target with faucet and deposit, one transaction; what is there already counts."""
         account = await self.client.account()
         if account.collateral_quote >= self._target_quote // 2:
             return
+        owner = self.owner_client
         for _ in range(_MAX_GRANTS):
-            if await self.client.wallet_quote() >= self._target_quote:
+            if await owner.wallet_quote() >= self._target_quote:
                 break
-            await self.client.faucet()
-        quote = min(self._target_quote, await self.client.wallet_quote())
-        transfer = await self.client.deposit(quote=quote)
+            await owner.faucet()
+        quote = min(self._target_quote, await owner.wallet_quote())
+        transfer = await owner.deposit(quote=quote, method="permit")
         _log.info("program.funded", program=self.name, account=self.client.account_id, quote=transfer.quote)
+
+    async def close(self) -> None:
+        """Close all connections. Resting orders stay."""
+        await self.client.aclose()
+        await self.owner_client.aclose()
 
     async def trade_once(self) -> None:
         """Look once and send what the program wants."""
