@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -14,7 +15,7 @@ from afterbell.domain.ids import lane_of
 from afterbell.programs.makers import MarketMaker
 from afterbell.programs.quoting import QuoteStyle, build_quotes
 from afterbell.programs.takers import MomentumTaker, NoiseTaker
-from afterbell.sdk import AsyncClient, Market, MarketRules
+from afterbell.sdk import AsyncClient, Market, MarketRules, generate_key
 from tests.gateway.venue import USDC, Venue, open_venue
 
 STYLE = QuoteStyle(
@@ -107,7 +108,7 @@ def test_quotes__any_price_and_inventory__never_cross_and_stay_on_steps(
 
 def _client(venue: Venue, number: int) -> AsyncClient:
     transport = httpx.ASGITransport(app=venue.app, raise_app_exceptions=True)
-    return AsyncClient("http://venue", private_key=number.to_bytes(32, "big"), http_transport=transport)
+    return AsyncClient("http://venue", key=number.to_bytes(32, "big"), http_transport=transport)
 
 
 @pytest.mark.anyio
@@ -129,6 +130,43 @@ async def test_maker__price_moves__quotes_follow_in_the_same_lanes(tmp_path: Pat
         assert {lane_of(order.nonce) for order in after} == {lane_of(order.nonce) for order in before}
         # 101.00 USD -+ 10.1 and 15.15 ticks, bids down and asks up to the step of 5.
         assert sorted(order.limit_ticks for order in after if order.market == 1) == [10_080, 10_085, 10_115, 10_120]
+
+
+@pytest.mark.anyio
+async def test_maker__with_a_session_key__links_it_once_and_quotes_with_it(tmp_path: Path) -> None:
+    async with open_venue(tmp_path) as venue, asyncio.timeout(120):
+        await venue.participant(21, 1_000_000 * USDC)
+        session = generate_key()
+        transport = httpx.ASGITransport(app=venue.app, raise_app_exceptions=True)
+        async with _client(venue, 21) as owner:
+            client = AsyncClient("http://venue", key=session.private_key, owner=owner.owner, http_transport=transport)
+            maker = MarketMaker("maker", client, STYLE, target_quote=0, owner_client=owner)
+            await maker.trade_once()
+            await maker.trade_once()
+            orders = await owner.orders(only_open=True)
+            keys = await owner.keys()
+            await maker.close()
+
+    assert len(orders) == 2 * 4 and {order.signer for order in orders} == {session.address}
+    assert [(key.key, key.max_notional_quote, key.trade_only) for key in keys] == [
+        (session.address, 2_000 * USDC, True)
+    ]
+
+
+@pytest.mark.anyio
+async def test_maker__quote_shrinks__is_amended_and_keeps_its_place(tmp_path: Path) -> None:
+    """At 100.00 a level of 1,000 USDC is 100,000 lots; a style of 600 USDC wants 60,000 at the same prices."""
+    smaller = replace(STYLE, level_quote=600 * USDC)
+    async with open_venue(tmp_path) as venue, asyncio.timeout(120):
+        await venue.participant(21, 1_000_000 * USDC)
+        async with _client(venue, 21) as client:
+            await MarketMaker("maker", client, STYLE, target_quote=0).trade_once()
+            before = {order.order_id for order in await client.orders(only_open=True)}
+            await MarketMaker("maker", client, smaller, target_quote=0).trade_once()
+            after = await client.orders(only_open=True)
+
+    assert {order.amends for order in after} == before
+    assert {order.remaining_lots for order in after} == {60_000}
 
 
 @pytest.mark.anyio
