@@ -36,7 +36,7 @@ up-check:
 	@scripts/up_check.sh $(ARGS)
 
 install:
-	@scripts/install.sh dev node browser
+	@scripts/install.sh dev node-dev browser
 
 lint: install
 	ruff check .

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Install what the project needs, into the checkout alone: install.sh PART...
 #   runtime   the venv with what `make up` needs           dev      the venv with what the tests and the deployer need
-#   node      local chain and vendored page libraries       browser  Chromium, only where the machine has none
+#   node      local chain and vendored page libraries       node-dev the same with wallets, tokens and solc for tests
+#   browser   Chromium, only where the machine has none
 # Every package is pinned by hash. A part is done again only when its lock changes: the stamps in .build/ carry the lock's hash.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -98,16 +99,24 @@ find_npm() {
 
 npm_ci() {
     say "installing $1/package-lock.json"
-    (cd "$1" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2)
+    (cd "$1" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error "${@:2}" >&2)
 }
 
 install_node() {
     local lock
     lock="$(key package.json package-lock.json)"
-    if [ -e "$stamps/node-packages-$lock" ] && [ -d node_modules ]; then return; fi
-    rm -f "$stamps"/node-packages-*
+    # node-dev holds everything of node.
+    local packages
+    for packages in "$1" node-dev; do
+        if [ -e "$stamps/$packages-packages-$lock" ] && [ -d node_modules ]; then return; fi
+    done
+    rm -f "$stamps"/node-packages-* "$stamps"/node-dev-packages-*
     find_npm
-    once node-packages "$lock" npm_ci .
+    if [ "$1" = node ]; then
+        once node-packages "$lock" npm_ci . --omit=dev
+    else
+        once node-dev-packages "$lock" npm_ci .
+    fi
 }
 
 unpack_browser() {
@@ -128,8 +137,8 @@ install_browser() {
 for part in "$@"; do
     case "$part" in
         runtime | dev) install_python "$part" ;;
-        node) install_node ;;
+        node | node-dev) install_node "$part" ;;
         browser) install_browser ;;
-        *) say "unknown part $part: runtime, dev, node or browser"; exit 2 ;;
+        *) say "unknown part $part: runtime, dev, node, node-dev or browser"; exit 2 ;;
     esac
 done

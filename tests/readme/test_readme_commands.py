@@ -36,6 +36,16 @@ RUN_FOR_REAL = {
     ".venv/bin/afterbell verify --rpc RPC --manifest var/manifest.json",
     ".venv/bin/afterbell bench gas --json gas.json",
 }
+TYPED = [
+    # while the venue runs, in this order
+    ".venv/bin/afterbell status",
+    ".venv/bin/afterbell keys new trader.key",
+    ".venv/bin/afterbell account --key-file trader.key faucet",
+    ".venv/bin/afterbell account --key-file trader.key deposit 1000 --method authorization",
+    ".venv/bin/afterbell account --key-file trader.key order AAPL buy 2 --slippage 0.02",
+    ".venv/bin/afterbell account --key-file trader.key show",
+    ".venv/bin/afterbell account --key-file trader.key withdraw 100",
+]
 BARS = "Date,Open,High,Low,Close,Volume\n" + "".join(
     f"2008-09-{day:02d},{20 + day}.10,{21 + day}.40,{19 + day}.55,{20 + day}.90,1000\n"
     for day in (2, 3, 4, 5, 8, 9, 10)
@@ -52,7 +62,7 @@ def list_commands() -> set[str]:
 
 
 def test_readme__every_command__is_known_to_this_test() -> None:
-    assert list_commands() == set(DRY_RUN) | RUN_FOR_REAL
+    assert list_commands() == set(DRY_RUN) | RUN_FOR_REAL | set(TYPED)
 
 
 @pytest.mark.parametrize(("command", "expected"), DRY_RUN.items())
@@ -82,8 +92,21 @@ def test_readme__up_verify_and_stop__work_as_written(tmp_path: Path) -> None:
     try:
         rpc = wait_for(process, output, r"anvil at (http://\S+)")
         wait_for(process, output, r"(Ctrl-C stops)")
+        (url,) = set(re.findall(r"http://127.0.0.1:\d+", output.read_text())) - {rpc}
         manifest = json.loads((tmp_path / "var/manifest.json").read_text())
         assert not any(market["synthetic"] for market in manifest["markets"] if market["symbol"] == "TSLA")
+
+        for typed in TYPED:
+            typing = subprocess.run(
+                shlex.split(typed.replace(".venv", str(ROOT / ".venv"))),
+                cwd=tmp_path,
+                env={**os.environ, "AFTERBELL_URL": url},
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=120,
+            )
+            assert typing.returncode == 0, (typed, typing.stdout, typing.stderr)
 
         verify = ".venv/bin/afterbell verify --rpc RPC --manifest var/manifest.json"
         command = shlex.split(verify.replace("RPC", rpc).replace(".venv", str(ROOT / ".venv")))
