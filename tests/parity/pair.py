@@ -6,15 +6,27 @@ contract keeps escapes the comparison; what no function writes yet (funding indi
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 
 from eth_utils import keccak, to_checksum_address
 
-from afterbell.domain.ids import lane_key, position_key, rules_key
-from afterbell.domain.settlement import AllKilled, BatchResult, OrderKilled, Withdrawn
+from afterbell.domain.chain_state import store_word
+from afterbell.domain.direct import DirectKind, DirectOperation, approve
+from afterbell.domain.errors import DirectRefused
+from afterbell.domain.ids import (
+    lane_key,
+    overflow_key,
+    position_key,
+    rules_binds_after_key,
+    rules_key,
+    rules_successor_key,
+    session_key_id,
+)
+from afterbell.domain.settlement import AllKilled, BatchResult, Execution, KeyChanged, OrderKilled, Withdrawn
 from afterbell.domain.words import MAX_OPEN_MARKETS, AccountWord
-from tests.support.chain import Chain, Event, artifacts
+from tests.support.chain import GENESIS_S, GOVERNOR, Chain, Event, Reverted, artifacts
+from tests.support.random_direct import random_direct
 from tests.support.world import N_MARKETS, Batch, World
 
 SLOT_BITS_OF_MARKETS = (1 << 48) - 1 << 200
@@ -33,6 +45,12 @@ def slot_of_key(contract: str, variable: str, key: int) -> int:
     return int.from_bytes(keccak(position + key.to_bytes(32, "big")), "big")
 
 
+def slot_of_session_key(account_id: int, key: bytes) -> int:
+    """Return the storage slot of a session key word: a map in a map."""
+    outer = slot_of_key("Clearinghouse", "session_keys", account_id << 16)
+    return int.from_bytes(keccak(outer.to_bytes(32, "big") + key.rjust(32, b"\0")), "big")
+
+
 class Pair:
     """A world, its model and its chain."""
 
@@ -49,6 +67,9 @@ class Pair:
             forbidden_recipients=(address["Vault"], address["Clearinghouse"], address["token"]),
             is_huge=is_huge,
         )
+        self.n_mirrored = 0
+        """Batches settled by a mirror that was behind."""
+        self.n_heard = 0
         self._list_markets()
 
     def _list_markets(self) -> None:
@@ -70,6 +91,10 @@ class Pair:
         """Return a plain storage variable on chain."""
         return int(self.chain.evm.storage(self.chain.addresses[contract], slot_of(contract, variable)))
 
+    def session_key(self, account_id: int, key: bytes) -> int:
+        """Return a session key word on chain."""
+        return int(self.chain.evm.storage(self.chain.addresses["Clearinghouse"], slot_of_session_key(account_id, key)))
+
     # Steps done to both.
 
     def deposit(self, account: int, quote: int) -> None:
@@ -79,7 +104,8 @@ class Pair:
 
     def inject_index(self, market_id: int, word: int) -> None:
         """Move a funding index in both."""
-        self.world.state.indices[market_id] = word
+        for state in self.world.states():
+            state.indices[market_id] = word
         self.chain.write_word("indices", market_id, word)
 
     def put_on_edge(self, batch: Batch) -> int | None:
@@ -102,11 +128,77 @@ class Pair:
         self.chain.evm.insert_account_storage(vault, slot_of("Vault", "tracked_quote"), state.tracked_quote)
         return account
 
+    def put_key_on_edge(self, batch: Batch) -> KeyEdge | None:
+        """Give the key that signed an order of the batch a word that just allows it, or just does not.
+
+        Return what to restore, or None if no key of ours signed.
+        """
+        world, table = self.world, batch.table
+        signed = [
+            (table.accounts[index].account_id, record, world.ring.signer_of[record.r])
+            for index, record in table.list_orders()
+            if record.is_key_signed and record.r in world.ring.signer_of
+        ]
+        if not signed:
+            return None
+        account_id, record, key = world.random.choice(signed)
+        execution = Execution(world.state, table.header.matched_at_s)
+        execution.apply_prices(batch.reports, table.rows)
+        word = world.ring.make_edge(record, execution.price(record.market_id), table.header.matched_at_s).pack()
+        edge = KeyEdge(account_id=account_id, key=key, before=world.state.session_key_word(account_id, key), word=word)
+        self.write_session_key(account_id, key, word)
+        return edge
+
+    def restore_key(self, edge: KeyEdge) -> None:
+        """Take an injected word away again, unless the batch has changed it."""
+        if self.world.state.session_key_word(edge.account_id, edge.key) == edge.word:
+            self.write_session_key(edge.account_id, edge.key, edge.before)
+
+    def write_session_key(self, account_id: int, key: bytes, word: int) -> None:
+        """Set a session key word in both."""
+        store_word(self.world.state.session_keys, session_key_id(account_id, key), word)
+        self.chain.evm.insert_account_storage(
+            self.chain.addresses["Clearinghouse"], slot_of_session_key(account_id, key), word
+        )
+
+    def call_directly(self, *, may_be_late: bool) -> tuple[DirectKind, str]:
+        """Do something directly on chain and in the model; return (kind, reason of a refusal or "").
+
+        may_be_late: the mirror may stay behind until `settle` makes it hear.
+        """
+        world = self.world
+        is_late = world.mirror is not None or (may_be_late and world.random.random() < 0.5)
+        call = random_direct(world, genesis_s=GENESIS_S, is_late=is_late)
+        if is_late and world.mirror is None:
+            world.mirror = world.state.copy()
+        sender = to_checksum_address(call.sender) if call.sender else GOVERNOR
+        args = [to_checksum_address(arg) if isinstance(arg, bytes) else arg for arg in call.args]
+        self.chain.set_time(call.time_s)
+        done, refused = None, ""
+        try:
+            done = call.record(world.state)
+        except DirectRefused as error:
+            refused = error.reason
+        try:
+            self.chain.call(call.contract, call.function, *args, sender=sender)
+        except Reverted as error:
+            expect(f"refusal of {call.function}", error.reason, refused)
+            return call.kind, refused
+        expect(f"refusal of {call.function}", "", refused)
+        assert done is not None
+        logged = [event.args for event in self.chain.events() if event.name == "DirectOperation"]
+        expect("DirectOperation", logged, [direct_event(done)])
+        self.compare_direct(done)
+        if is_late:
+            world.unheard.append(done)
+        return call.kind, ""
+
     def bump_epoch(self, market_id: int) -> None:
         """Begin a new epoch in both."""
         price = self.world.state.price(market_id)
         word = replace(price, epoch=price.epoch + 1).pack()
-        self.world.state.prices[market_id] = word
+        for state in self.world.states():
+            state.prices[market_id] = word
         self.chain.write_word("prices", market_id, word)
 
     def settle_on_chain(self, batch: Batch) -> list[Event]:
@@ -116,12 +208,42 @@ class Pair:
         return self.chain.events()
 
     def settle(self, batch: Batch) -> BatchResult:
-        """Settle in both and compare everything the batch could have touched."""
+        """Settle in both, and in a mirror that is behind; compare everything the batch could have touched."""
+        for owner, digest in batch.approvals:
+            self.chain.call("Operations", "approve", digest, sender=to_checksum_address(owner))
+            for state in self.world.states():
+                approve(state, owner, digest)
+        mirrored = self.settle_in_mirror(batch)
         result = self.world.settle(batch)
+        if mirrored is not None:
+            expect("codes in a mirror", mirrored.codes, result.codes)
         events = self.settle_on_chain(batch)
         self.compare_events(batch, result, events)
         self.compare_touched(batch)
         return result
+
+    def settle_in_mirror(self, batch: Batch) -> BatchResult | None:
+        """Let the mirror hear what it must by now, or settle the batch in it as it is."""
+        world = self.world
+        if world.mirror is None:
+            return None
+        if world.must_hear(batch.table.header.matched_at_s) or world.random.random() < 0.25:
+            self.hear()
+            return None
+        self.n_mirrored += 1
+        return world.settle(batch, world.mirror)
+
+    def hear(self) -> None:
+        """Let the mirror hear everything: it must be the chain then."""
+        mirror = self.world.mirror
+        if mirror is None:
+            return
+        self.world.hear()
+        for name in ("accounts", "overflows", "session_keys", "rules", "direct_op"):
+            expect(f"{name} in a mirror", getattr(mirror, name), getattr(self.world.state, name))
+        expect("the mirror as a whole", mirror == self.world.state, True)
+        self.world.mirror = None
+        self.n_heard += 1
 
     # Comparison.
 
@@ -175,6 +297,9 @@ class Pair:
                 operations.append(OrderKilled(account_id=fields["account"], nonce=fields["nonce"]))
             elif name == "AllCancelled":
                 operations.append(AllKilled(account_id=fields["account"], min_seq=fields["min_seq"]))
+            elif name == "KeyChanged":
+                key = bytes.fromhex(str(fields["key"])[2:])
+                operations.append(KeyChanged(account_id=fields["account"], key=key, word=fields["word"]))
         expect("operations", operations, list(result.operations))
         accepted = [
             (event["market"], event["external_ticks"], event["publish_time_s"], event["session"])
@@ -189,7 +314,7 @@ class Pair:
         expect("ReportIgnored", ignored, [(one.report.market_id, int(one.code)) for one in batch.verdicts if one.code])
         expect(
             "other events",
-            set(by_name) - {"CollateralWithdrawn", "OrderCancelled", "AllCancelled", "ClaimAdded"},
+            set(by_name) - {"CollateralWithdrawn", "OrderCancelled", "AllCancelled", "KeyChanged", "ClaimAdded"},
             set(),
         )
 
@@ -212,7 +337,31 @@ class Pair:
                 expect(f"position {key:#x}", self.word("positions", key), self.world.state.positions.get(key, 0))
         self.compare_markets()
         for row in batch.table.operations:
-            self.compare_claim(row.address_word & (1 << 160) - 1)
+            address = row.address_word & (1 << 160) - 1
+            self.compare_claim(address)
+            account_id = batch.table.accounts[row.account_index].account_id
+            self.compare_session_key(account_id, address.to_bytes(20, "big"))
+
+    def compare_session_key(self, account_id: int, key: bytes) -> None:
+        """Compare one session key word."""
+        expected = self.world.state.session_key_word(account_id, key)
+        expect(f"session key {account_id:#x} {key.hex()}", self.session_key(account_id, key), expected)
+
+    def compare_direct(self, done: DirectOperation) -> None:
+        """Compare every word a direct operation could have moved."""
+        state = self.world.state
+        if done.kind == DirectKind.CANCEL_ALL:
+            self.compare_account(done.account_id)
+            key = overflow_key(done.account_id)
+            expect(f"overflow {key:#x}", self.word("accounts", key), state.overflows.get(key, 0))
+        elif done.kind == DirectKind.CHANGE_RULES:
+            market_id, session = done.subject >> 8, done.subject & 0xFF
+            for key_of in (rules_key, rules_successor_key, rules_binds_after_key):
+                key = key_of(market_id, session)
+                expect(f"rules {key:#x}", self.word("rules", key), state.rules.get(key, 0))
+        else:
+            self.compare_session_key(done.account_id, done.subject.to_bytes(20, "big"))
+        expect("direct operations", self.value("operator") >> 160, state.direct_op)
 
     def compare_account(self, account_id: int) -> None:
         """Compare an account word: open markets as a set, every other bit as it is."""
@@ -249,8 +398,30 @@ class Pair:
         for name, words in (("positions", state.positions), ("lanes", state.lanes), ("rules", state.rules)):
             for key, word in words.items():
                 expect(f"{name} {key:#x}", self.word(name, key), word)
+        for key, word in state.overflows.items():
+            expect(f"overflow {key:#x}", self.word("accounts", key), word)
+        for key in state.session_keys:
+            self.compare_session_key(key >> 160, (key & (1 << 160) - 1).to_bytes(20, "big"))
         for recipient in state.claims:
             self.compare_claim(int.from_bytes(recipient, "big"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyEdge:
+    """A session key word injected for one batch."""
+
+    account_id: int
+    key: bytes
+    before: int
+    word: int
+
+
+def direct_event(done: DirectOperation) -> dict[str, int]:
+    """Return the fields of the log of a direct operation."""
+    return {
+        "account": done.account_id, "direct_op": done.direct_op, "kind": done.kind, "key": done.subject,
+        "value": done.word, "time_s": done.time_s,
+    }  # fmt: skip
 
 
 class Different(AssertionError):

@@ -87,6 +87,30 @@ PLANTS = {
         "if lane == recorded_lane:",
         "if lane == recorded_lane and j < 3:",
     ),
+    "key-notional-contract": Plant(
+        "a session key may not sign an order of exactly its maximum notional",
+        f"{CONTRACTS}/Clearinghouse.vy",
+        "        > (word >> 40) & M64\n",
+        "        >= (word >> 40) & M64\n",
+    ),
+    "key-revoked-contract": Plant(
+        "a revocation on chain binds one second before SETTLE_LAG has passed",
+        f"{CONTRACTS}/modules/session_key.vy",
+        "matched_at_s > unsafe_add(revoked_at_s, SETTLE_LAG_S)",
+        "matched_at_s >= unsafe_add(revoked_at_s, SETTLE_LAG_S)",
+    ),
+    "approval-model": Plant(
+        "a digest that somebody else approved stands for the owner's signature",
+        f"{MODEL}/execution.py",
+        "is_approved = (message.owner, digest) in self._state.approvals",
+        "is_approved = any(digest == known for _, known in self._state.approvals)",
+    ),
+    "late-link-model": Plant(
+        "a mirror that hears late of a direct link forgets what a batch linked meanwhile",
+        f"{MODEL}/direct.py",
+        "state.session_keys.setdefault(_key_id(account_id, subject), word)",
+        "state.session_keys[_key_id(account_id, subject)] = word",
+    ),
     "step-model": Plant(
         "the model lets the mark move one second early",
         f"{MODEL}/prices.py",

@@ -15,15 +15,23 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from afterbell.domain.codes import SIDED_CODES, TAKER_SIDE, ReportCode, StatusCode, describe_code
+from afterbell.domain.direct import DirectKind
+from afterbell.domain.settlement import BatchResult
 from tests.parity.pair import Different, Pair
-from tests.support.world import N_MARKETS
+from tests.support.world import N_MARKETS, Batch
 
 ORDER_CODES = tuple(code for code in StatusCode if 0 < code < StatusCode.UNKNOWN_OPERATION)
 OPERATION_CODES = (
     StatusCode.BAD_SIGNATURE, StatusCode.EXPIRED, StatusCode.EXPIRY_TOO_FAR, StatusCode.UNKNOWN_OPERATION,
     StatusCode.NONCE_CONSUMED, StatusCode.ZERO_WITHDRAWAL, StatusCode.BAD_RECIPIENT, StatusCode.BAD_CANCEL,
-    StatusCode.STALE_PRICE, StatusCode.MARGIN,
+    StatusCode.STALE_PRICE, StatusCode.MARGIN, StatusCode.KEY_EXPIRED, StatusCode.KEY_LIMIT, StatusCode.BAD_KEY,
 )  # fmt: skip
+REFUSALS = (
+    (DirectKind.CANCEL_ALL, "operations: min seq"), (DirectKind.CANCEL_ALL, "operations: cancel pending"),
+    (DirectKind.LINK_KEY, "operations: bad key"), (DirectKind.LINK_KEY, "operations: key in use"),
+    (DirectKind.REVOKE_KEY, "operations: key revoked"), (DirectKind.CHANGE_RULES, "rules: pending"),
+)  # fmt: skip
+DIRECT_OUTCOMES = (*((kind, "") for kind in DirectKind), *REFUSALS)
 _FILL_CODES = (StatusCode.SEQ_BELOW_MINIMUM, *(code for code in StatusCode if code >= StatusCode.ORDER_INVALID))
 FILL_CODES = tuple(
     side + code for code in _FILL_CODES for side in ((0, TAKER_SIDE) if code in SIDED_CODES else (0,))
@@ -43,6 +51,15 @@ class Counts:
     orders: Counter[int] = field(default_factory=Counter)
     fills: Counter[int] = field(default_factory=Counter)
     reports: Counter[int] = field(default_factory=Counter)
+    direct: Counter[tuple[int, str]] = field(default_factory=Counter)
+    """(kind, reason of a refusal or "")."""
+    n_key_edges: int = 0
+    """Batches in which the key of one order just allowed it, or just did not."""
+    n_key_fills: int = 0
+    """Settled fills with an order signed by a session key."""
+    n_mirrored: int = 0
+    """Batches settled alike by a mirror that had not heard of the latest direct operations."""
+    n_heard: int = 0
 
     def missing(self) -> list[str]:
         """Name every code the run did not reach."""
@@ -52,7 +69,9 @@ class Counts:
             ("fill", FILL_CODES, self.fills),
             ("report", REPORT_CODES, self.reports),
         )
-        return [f"{name} {code}" for name, codes, counts in tables for code in codes if not counts[code]]
+        missing = [f"{name} {code}" for name, codes, counts in tables for code in codes if not counts[code]]
+        missing += [f"direct {kind.name} {why}" for kind, why in DIRECT_OUTCOMES if not self.direct[kind, why]]
+        return missing
 
     def table(self) -> str:
         """Return one line per code."""
@@ -60,6 +79,12 @@ class Counts:
         for name, counts in (("order", self.orders), ("operation", self.operations), ("fill", self.fills)):
             lines += [f"  {name:<10} {describe_code(code):<26} {n:>6}" for code, n in sorted(counts.items())]
         lines += [f"  {'report':<10} {ReportCode(code).name:<26} {n:>6}" for code, n in sorted(self.reports.items())]
+        for (kind, why), n in sorted(self.direct.items()):
+            lines.append(f"  {'direct':<10} {why or DirectKind(kind).name:<26} {n:>6}")
+        lines.append(
+            f"  keys signed {self.n_key_fills} fills and stood {self.n_key_edges} times on the edge of a limit; "
+            f"a mirror was behind for {self.n_mirrored} batches and caught up {self.n_heard} times"
+        )
         return "\n".join(lines)
 
 
@@ -77,8 +102,13 @@ def run(seed: int, n_batches: int, *, is_huge: bool = False) -> Counts:
                 pair.inject_index(market_id, world.random_index_word(market_id))
         if number % 40 == 30:
             pair.bump_epoch(rng.randint(1, N_MARKETS))
+        if number % 2:
+            counts.direct[pair.call_directly(may_be_late=rng.random() < 0.5)] += 1
         batch = world.next_batch()
-        on_edge = pair.put_on_edge(batch) if rng.random() < 0.25 else None
+        # Words are injected only where no mirror would have to be told.
+        is_free = world.mirror is None
+        on_edge = pair.put_on_edge(batch) if is_free and rng.random() < 0.25 else None
+        key_edge = pair.put_key_on_edge(batch) if is_free and rng.random() < 0.25 else None
         try:
             result = pair.settle(batch)
         except Exception as error:
@@ -86,6 +116,10 @@ def run(seed: int, n_batches: int, *, is_huge: bool = False) -> Counts:
         if on_edge is not None:
             counts.n_edges += 1
             pair.deposit(on_edge, 2**63 if is_huge else 60_000_000_000)
+        if key_edge is not None:
+            pair.restore_key(key_edge)
+            counts.n_key_edges += 1
+        counts.n_key_fills += count_key_fills(batch, result)
         counts.n_batches += 1
         counts.n_settled_fills += result.fill_codes.count(0)
         counts.operations.update(result.operation_codes)
@@ -95,8 +129,19 @@ def run(seed: int, n_batches: int, *, is_huge: bool = False) -> Counts:
         if number % 100 == 99:
             world.state.validate_invariants()
     world.state.validate_invariants()
+    pair.hear()
     pair.compare_everything()
+    counts.n_mirrored, counts.n_heard = pair.n_mirrored, pair.n_heard
     return counts
+
+
+def count_key_fills(batch: Batch, result: BatchResult) -> int:
+    """Count the settled fills with an order signed by a session key."""
+    orders = [record for _, record in batch.table.list_orders()]
+    return sum(
+        not code and (orders[fill.maker_order].is_key_signed or orders[fill.taker_order].is_key_signed)
+        for fill, code in zip(batch.table.fills, result.fill_codes, strict=True)
+    )
 
 
 def main() -> int:

@@ -1,7 +1,9 @@
 """Model = chain, unit for unit: codes, head, every word, every event, after each of thousands of random batches.
 
-Each seed must by itself reach every status code of orders, operations and fills (both sides where a code names one) and
-every code of reports, so the suite needs no luck spread over workers. Counts are printed.
+Each seed must by itself reach every status code of orders, operations and fills (both sides where a code names one),
+every code of reports, every kind of direct operation and every reason one is refused for, so the suite needs no luck
+spread over workers. Between batches a second model falls behind, as a sequencer does that reads the chain late, and
+catches up: it must not have noticed. Counts are printed.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ def test_parity__six_hundred_random_batches__model_equals_chain(
     with capsys.disabled():
         print(f"\nparity, seed {seed}: {counts.table()}")  # noqa: T201  (the counts are part of what the suite shows)
     assert counts.n_batches == N_BATCHES
-    assert counts.n_settled_fills >= 2_000
+    assert counts.n_settled_fills >= 1_800
+    assert counts.n_key_fills >= 200
+    assert counts.n_mirrored >= 100
     assert counts.missing() == []
 
 

@@ -10,17 +10,17 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from afterbell.domain.batch import (
+    SETTLE_LAG_S,
     AccountRecord,
     BatchHeader,
     FillRow,
-    OperationRow,
     OrderRecord,
     Payload,
     PriceRow,
-    build_operation_row,
     build_order_record,
     encode,
 )
+from afterbell.domain.direct import DirectKind, DirectOperation, apply_direct
 from afterbell.domain.evidence import (
     Evidence,
     OracleMarket,
@@ -32,15 +32,7 @@ from afterbell.domain.evidence import (
     encode_evidence,
 )
 from afterbell.domain.ids import MAX_LANE, OPERATION_LANE, build_account_id
-from afterbell.domain.order import (
-    CancelAll,
-    CancelOrder,
-    Order,
-    SignedOrder,
-    TimeInForce,
-    TriggerKind,
-    Withdraw,
-)
+from afterbell.domain.order import Order, SignedOrder, TimeInForce, TriggerKind
 from afterbell.domain.settlement import (
     AcceptedReport,
     BatchResult,
@@ -56,6 +48,8 @@ from afterbell.domain.units import PPM, PRICE_SCALE
 from afterbell.domain.words import IndexWord, PriceWord, RulesWord
 from afterbell.signing.keys import CURVE_ORDER, SigningKey, recover
 from afterbell.signing.typed_data import PriceRoot, digest
+from tests.support.key_ring import KeyRing
+from tests.support.random_operations import make_operations
 
 DAY_S = 86_400
 START_S = 1_900_000_000
@@ -76,6 +70,8 @@ class Batch:
     block_time_s: int
     previous_head: bytes
     verdicts: tuple[ReportVerdict, ...] = ()
+    approvals: tuple[tuple[bytes, bytes], ...] = ()
+    """(owner, digest) to approve before the batch settles."""
 
 
 @dataclass(slots=True)
@@ -119,9 +115,14 @@ class World:
         self.usd_e8: dict[int, int] = {}
         self.pool: list[tuple[int, OrderRecord]] = []
         self.nonces: dict[int, int] = {}
-        self._preview: Execution | None = None
+        self.preview: Execution | None = None
+        self.ring = KeyRing(self.random)
+        self.to_approve: list[tuple[bytes, bytes]] = []
+        self.mirror: ChainState | None = None
+        """What a sequencer knows that has not heard yet of the latest direct operations."""
+        self.unheard: list[DirectOperation] = []
         self.times_in_force = tuple(TimeInForce)
-        self.n_operations_choices = (0, 0, 0, 0, 1, 1, 2, 4)
+        self.n_operations_choices = (0, 0, 0, 1, 1, 2, 2, 4)
         self._recovered: dict[tuple[bytes, bytes, bytes], bytes | None] = {}
 
     # What the chain needs to be told too.
@@ -149,7 +150,7 @@ class World:
         if self.is_huge:
             return replace(rules, open_interest_cap_lots=2**40 - 1, max_fee_ppm=65_535, min_notional_quote=2**32 - 1)
         if market_id == 3:
-            return replace(rules, open_interest_cap_lots=40_000)
+            return replace(rules, open_interest_cap_lots=33_000)
         return rules
 
     def oracle_market(self, market_id: int) -> OracleMarket:
@@ -178,7 +179,31 @@ class World:
 
     def deposit(self, account: int, quote: int) -> None:
         """Credit the model."""
-        apply_deposit(self.state, account, quote)
+        for state in self.states():
+            apply_deposit(state, account, quote)
+
+    def states(self) -> list[ChainState]:
+        """Return the chain's state, and the mirror's if that one differs for now."""
+        return [self.state] if self.mirror is None else [self.state, self.mirror]
+
+    def hear(self) -> None:
+        """Tell the mirror of everything it has not heard, in the chain's order."""
+        assert self.mirror is not None
+        for done in self.unheard:
+            apply_direct(self.mirror, done.kind, done.account_id, done.subject, done.word, done.time_s)
+        self.unheard = []
+
+    def unheard_links(self) -> dict[int, bytes]:
+        """Return account -> key for every direct link a mirror has not heard of."""
+        return {
+            done.account_id: done.subject.to_bytes(20, "big")
+            for done in self.unheard
+            if done.kind == DirectKind.LINK_KEY
+        }
+
+    def must_hear(self, matched_at_s: int) -> bool:
+        """Tell whether an honest sequencer has read the chain by now: nothing unheard binds this batch."""
+        return any(matched_at_s > done.time_s + SETTLE_LAG_S for done in self.unheard)
 
     def random_deposit(self) -> tuple[int, int]:
         """Choose an account and a sum: some rich, some always short of margin."""
@@ -220,7 +245,7 @@ class World:
         preview.apply_prices(reports, rows)
         self.pool = [kept for kept in self.pool if self._is_alive(kept) or self.random.random() < 0.7]
         planned, pairs = self._plan(preview, matched_at_s, rows)
-        self._preview = preview
+        self.preview = preview
         batch = self.assemble(
             planned, pairs, rows=rows, evidence=evidence, reports=reports, matched_at_s=matched_at_s
         )
@@ -243,7 +268,7 @@ class World:
         by_account: dict[int, list[int]] = {}
         for place, (account, _) in enumerate(planned):
             by_account.setdefault(account, []).append(place)
-        for account in self.random.sample(self.accounts, 2):
+        for account in [*self.random.sample(self.accounts, 2), *self.unheard_links()]:
             by_account.setdefault(account, [])
         accounts = []
         index_of: dict[int, int] = {}
@@ -256,12 +281,13 @@ class World:
             FillRow(maker_order=index_of[maker], taker_order=index_of[taker], size_lots=lots)
             for maker, taker, lots in pairs
         )
-        operations = self._make_operations(accounts, len(fills), matched_at_s) if with_operations else ()
+        self.to_approve = []
+        operations = make_operations(self, accounts, len(fills), matched_at_s) if with_operations else ()
         table = Payload(
             header=BatchHeader(
                 sequence=self.state.batch.sequence + 1,
                 matched_at_s=matched_at_s,
-                direct_op=self.random.randint(0, self.state.direct_op),
+                direct_op=self.random.randint(0, (self.mirror or self.state).direct_op),
                 journal_hash=self.random.randbytes(32),
             ),
             fills=fills,
@@ -276,6 +302,7 @@ class World:
             reports=reports,
             block_time_s=matched_at_s + self.random.choice((0, 0, 3, 299, 300)),
             previous_head=self.state.head,
+            approvals=tuple(self.to_approve),
         )
 
     def find_edge(self, batch: Batch) -> tuple[int, int] | None:
@@ -312,10 +339,10 @@ class World:
         self.state.batch_word = replace(batch, collateral_quote=batch.collateral_quote + change_quote).pack()
         self.state.tracked_quote += change_quote
 
-    def settle(self, batch: Batch) -> BatchResult:
+    def settle(self, batch: Batch, state: ChainState | None = None) -> BatchResult:
         """Move the model by a batch."""
         return apply_batch(
-            self.state,
+            self.state if state is None else state,
             batch.payload,
             previous_head=batch.previous_head,
             block_time_s=batch.block_time_s,
@@ -412,7 +439,7 @@ class World:
         rng = self.random
         planned: list[tuple[int, OrderRecord]] = []
         pairs: list[tuple[int, int, int]] = []
-        n_groups = 40 if rng.random() < 0.02 else rng.choice((0, 1, 1, 2, 3, 4, 5, 6, 8, 12))
+        n_groups = 40 if rng.random() < 0.02 else rng.choice((0, 1, 2, 2, 3, 4, 6, 7, 9, 12))
         for _ in range(n_groups):
             market_id = rng.choice((1, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 9))
             self._plan_group(preview, market_id, matched_at_s, planned, pairs)
@@ -491,13 +518,14 @@ class World:
             record.expiry_s >= self.time_s
             and seq <= record.seq
             and (seq < record.seq or filled_lots < record.size_lots)
-            and record.seq >= self.state.account(account).min_seq
+            and record.seq >= self.state.effective_min_seq(account, self.time_s)
         )
 
     def _plan_twins(self, planned: list[tuple[int, OrderRecord]], matched_at_s: int) -> list[int]:
         """Add orders that share the last one's lane and seq: one-cancels-other, at times with a dead one between."""
         account, record = planned[-1]
-        if record.is_previous_epoch or record.trigger_kind > 4 or not 1 <= record.market_id <= N_MARKETS:
+        has_odd_trigger = record.has_trigger and not 1 <= record.trigger_kind <= 4
+        if record.is_previous_epoch or has_odd_trigger or not 1 <= record.market_id <= N_MARKETS:
             return []
         order = record.to_order(account, self.state.price(record.market_id).epoch)
         if self.random.random() < 0.5:
@@ -577,7 +605,11 @@ class World:
         if rng.random() < 0.07:
             return self._make_flawed(order, preview, matched_at_s, previous_epoch=previous_epoch)
         return self._record(
-            order, taker_fee_ppm=taker_fee_ppm, maker_fee_ppm=maker_fee_ppm, previous_epoch=previous_epoch
+            order,
+            taker_fee_ppm=taker_fee_ppm,
+            maker_fee_ppm=maker_fee_ppm,
+            previous_epoch=previous_epoch,
+            key=self.ring.choose_signer(account, self.state, matched_at_s),
         )
 
     def _make_trigger(self, price: PriceWord, *, likely_met: bool) -> dict[str, object]:
@@ -591,14 +623,23 @@ class World:
         return {"trigger_kind": kind, "trigger_ticks": max(ticks, 0)}
 
     def _record(
-        self, order: Order, *, taker_fee_ppm: int = 450, maker_fee_ppm: int = 0, previous_epoch: bool = False
+        self,
+        order: Order,
+        *,
+        taker_fee_ppm: int = 450,
+        maker_fee_ppm: int = 0,
+        previous_epoch: bool = False,
+        key: SigningKey | None = None,
     ) -> OrderRecord:
-        r, vs = self.key_of[order.owner].sign(digest(order, self.domain_separator))
+        """Sign an order by a session key or, without one, by its owner."""
+        message = digest(order, self.domain_separator)
+        r, vs = self.ring.sign(key, message) if key else self.key_of[order.owner].sign(message)
         return build_order_record(
             SignedOrder(order=order, r=r, vs=vs),
             taker_fee_ppm=taker_fee_ppm,
             maker_fee_ppm=maker_fee_ppm,
             previous_epoch=previous_epoch,
+            session_key=key is not None,
         )
 
     def _make_flawed(
@@ -628,7 +669,8 @@ class World:
         if flaw == 12:
             return replace(record, maker_fee_ppm=901)
         if flaw == 13:
-            return replace(record, flags=record.flags | 1 << rng.randint(7, 15))
+            # Bit 7 says that a session key signed: the owner did.
+            return replace(record, flags=record.flags | 1 << rng.choice((7, 7, *range(8, 16))))
         if flaw == 14:
             immediate = rng.choice((TimeInForce.IOC, TimeInForce.FOK))
             return self._record(replace(order, post_only=True, time_in_force=immediate))
@@ -645,74 +687,6 @@ class World:
             high = (CURVE_ORDER - s) & (1 << 255) - 1
             return replace(record, vs=((1 - parity) << 255 | high).to_bytes(32, "big"))
         return replace(record, vs=rng.choice((bytes(32), rng.randbytes(32))))
-
-    # Operations.
-
-    def _make_operations(
-        self, accounts: list[AccountRecord], n_fills: int, matched_at_s: int
-    ) -> tuple[OperationRow, ...]:
-        rng = self.random
-        n_operations = rng.choice(self.n_operations_choices) if accounts else 0
-        rows = [self._make_operation(accounts, n_fills, matched_at_s) for _ in range(n_operations)]
-        return tuple(sorted(rows, key=lambda row: row.before_fill))
-
-    def _make_operation(self, accounts: list[AccountRecord], n_fills: int, matched_at_s: int) -> OperationRow:
-        rng = self.random
-        account_index = rng.randrange(len(accounts))
-        record = accounts[account_index]
-        owner = account_owner(record.account_id)
-        subaccount = record.account_id & (1 << 80) - 1
-        seq = self.nonces.get(record.account_id, 0) + rng.choice((1, 1, 1, 1, 1, 5, 0, -1))
-        seq = max(seq, 0)
-        expiry_s = matched_at_s + rng.choice((0, 60, DAY_S, 30 * DAY_S) * 5 + (-1, 30 * DAY_S + 1))
-        message: Withdraw | CancelOrder | CancelAll
-        is_at_edge = False
-        kind = rng.random()
-        if kind < 0.6:
-            # Before the first fill the largest possible withdrawal is known: ask for it, and for one unit more.
-            is_at_edge = self._preview is not None and rng.random() < 0.25
-            collateral = min(max(self.state.account(record.account_id).collateral_quote, 0), 2**64 - 1)
-            message = Withdraw(
-                owner=owner,
-                subaccount=subaccount,
-                quote=min(self._preview.health(record.account_id).withdrawable_quote + rng.randint(0, 1), 2**64 - 1)
-                if is_at_edge and self._preview is not None
-                else rng.choice((0, 1, collateral, collateral // 3, collateral // 2, 2**64 - 1, rng.randrange(10**9))),
-                recipient=rng.choice(
-                    (owner, owner, owner, rng.randbytes(20), bytes(20), *sorted(self.state.forbidden_recipients))
-                ),
-                expiry_s=expiry_s,
-                seq=seq,
-            )
-        elif kind < 0.9:
-            target = rng.choice(record.orders) if record.orders and rng.random() < 0.8 else None
-            nonce = target.lane << 40 | target.seq if target else rng.choice((0, 1, 5, OPERATION_LANE)) << 40 | self.seq
-            nonce += rng.choice((0, 0, 0, 1, -1))
-            message = CancelOrder(
-                owner=owner, subaccount=subaccount, order_nonce=max(nonce, 0), expiry_s=expiry_s, seq=seq
-            )
-        else:
-            message = CancelAll(
-                owner=owner,
-                subaccount=subaccount,
-                min_seq=rng.choice((self.seq, self.seq - 5, self.seq + 1, 0)),
-                expiry_s=expiry_s,
-                seq=seq,
-            )
-        r, vs = self.key_of[owner].sign(digest(message, self.domain_separator))
-        if rng.random() < 0.05:
-            r, vs = self.keys[rng.randrange(N_OWNERS)].sign(digest(message, self.domain_separator))
-        before_fill = 0 if is_at_edge else rng.randint(0, n_fills)
-        row = build_operation_row(message, before_fill=before_fill, account_index=account_index, r=r, vs=vs)
-        flaw = rng.random()
-        if flaw < 0.03:
-            row = replace(row, kind=rng.choice((0, 4, 255)))
-        elif flaw < 0.06:
-            row = replace(row, value=row.value | 1 << rng.choice((64, 255)))
-        elif flaw < 0.08:
-            row = replace(row, address_word=row.address_word | 1 << 160)
-        self.nonces[record.account_id] = max(self.nonces.get(record.account_id, 0), seq)
-        return row
 
 
 def account_owner(account: int) -> bytes:

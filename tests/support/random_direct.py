@@ -1,0 +1,106 @@
+"""Random calls that owners and the governor make directly on chain: most are accepted, some refused for one reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from afterbell.domain.batch import SETTLE_LAG_S
+from afterbell.domain.direct import (
+    DirectKind,
+    DirectOperation,
+    record_cancel_all,
+    record_key_link,
+    record_key_revocation,
+    record_rules,
+)
+from afterbell.domain.ids import owner_of, subaccount_of
+from afterbell.domain.settlement import ChainState
+
+if TYPE_CHECKING:
+    from tests.support.world import World
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectCall:
+    """One call, as the chain is asked and as the model is."""
+
+    kind: DirectKind
+    sender: bytes
+    """Empty: the governor."""
+    contract: str
+    function: str
+    args: tuple[Any, ...]
+    time_s: int
+    record: Callable[[ChainState], DirectOperation]
+
+
+def random_direct(world: World, *, genesis_s: int, is_late: bool) -> DirectCall:
+    """Choose a call. is_late: a mirror will hear of it later, so a link is given to an address that never signs."""
+    rng = world.random
+    account = rng.choice(world.accounts)
+    owner, subaccount = owner_of(account), subaccount_of(account)
+    time_s = world.time_s + rng.choice((0, 0, 1, 200, SETTLE_LAG_S))
+    kind = rng.choice(tuple(DirectKind))
+    common = {"kind": kind, "sender": owner, "contract": "Operations", "time_s": time_s}
+    if kind == DirectKind.CHANGE_RULES:
+        market_id, session, word = _make_rules(world)
+        return DirectCall(
+            **common | {"sender": b"", "contract": "MarketRegistry"},
+            function="set_rules",
+            args=(market_id, [(session, word)]),
+            record=lambda state: record_rules(state, market_id, session, word, time_s=time_s),
+        )
+    if kind == DirectKind.CANCEL_ALL:
+        highest = (time_s + SETTLE_LAG_S - genesis_s) * 1_000
+        min_seq = rng.choice((world.seq - 200, world.seq - 60, world.seq - 20, world.seq, 0, highest + 1))
+        if rng.random() < 0.5:
+            # Few accounts, so that some call again while the last one waits.
+            account = world.accounts[0]
+            owner, subaccount = owner_of(account), subaccount_of(account)
+        return DirectCall(
+            **common | {"sender": owner},
+            function="cancel_all",
+            args=(subaccount, min_seq),
+            record=lambda state: record_cancel_all(state, account, min_seq, time_s=time_s, genesis_s=genesis_s),
+        )
+    key = world.ring.choose_address(account, owner)
+    if kind == DirectKind.LINK_KEY:
+        if is_late or rng.random() < 0.3:
+            key = rng.randbytes(20)
+            world.ring.strangers = [*world.ring.strangers[-5:], (account, key)]
+        limits = world.ring.make_limits(time_s).pack() | (1 << 138 if rng.random() < 0.05 else 0)
+        return DirectCall(
+            **common,
+            function="link_key",
+            args=(subaccount, key, limits),
+            record=lambda state: record_key_link(state, account, key, limits, time_s=time_s),
+        )
+    if rng.random() < 0.7:
+        # A key dies for good: mostly strangers, or soon nobody could sign any more.
+        owned = [address for linked, address in world.ring.strangers if linked == account]
+        key = owned[-1] if owned else bytes([account & 1]) * 20
+    return DirectCall(
+        **common,
+        function="revoke_key",
+        args=(subaccount, key),
+        record=lambda state: record_key_revocation(state, account, key, time_s=time_s),
+    )
+
+
+def _make_rules(world: World) -> tuple[int, int, int]:
+    """Return (market, session, word): the market's ordinary rules with a little changed, as the registry allows."""
+    rng = world.random
+    market_id, session = rng.choice((1, 1, 2, 4, 6, 8)), rng.choice((2, 2, 2, 5, 3))
+    rules = world.rules_for(market_id, session)
+    assert rules is not None
+    changed = replace(
+        rules,
+        band_ppm=rules.band_ppm + rng.randint(-9_000, 9_000),
+        mark_step_ppm=rng.randint(3_000, 9_000),
+        maintenance_margin_ppm=rules.maintenance_margin_ppm - rng.randint(0, 900),
+        max_age_s=rules.max_age_s and rules.max_age_s + rng.randint(-50, 50),
+        is_opening_allowed=rules.is_opening_allowed and rng.random() < 0.98,
+    )
+    return market_id, session, changed.pack()
