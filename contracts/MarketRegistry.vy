@@ -35,8 +35,12 @@ M20: constant(uint256) = 2**20 - 1
 MAX_OPEN_INTEREST_LOTS: constant(uint256) = 2**40 - 1
 # 20 steps, the most one batch takes, then never exceed the mark itself
 MAX_MARK_STEP_PPM: constant(uint256) = 50_000
-# the guardian leaves at least this band: inside none at all nobody could close either
+# what the guardian leaves at least. Inside no band nobody could close; a mark that stands still hides gains that hold losses of
+# another market; a price that is never fresh lets nobody withdraw; a cap is also the largest order, and its steps stay few
 MIN_GUARDIAN_BAND_PPM: constant(uint256) = 10_000
+MIN_GUARDIAN_MARK_STEP_PPM: constant(uint256) = 1_000
+MIN_GUARDIAN_AGE_S: constant(uint256) = 30
+MIN_GUARDIAN_CAP_STEPS: constant(uint256) = 1_000
 # flag "openings allowed" of a rules word
 OPENINGS: constant(uint256) = 1 << 168
 
@@ -265,33 +269,38 @@ def _set_rules(market: uint256, session: uint256, rules: uint256):
 def _check_tighter(old: uint256, new: uint256, open_interest_lots: uint256):
     """
     @notice Reverts unless a rules word is at least as strict as another in every field.
-    @dev Maintenance margin and the steps stay as they are: a guardian limits new risk and liquidates nobody. A cap below the open
-         interest and a band near zero would keep people from closing, and add nothing to openings switched off.
+    @dev Maintenance margin, steps and fee stay as they are: a guardian limits new risk, liquidates nobody and stops no order that
+         reduces. What is switched off by openings needs no limit near zero besides, which would keep people in.
     @param old Rules word set last.
     @param new Rules word that may follow.
     @param open_interest_lots Open interest of the market now.
     """
-    # initial and settlement margin not lower; maintenance margin, steps and minimum notional the same
+    # initial and settlement margin not lower; maintenance margin, steps, minimum notional and fee the same
     assert new & M20 >= old & M20, errors.RULES_LOOSER
     assert (new >> 20) & M20 >= (old >> 20) & M20, errors.RULES_LOOSER
     assert (new >> 40) & M20 == (old >> 40) & M20, errors.RULES_LOOSER
-    assert (new >> 176) & (2**64 - 1) == (old >> 176) & (2**64 - 1), errors.RULES_LOOSER
-    # band, mark step, age, cap and fee not higher; an age of 0 is no limit
+    assert new >> 176 == old >> 176, errors.RULES_LOOSER
+    # band, mark step, age and cap not higher; an age of 0 is no limit
     band_ppm: uint256 = (new >> 60) & M20
     assert band_ppm <= (old >> 60) & M20, errors.RULES_LOOSER
-    assert (new >> 80) & M16 <= (old >> 80) & M16, errors.RULES_LOOSER
+    mark_step_ppm: uint256 = (new >> 80) & M16
+    assert mark_step_ppm <= (old >> 80) & M16, errors.RULES_LOOSER
     max_age_s: uint256 = (new >> 96) & M16
     old_max_age_s: uint256 = (old >> 96) & M16
     assert old_max_age_s == 0 or (max_age_s > 0 and max_age_s <= old_max_age_s), errors.RULES_LOOSER
     cap_lots: uint256 = (new >> 112) & (2**56 - 1)
     old_cap_lots: uint256 = (old >> 112) & (2**56 - 1)
     assert cap_lots <= old_cap_lots, errors.RULES_LOOSER
-    assert new >> 240 <= old >> 240, errors.RULES_LOOSER
     # flags may only be switched off
     assert new & ~old & (255 << 168) == 0, errors.RULES_LOOSER
     # whoever is in must be able to get out
     assert band_ppm == (old >> 60) & M20 or band_ppm >= MIN_GUARDIAN_BAND_PPM, errors.RULES_BAND
-    assert cap_lots == old_cap_lots or cap_lots >= open_interest_lots, errors.RULES_CAP
+    assert mark_step_ppm == (old >> 80) & M16 or mark_step_ppm >= MIN_GUARDIAN_MARK_STEP_PPM, errors.RULES_MARK_STEP
+    assert max_age_s == old_max_age_s or max_age_s >= MIN_GUARDIAN_AGE_S, errors.RULES_AGE
+    # positions may still be opened until the cap binds: it is no smaller than what closes them in a few orders
+    assert cap_lots == old_cap_lots or cap_lots >= max(
+        open_interest_lots, ((new >> 176) & M16) * MIN_GUARDIAN_CAP_STEPS
+    ), errors.RULES_CAP
 
 
 @internal

@@ -25,12 +25,13 @@ START: Final = RulesWord(
 TIGHTER: Final[dict[str, int]] = {
     "initial_margin_ppm": 200_001, "settlement_margin_ppm": 150_001, "band_ppm": 99_999, "mark_step_ppm": 9_999,
     "max_age_s": 59, "open_interest_cap_lots": 999_999, "is_opening_allowed": False, "is_funding_on": False,
-    "max_fee_ppm": 999,
 }  # fmt: skip
 LOOSER: Final[list[tuple[str, int]]] = [
     ("initial_margin_ppm", 199_999), ("settlement_margin_ppm", 149_999), ("maintenance_margin_ppm", 99_999),
     ("band_ppm", 100_001), ("mark_step_ppm", 10_001), ("max_age_s", 61), ("max_age_s", 0),
     ("open_interest_cap_lots", 1_000_001), ("max_fee_ppm", 1_001),
+    # orders at the venue's rates would be FEE_ABOVE_MAXIMUM, closing ones too
+    ("max_fee_ppm", 999), ("max_fee_ppm", 0),
     # raising it liquidates people
     ("maintenance_margin_ppm", 100_001),
     # another meaning, not a stricter one
@@ -147,19 +148,25 @@ def test_tighten__band_the_governor_made_narrower__stays(chain: Chain) -> None:
     execute(chain, narrowing)
     wait(chain, 2 * SETTLE_LAG_S + 1)
 
-    tighten(chain, band_ppm=5_000, max_fee_ppm=0)
+    tighten(chain, band_ppm=5_000, initial_margin_ppm=200_001)
     wait(chain, 2 * SETTLE_LAG_S + 1)
     with refused("rules: band"):
-        tighten(chain, band_ppm=4_999, max_fee_ppm=0)
+        tighten(chain, band_ppm=4_999, initial_margin_ppm=200_001)
 
 
 @pytest.mark.parametrize(
-    ("cap_lots", "reason"),
-    [(5_000, None), (4_999, "rules: open interest cap"), (0, "rules: open interest cap"), (1_000_000, None)],
-)
-def test_tighten__cap__never_below_the_open_interest(chain: Chain, cap_lots: int, reason: str | None) -> None:
+    ("open_interest_lots", "cap_lots", "reason"),
+    [
+        (50_000, 50_000, None), (50_000, 49_999, "rules: open interest cap"), (50_000, 1_000_000, None),
+        # who opens until the cap binds must be able to close too: 1,000 steps of 10 lots
+        (0, 10_000, None), (0, 9_999, "rules: open interest cap"), (0, 0, "rules: open interest cap"),
+    ],
+)  # fmt: skip
+def test_tighten__cap__never_below_the_open_interest_nor_a_thousand_steps(
+    chain: Chain, open_interest_lots: int, cap_lots: int, reason: str | None
+) -> None:
     """An order above the cap is SIZE_TOO_LARGE, reduce-only or not: a lower one would keep people from closing."""
-    chain.write_word("totals", MARKET, 5_000)
+    chain.write_word("totals", MARKET, open_interest_lots)
 
     if reason is None:
         tighten(chain, open_interest_cap_lots=cap_lots)
@@ -168,30 +175,58 @@ def test_tighten__cap__never_below_the_open_interest(chain: Chain, cap_lots: int
             tighten(chain, open_interest_cap_lots=cap_lots)
 
 
+@pytest.mark.parametrize(
+    ("field", "number", "reason"),
+    [
+        ("mark_step_ppm", 1_000, None), ("mark_step_ppm", 999, "rules: mark step"),
+        ("mark_step_ppm", 0, "rules: mark step"),
+        ("max_age_s", 30, None), ("max_age_s", 29, "rules: max age"), ("max_age_s", 1, "rules: max age"),
+    ],
+)  # fmt: skip
+def test_tighten__mark_and_age__never_stand_still(chain: Chain, field: str, number: int, reason: str | None) -> None:
+    """A mark that never moves hides gains that cover losses elsewhere; a price never fresh lets nobody withdraw."""
+    if reason is None:
+        tighten(chain, **{field: number})
+    else:
+        with refused(reason):
+            tighten(chain, **{field: number})
+
+
+def test_tighten__mark_step_and_age_the_governor_made_smaller__stay(chain: Chain) -> None:
+    small = replace(START, mark_step_ppm=500, max_age_s=10)
+    change = Call.of(chain, REGISTRY, "set_rules", MARKET, [(REGULAR, small.pack())])
+    schedule(chain, change)
+    wait(chain, FORTNIGHT_S)
+    execute(chain, change)
+    wait(chain, 2 * SETTLE_LAG_S + 1)
+
+    tighten(chain, mark_step_ppm=500, max_age_s=10, is_opening_allowed=False)
+
+
 def test_tighten__cap_below_the_open_interest_already__stays(chain: Chain) -> None:
     chain.write_word("totals", MARKET, 2_000_000)
 
-    tighten(chain, max_fee_ppm=999)
+    tighten(chain, initial_margin_ppm=200_001)
 
 
 def test_tighten__again_within_twice_the_lag__is_pending(chain: Chain) -> None:
-    tighten(chain, max_fee_ppm=999)
+    tighten(chain, initial_margin_ppm=200_001)
     wait(chain, 2 * SETTLE_LAG_S)
     with refused("rules: pending"):
-        tighten(chain, max_fee_ppm=998)
+        tighten(chain, initial_margin_ppm=200_002)
     # Another session is free.
-    tighten(chain, session=CLOSED, max_fee_ppm=998)
+    tighten(chain, session=CLOSED, initial_margin_ppm=200_002)
 
     wait(chain, 1)
-    tighten(chain, max_fee_ppm=998)
+    tighten(chain, initial_margin_ppm=200_002)
 
 
 def test_tighten__compares_with_the_rules_set_last__not_with_those_before(chain: Chain) -> None:
-    tighten(chain, max_fee_ppm=500)
+    tighten(chain, initial_margin_ppm=200_002)
     wait(chain, 2 * SETTLE_LAG_S + 1)
 
     with refused("rules: looser"):
-        tighten(chain, max_fee_ppm=501)
+        tighten(chain, initial_margin_ppm=200_001)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +242,7 @@ def test_tighten__what_is_not_there__reverts(chain: Chain, market: int, session:
 
 
 def test_halt__market__switches_openings_off_in_every_session_and_changes_nothing_else(chain: Chain) -> None:
-    tighten(chain, session=CLOSED, is_opening_allowed=False, max_fee_ppm=7)
+    tighten(chain, session=CLOSED, is_opening_allowed=False, initial_margin_ppm=200_007)
     wait(chain, 2 * SETTLE_LAG_S + 1)
     begun_s = chain.time_s
 
@@ -219,7 +254,7 @@ def test_halt__market__switches_openings_off_in_every_session_and_changes_nothin
         (session, halted) for session in (0, 1, 2, 3, 4, 6, 7, 8)
     ]
     expected = [halted] * 9
-    expected[CLOSED] = replace(START, is_opening_allowed=False, max_fee_ppm=7).pack()
+    expected[CLOSED] = replace(START, is_opening_allowed=False, initial_margin_ppm=200_007).pack()
     assert [latest(chain, session) for session in range(9)] == expected
     assert [
         chain.call("Lens", "effective_rules", MARKET, session, begun_s + 301) & ~(4 << 168) for session in range(9)
@@ -235,7 +270,7 @@ def test_halt__twice__is_no_second_change(chain: Chain) -> None:
 
 
 def test_halt__one_session_pending__halts_none(chain: Chain) -> None:
-    tighten(chain, session=8, max_fee_ppm=999)
+    tighten(chain, session=8, initial_margin_ppm=200_001)
 
     with refused("rules: pending"):
         chain.call(REGISTRY, "halt_market", MARKET, sender=GUARDIAN)
