@@ -368,4 +368,7 @@ def test_queries__whatever_is_asked__answered_from_an_index(tmp_path: Path, ques
             plan = connection.exec_driver_sql("EXPLAIN QUERY PLAN " + statement, parameters).all()
             steps = [row[3] for row in plan]
             assert not [step for step in steps if step.startswith("SCAN")], (statement, steps)
+            if "client_id" in statement:
+                # The other order of an OCO, once for each row: by its nonce, not among all orders of the account.
+                assert [step for step in steps if "account=? AND nonce=?" in step], (statement, steps)
     database.dispose()

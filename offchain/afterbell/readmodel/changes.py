@@ -403,11 +403,7 @@ class Changes:
         upsert(connection, OrderRow, [self._orders[order_id] for order_id in self._changed_orders])
         insert_missing(connection, FillRow, self._fills)
         insert_missing(connection, FundingRow, self._funding)
-        execute_many(
-            connection,
-            update(FillRow).where(FillRow.fill_id == bindparam("b_fill_id")).values(code=bindparam("b_code")),
-            self._fill_codes,
-        )
+        execute_many(connection, _SET_FILL_CODE, self._fill_codes)
         insert_missing(connection, PriceRow, self._prices)
         self._candles.write(connection)
         for refused in self._fill_codes:
@@ -422,49 +418,51 @@ class Changes:
 
     def _write_batches(self) -> None:
         insert_missing(self._connection, BatchRow, self._batches)
-        execute_many(
-            self._connection,
-            update(BatchRow)
-            .where(
-                BatchRow.sequence == bindparam("b_sequence"),
-                # Not IN: many rows at once cannot expand it.
-                BatchRow.status != BatchStatus.MINED.value,
-                BatchRow.status != BatchStatus.FINAL.value,
-            )
-            .values(
-                status=BatchStatus.MINED.value,
-                transaction=bindparam("b_transaction"),
-                block=bindparam("b_block"),
-                gas_used=bindparam("b_gas_used"),
-                mined_at_ms=bindparam("b_mined_at_ms"),
-            ),
-            self._confirmed,
-        )
+        execute_many(self._connection, _CONFIRM_BATCH, self._confirmed)
 
     def _write_operation_codes(self) -> None:
         """Note what the chain's rule refused: a withdrawal, a link; a refused revocation did not happen."""
-        codes = self._operation_codes
+        codes, connection = self._operation_codes, self._connection
+        transfers = [{"b_transfer_id": "0x" + digest.hex(), "b_code": code} for digest, code in codes.items()]
+        execute_many(connection, _SET_TRANSFER_CODE, transfers)
         execute_many(
-            self._connection,
-            update(TransferRow)
-            .where(TransferRow.transfer_id == bindparam("b_transfer_id"))
-            .values(code=bindparam("b_code")),
-            [{"b_transfer_id": "0x" + operation_id.hex(), "b_code": code} for operation_id, code in codes.items()],
+            connection, _SET_LINK_CODE, [{"b_operation_id": digest, "b_code": code} for digest, code in codes.items()]
         )
-        execute_many(
-            self._connection,
-            update(SessionKeyRow)
-            .where(SessionKeyRow.link_operation_id == bindparam("b_operation_id"))
-            .values(link_code=bindparam("b_code")),
-            [{"b_operation_id": operation_id, "b_code": code} for operation_id, code in codes.items()],
-        )
-        execute_many(
-            self._connection,
-            update(SessionKeyRow)
-            .where(SessionKeyRow.revoke_operation_id == bindparam("b_operation_id"))
-            .values(revoke_operation_id=None, revoke_sequence=None, revoked_at_ms=None),
-            [{"b_operation_id": operation_id} for operation_id in codes],
-        )
+        execute_many(connection, _UNDO_REVOCATION, [{"b_operation_id": digest} for digest in codes])
+
+
+_SET_FILL_CODE: Final = (
+    update(FillRow).where(FillRow.fill_id == bindparam("b_fill_id")).values(code=bindparam("b_code"))
+)
+_CONFIRM_BATCH: Final = (
+    update(BatchRow)
+    .where(
+        BatchRow.sequence == bindparam("b_sequence"),
+        # Not IN: many rows at once cannot expand it.
+        BatchRow.status != BatchStatus.MINED.value,
+        BatchRow.status != BatchStatus.FINAL.value,
+    )
+    .values(
+        status=BatchStatus.MINED.value,
+        transaction=bindparam("b_transaction"),
+        block=bindparam("b_block"),
+        gas_used=bindparam("b_gas_used"),
+        mined_at_ms=bindparam("b_mined_at_ms"),
+    )
+)
+_SET_TRANSFER_CODE: Final = (
+    update(TransferRow).where(TransferRow.transfer_id == bindparam("b_transfer_id")).values(code=bindparam("b_code"))
+)
+_SET_LINK_CODE: Final = (
+    update(SessionKeyRow)
+    .where(SessionKeyRow.link_operation_id == bindparam("b_operation_id"))
+    .values(link_code=bindparam("b_code"))
+)
+_UNDO_REVOCATION: Final = (
+    update(SessionKeyRow)
+    .where(SessionKeyRow.revoke_operation_id == bindparam("b_operation_id"))
+    .values(revoke_operation_id=None, revoke_sequence=None, revoked_at_ms=None)
+)
 
 
 def _name_orders(event: Event) -> Iterator[bytes]:

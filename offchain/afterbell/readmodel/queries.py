@@ -304,7 +304,7 @@ _PARTNER_ID = (
         _PARTNER.status != OrderStatus.REJECTED.value,
         OrderRow.status != OrderStatus.REJECTED.value,
     )
-    .order_by(_PARTNER.placed_sequence)
+    # No ORDER BY: it would lead the planner away from the index on (account, nonce).
     .limit(1)
     .scalar_subquery()
 )
