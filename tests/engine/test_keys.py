@@ -17,6 +17,7 @@ from afterbell.domain.events import (
     WithdrawalAccepted,
     WithdrawalRejected,
 )
+from afterbell.domain.ids import build_nonce
 from afterbell.domain.order import FLAG_SESSION_KEY, TriggerKind
 from afterbell.domain.words import SessionKeyWord
 from afterbell.engine.batching import needs_seal_before
@@ -194,6 +195,28 @@ def test_key_order__key_runs_out_while_a_batch_is_open__is_rejected_by_the_clock
     venue.time_ms += 11_000
 
     assert refusal_of(venue.place(1, "buy", 500, 9_990, key=KEY)).reason == "KEY_EXPIRED"
+
+
+def test_key__seq_beyond_the_lag_after_an_old_open_batch__is_put_off_and_passes_after_the_seal() -> None:
+    """A key spends seqs up to match + 300 s. The batch stays open longer: neither order nor withdrawal may join it."""
+    venue = linked_venue()
+    venue.place(2, "sell", 500, 10_000)
+    venue.place(3, "buy", 500, 10_000)
+    opened_ms = venue.time_s * 1_000
+    venue.time_ms = opened_ms + 300_000
+
+    assert isinstance(
+        venue.withdraw(1, USDC, nonce=build_nonce(65535, venue.now_seq()), key=KEY)[0], WithdrawalAccepted
+    )
+    late = venue.build_order(1, is_buy=True, size_lots=500, limit_ticks=9_990, key=KEY, seq=venue.now_seq() + 1)
+    assert refusal_of(venue.send(late)).reason == "KEY_LIMIT"
+    assert refusal_of(venue.withdraw(1, USDC, key=KEY)).reason == "KEY_LIMIT"
+    assert accepted_of(venue.place(1, "buy", 500, 9_980, lane=1)).resting_lots == 500
+    sealed_clean(venue)
+    venue.prices(10_000)
+
+    assert accepted_of(venue.send(late)).resting_lots == 500
+    must_settle(venue)
 
 
 def test_key_order__of_another_account__is_unknown() -> None:

@@ -133,10 +133,10 @@ def check_code(state: EngineState, order: OpenOrder, time_s: int) -> tuple[Refus
     if code == StatusCode.OK and record.expiry_s < time_s:
         # A batch may have begun a moment ago; the clock has moved on.
         code = check_expiry(record.expiry_s, time_s)
-    price = execution.price(record.market_id)
     if code in (StatusCode.OK, *KEY_CODES):
         # The key's codes come last in the chain's list, and here they are worded and judged by the clock too.
-        return check_order_signer(state, order, price, max(time_s, execution.matched_at_s)), must_wait
+        return check_order_signer(state, order, execution, max(time_s, execution.matched_at_s)), must_wait
+    price = execution.price(record.market_id)
     rules = state.rules_of(record.market_id, price.session, execution.matched_at_s)
     return refuse_order_code(code, record, rules, max(time_s, execution.matched_at_s), price.session), must_wait
 

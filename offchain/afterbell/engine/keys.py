@@ -13,7 +13,7 @@ from afterbell.domain.codes import RejectReason, StatusCode
 from afterbell.domain.events import Event
 from afterbell.domain.ids import AccountId
 from afterbell.domain.order import Operation, Withdraw
-from afterbell.domain.session_keys import check_operation_key, check_order_key
+from afterbell.domain.session_keys import check_operation_key, check_order_key, latest_key_seq
 from afterbell.domain.settlement import Execution
 from afterbell.domain.units import compute_notional_quote
 from afterbell.domain.words import PriceWord, SessionKeyWord
@@ -27,7 +27,7 @@ KEY_CODES: Final = (StatusCode.BAD_SIGNATURE, StatusCode.KEY_EXPIRED, StatusCode
 """What Execution.check_order answers about the session key of an order."""
 
 
-def check_order_signer(state: EngineState, order: OpenOrder, price: PriceWord, now_s: int) -> Refusal | None:
+def check_order_signer(state: EngineState, order: OpenOrder, execution: Execution, now_s: int) -> Refusal | None:
     """Refuse an order whose session key is not linked, over, or limited below it. No key: nothing to ask."""
     if not order.signer:
         return None
@@ -35,8 +35,9 @@ def check_order_signer(state: EngineState, order: OpenOrder, price: PriceWord, n
     refusal = _check_alive(word, order.signer, now_s)
     if refusal is not None:
         return refusal
+    price = execution.price(order.record.market_id)
     if check_order_key(word, order.record, price, now_s) == StatusCode.OK:
-        return None
+        return check_key_seq(state, execution, order.record.seq)
     return _refuse_order_limit(SessionKeyWord.unpack(word), order.record, price)
 
 
@@ -58,6 +59,19 @@ def check_operation_signer(
         required=f"a cancel, or, for a key that is not trade-only, a withdrawal to 0x{message.owner.hex()}",
         found=found + (", signed by a trade-only key" if SessionKeyWord.unpack(word).trade_only else ""),
         action="sign with the owner's key",
+    )
+
+
+def check_key_seq(state: EngineState, execution: Execution, seq: int) -> Refusal | None:
+    """Refuse a seq that a key may not spend in the open batch, because its match is long ago (contracts, D-015)."""
+    latest_seq = latest_key_seq(execution.matched_at_s, state.chain.genesis_s)
+    if seq <= latest_seq:
+        return None
+    return Refusal(
+        reason=RejectReason.KEY_LIMIT,
+        required=f"a seq up to {latest_seq} ms since genesis while the batch of {execution.matched_at_s} s is open",
+        found=f"{seq} ms, signed by a session key",
+        action="send the same message again once that batch is sealed",
     )
 
 

@@ -45,7 +45,7 @@ from afterbell.domain.units import milliseconds_to_seconds
 from afterbell.domain.words import SessionKeyWord
 from afterbell.engine.batching import refuse_obstacle
 from afterbell.engine.entry import N_SIGNATURE_WORD_BYTES, limit_time_ms, seq_time_ms
-from afterbell.engine.keys import cancel_orders_of_key, check_operation_signer
+from afterbell.engine.keys import cancel_orders_of_key, check_key_seq, check_operation_signer
 from afterbell.engine.refusals import Refusal, refuse_malformed
 from afterbell.engine.state import BatchOperation, EngineState
 
@@ -198,6 +198,8 @@ def _check(state: EngineState, command: OperationCommand, message: Operation, ti
         )
     now_s = max(time_s, execution.matched_at_s)
     refusal = check_operation_signer(execution, account, _signer_of(command), message, now_s)
+    if refusal is None and _signer_of(command):
+        refusal = check_key_seq(state, execution, message.seq)
     if refusal is not None:
         return refusal
     last_seq, _ = execution.lane(account, OPERATION_LANE)
