@@ -455,7 +455,7 @@ def test_keys__linked_mined_revoked__each_step_told_and_the_same_in_a_snapshot()
     assert [key["status"] for key in told] == ["linking", "active", "revoked"]
     assert (told[0]["markets"], told[0]["max_notional_quote"], told[0]["trade_only"]) == ([2], "5000000", True)
     assert told[1]["transaction"] == "0x" + "ab" * 32
-    assert told[2]["markets"] == [] and shown_late == [told[2]]
+    assert told[2]["markets"] == [2] and shown_late == [told[2]]
 
 
 def test_withdrawal__sealed_mined_final__every_step_told() -> None:

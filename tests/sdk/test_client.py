@@ -304,7 +304,7 @@ async def test_stream__book_and_account__snapshot_then_deltas_without_gap(tmp_pa
 
             assert message.kind == "delta"
             assert message.previous_sequence == last["book:AAPL"]
-            await stream.aclose()  # type: ignore[attr-defined]
+            await stream.aclose()
 
 
 @pytest.mark.anyio
@@ -333,3 +333,22 @@ async def test_sync_client__same_calls__block_and_answer(tmp_path: Path) -> None
 
         assert n_markets == 2
         assert [level.size_lots for level in (await taker.book("AAPL")).asks] == [order.size_lots]
+
+
+@pytest.mark.anyio
+async def test_sync_client__closed_while_a_stream_is_open__ends_it_quietly(tmp_path: Path) -> None:
+    async with playing(tmp_path) as (venue, _maker, _taker), listening(venue) as stream_url:
+
+        def follow() -> list[str]:
+            with Client(_http_url(stream_url)) as client:
+                updates, messages = client.live_book("AAPL"), client.stream("prices")
+                kinds = [next(updates).event, next(messages).kind]
+            updates.close()
+            messages.close()
+            client.close()
+            return kinds
+
+        assert await asyncio.to_thread(follow) == ["", "snapshot"]
+        async with asyncio.timeout(10):
+            while venue.hub.n_clients:  # noqa: ASYNC110 - the hub tells nobody when a client leaves
+                await asyncio.sleep(0.01)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, get_type_hints
 
 import pytest
@@ -60,7 +60,7 @@ def test_public_calls__each__says_what_it_does_in_a_sentence() -> None:
 def test_iterators__types__async_there_and_plain_here() -> None:
     hints = get_type_hints(AsyncClient.live_book)
 
-    assert hints["return"].__origin__ is AsyncIterator
+    assert hints["return"].__origin__ is AsyncGenerator
     assert inspect.isgeneratorfunction(Client.live_book)
 
 

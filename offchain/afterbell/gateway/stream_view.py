@@ -132,15 +132,18 @@ class StreamView:
         """Learn a link or a revocation and return the key as it is shown."""
         account, is_batched = account_hex(event.account), bool(event.operation_id)
         keys = self.keys.setdefault(account, {})
+        word, before = SessionKeyWord.unpack(int.from_bytes(event.word, "big")), keys.get(event.key)
+        if isinstance(event, KeyRevoked) and before is not None:
+            word = before.word  # A revoked key is shown with the limits it was last given, as GET …/keys does.
         view = KeyView(
             account=account,
             key=event.key,
-            word=SessionKeyWord.unpack(int.from_bytes(event.word, "big")),
+            word=word,
             operation_id=event.operation_id,
             sequence=event.sequence if is_batched else None,
             is_revoked=isinstance(event, KeyRevoked),
             transaction=event.transaction or None,
-            before=keys.get(event.key) if is_batched else None,
+            before=before if is_batched else None,
         )
         keys[event.key] = view
         if is_batched:

@@ -5,7 +5,7 @@ Must not: sign anything.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Literal, TypeAlias, TypeVar
 
 import msgspec
@@ -128,7 +128,7 @@ class ReadCalls(OrderCalls):
         """Return funding payments, newest first. Units: quote, positive: the account paid."""
         return (await self._page("funding", _Payments, limit, before)).payments
 
-    async def iterate_fills(self) -> AsyncIterator[Fill]:
+    async def iterate_fills(self) -> AsyncGenerator[Fill, None]:
         """Yield all fills of the account, newest first, page by page."""
         before: int | None = None
         while True:
@@ -139,7 +139,7 @@ class ReadCalls(OrderCalls):
                 return
             before = page.next_before
 
-    async def iterate_transfers(self) -> AsyncIterator[Transfer]:
+    async def iterate_transfers(self) -> AsyncGenerator[Transfer, None]:
         """Yield all deposits and withdrawals of the account, newest first, page by page."""
         before: int | None = None
         while True:
@@ -150,7 +150,7 @@ class ReadCalls(OrderCalls):
                 return
             before = page.next_before
 
-    async def iterate_funding(self) -> AsyncIterator[FundingPayment]:
+    async def iterate_funding(self) -> AsyncGenerator[FundingPayment, None]:
         """Yield all funding payments of the account, newest first, page by page."""
         before: int | None = None
         while True:

@@ -8,10 +8,11 @@ dropped until it comes. Silence for two heartbeats is a dead connection. Must no
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import json
 import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
@@ -60,7 +61,7 @@ class BookCopy:
 
 
 class Feed:
-    """Messages of some channels, without a gap. Iterate once; close with `aclose` of the iterator."""
+    """Messages of some channels, without a gap. Read once; close with `aclose` of what `read` returns."""
 
     def __init__(self, url: str, channels: Sequence[str], *, reconnect: bool) -> None:
         """Take the venue's HTTP address. reconnect: else the end of the connection is an ApiUnavailable."""
@@ -76,14 +77,17 @@ class Feed:
         self.books: dict[str, BookCopy] = {}
         """Copies of the subscribed books, by channel."""
 
-    async def read(self) -> AsyncIterator[StreamMessage]:
+    async def read(self) -> AsyncGenerator[StreamMessage, None]:
         """Yield messages and events for ever. Raises: ApiRejected for a channel that is not there; ApiUnavailable."""
         pause_s = FIRST_PAUSE_S
         while True:
             reason = "the stream ended"
             try:
-                async with connect(self._url, max_size=None, open_timeout=_OPEN_TIMEOUT_S, proxy=self._proxy) as socket:
-                    async for message in self._read_connection(socket):
+                async with (
+                    connect(self._url, max_size=None, open_timeout=_OPEN_TIMEOUT_S, proxy=self._proxy) as socket,
+                    contextlib.aclosing(self._read_connection(socket)) as messages,
+                ):
+                    async for message in messages:
                         pause_s = FIRST_PAUSE_S
                         yield message
             except (OSError, WebSocketException, VenueBusy) as error:  # TimeoutError is an OSError
@@ -96,7 +100,7 @@ class Feed:
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
-    async def _read_connection(self, socket: ClientConnection) -> AsyncIterator[StreamMessage]:
+    async def _read_connection(self, socket: ClientConnection) -> AsyncGenerator[StreamMessage, None]:
         self._silence_s = _SILENCE_BEFORE_HELLO_S
         while True:
             async with asyncio.timeout(self._silence_s):
@@ -106,14 +110,16 @@ class Feed:
                 continue
             if isinstance(document.get("error"), dict):
                 raise build_rejection(document["error"], 0)
+            message: StreamMessage | None = None
             if document.get("kind") == "hello":
-                async for event in self._greet(socket, document):
-                    yield event
+                message = await self._greet(socket, document)
             elif "channel" in document and "kind" in document:
-                async for message in self._take(socket, msgspec.convert(document, StreamMessage, strict=False)):
-                    yield message
+                message = await self._take(socket, msgspec.convert(document, StreamMessage, strict=False))
+            if message is not None:
+                yield message
 
-    async def _greet(self, socket: ClientConnection, hello: dict[str, Any]) -> AsyncIterator[StreamMessage]:
+    async def _greet(self, socket: ClientConnection, hello: dict[str, Any]) -> StreamMessage:
+        """Subscribe, to go on after the last messages if the process is still the same."""
         self._silence_s = 2 * int(hello["heartbeat_ms"]) / 1000
         is_another = bool(self._stream_id) and hello["stream_id"] != self._stream_id
         if is_another:
@@ -125,25 +131,23 @@ class Feed:
         if resume:
             wish["resume"] = {"stream_id": self._stream_id, **resume}
         await socket.send(json.dumps(wish))
-        yield StreamMessage(channel="", kind="restarted" if is_another else "connected")
+        return StreamMessage(channel="", kind="restarted" if is_another else "connected")
 
-    async def _take(self, socket: ClientConnection, message: StreamMessage) -> AsyncIterator[StreamMessage]:
+    async def _take(self, socket: ClientConnection, message: StreamMessage) -> StreamMessage | None:
+        """Return a message that follows the last one, an event in the place of one that does not, None to skip it."""
         channel = message.channel
         if message.kind == "resumed":
-            yield message
-            return
+            return message
         if message.kind == "snapshot":
             self._waiting.discard(channel)
         elif channel in self._waiting:
-            return
+            return None
         elif message.previous_sequence != self._last.get(channel):
-            yield await self._doubt(socket, channel, "gap")
-            return
+            return await self._doubt(socket, channel, "gap")
         if channel.startswith("book:") and not self.books.setdefault(channel, BookCopy()).adopt(message):
-            yield await self._doubt(socket, channel, "checksum")
-            return
+            return await self._doubt(socket, channel, "checksum")
         self._last[channel] = message.sequence
-        yield message
+        return message
 
     async def _doubt(self, socket: ClientConnection, channel: str, event: str) -> StreamMessage:
         """Ask for a new snapshot: what is held of the channel cannot be right."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -79,7 +79,9 @@ class SignedOrder:
 class OrderSending(Core):
     """How orders travel."""
 
-    async def iterate_orders(self, *, only_open: bool = False, market: str | None = None) -> AsyncIterator[PlacedOrder]:
+    async def iterate_orders(
+        self, *, only_open: bool = False, market: str | None = None
+    ) -> AsyncGenerator[PlacedOrder, None]:
         """Yield all orders of the account, newest first, page by page."""
         before: int | None = None
         while True:

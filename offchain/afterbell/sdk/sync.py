@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -41,18 +41,19 @@ def _blocking(
 
 
 def _iterating(
-    call: Callable[Concatenate[AsyncClient, _Terms], AsyncIterator[_Answer]],
-) -> Callable[Concatenate[Client, _Terms], Iterator[_Answer]]:
+    call: Callable[Concatenate[AsyncClient, _Terms], AsyncGenerator[_Answer, None]],
+) -> Callable[Concatenate[Client, _Terms], Generator[_Answer, None, None]]:
     """Return the call as an ordinary iterator that waits for each entry; closing it closes the stream behind it."""
 
-    def iterate(self: Client, /, *args: _Terms.args, **terms: _Terms.kwargs) -> Iterator[_Answer]:
+    def iterate(self: Client, /, *args: _Terms.args, **terms: _Terms.kwargs) -> Generator[_Answer, None, None]:
         entries = call(self._inner, *args, **terms)
+        self._iterated.add(entries)
 
         async def read_next() -> _Answer:
             return await anext(entries)
 
         async def close() -> None:
-            await entries.aclose()  # type: ignore[attr-defined]  # every call iterated here is an async generator
+            await entries.aclose()
 
         try:
             while True:
@@ -62,7 +63,9 @@ def _iterating(
                     return
                 yield entry
         finally:
-            self._run(close())
+            self._iterated.discard(entries)
+            if not self._loop.is_closed():  # A closed client has ended its streams already.
+                self._run(close())
 
     functools.update_wrapper(iterate, call)
     return iterate
@@ -89,6 +92,8 @@ class Client:
             url, key=key, owner=owner, private_key=private_key, subaccount=subaccount, rpc_url=rpc_url,
             timeout_s=timeout_s, n_retries=n_retries, http_transport=http_transport,
         )  # fmt: skip
+        self._iterated: set[AsyncGenerator[Any, None]] = set()
+        """What is being iterated: streams hold connections."""
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="afterbell-client", daemon=True)
         self._thread.start()
@@ -102,13 +107,23 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close all connections and stop the thread. Resting orders stay."""
+        """Close all connections and stop the thread; calls of other threads end too. Resting orders stay."""
         if self._loop.is_closed():
             return
-        self._run(self._inner.aclose())
+        self._run(self._end())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    async def _end(self) -> None:
+        """End calls of other threads, then the streams that are open, then the connections."""
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        for entries in list(self._iterated):
+            await entries.aclose()
+        await self._inner.aclose()
 
     def _run(self, call: Coroutine[Any, Any, _Answer]) -> _Answer:
         return asyncio.run_coroutine_threadsafe(call, self._loop).result()
