@@ -56,7 +56,7 @@ class Scenario:
     """One chain state and the next batch on it."""
 
     def __init__(self, *, rules: RulesWord = RULES, price: PriceWord = PRICE, collateral_quote: int = 10_000 * USDC):
-        self.state = ChainState(forbidden_recipients=frozenset({VAULT}))
+        self.state = ChainState(genesis_s=T - 1_000, forbidden_recipients=frozenset({VAULT}))
         for market_id in range(1, 9):
             list_market(self.state, market_id)
             set_rules(self.state, market_id, 2, rules.pack())

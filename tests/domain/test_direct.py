@@ -27,7 +27,6 @@ from tests.domain.scenario import MAKER, RULES, TAKER, USDC, Scenario, T
 C = StatusCode
 KEY = b"\x44" * 20
 LIMITS = SessionKeyWord(expiry_s=T + 3_600, max_notional_quote=USDC, markets=0b1)
-GENESIS_S = T - 1_000
 LAG_S = 300
 
 
@@ -35,7 +34,7 @@ LAG_S = 300
 
 
 def cancel_all(state: ChainState, account: int, min_seq: int, time_s: int) -> DirectOperation:
-    return record_cancel_all(state, account, min_seq, time_s=time_s, genesis_s=GENESIS_S)
+    return record_cancel_all(state, account, min_seq, time_s=time_s)
 
 
 @pytest.mark.parametrize(("matched_at_s", "code"), [(T + LAG_S, C.OK), (T + LAG_S + 1, C.SEQ_BELOW_MINIMUM)])

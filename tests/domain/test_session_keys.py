@@ -380,7 +380,6 @@ def test_apply_fill__order_judged_invalid_for_its_key__is_named_on_its_side() ->
 @pytest.mark.parametrize(("beyond_ms", "code"), [(0, C.OK), (1, C.KEY_LIMIT)])
 def test_key_order__seq_up_to_the_lag_after_the_match__then_later(beyond_ms: int, code: StatusCode) -> None:
     scenario = with_key()
-    scenario.state.genesis_s = T - 1_000
 
     assert taker_code(scenario, seq=1_300_000 + beyond_ms) == code
 
@@ -391,7 +390,6 @@ def test_key_operation__seq_up_to_the_lag_after_the_match__then_later(
     what: str, beyond_ms: int, code: StatusCode
 ) -> None:
     scenario = with_key()
-    scenario.state.genesis_s = T - 1_000
     common = {"owner": TAKER.address, "subaccount": 0, "expiry_s": T + 60, "seq": 7}
     latest = 1_300_000 + beyond_ms
     message: Operation = {
@@ -408,7 +406,6 @@ def test_key_operation__seq_up_to_the_lag_after_the_match__then_later(
 
 def test_key_operation__last_nonce_of_the_owner__is_the_owners_own() -> None:
     scenario = with_key()
-    scenario.state.genesis_s = T - 1_000
     message = CancelAll(owner=TAKER.address, subaccount=0, expiry_s=T + 60, seq=2**40 - 1, min_seq=2**40 - 1)
 
     assert list(scenario.settle(operations=[scenario.operation(message)]).codes) == [C.OK]

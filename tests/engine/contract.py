@@ -87,7 +87,7 @@ class Contract:
         return confirmations
 
     def cancel_all(self, number: int, min_seq: int, time_s: int) -> DirectOperation:
-        return record_cancel_all(self.chain, account(number), min_seq, time_s=self._mine(time_s), genesis_s=GENESIS_S)
+        return record_cancel_all(self.chain, account(number), min_seq, time_s=self._mine(time_s))
 
     def link_key(self, number: int, key: int, time_s: int, *, lifetime_s: int = 86_400) -> DirectOperation:
         limits = SessionKeyWord(expiry_s=time_s + lifetime_s, max_notional_quote=1_000_000_000, markets=0b11).pack()

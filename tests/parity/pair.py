@@ -67,6 +67,7 @@ class Pair:
             forbidden_recipients=(address["Vault"], address["Clearinghouse"], address["token"]),
             is_huge=is_huge,
         )
+        self.world.state.genesis_s = GENESIS_S
         self.n_mirrored = 0
         """Batches settled by a mirror that was behind."""
         self.n_heard = 0
@@ -168,7 +169,7 @@ class Pair:
         """
         world = self.world
         is_late = world.mirror is not None or (may_be_late and world.random.random() < 0.5)
-        call = random_direct(world, genesis_s=GENESIS_S, is_late=is_late)
+        call = random_direct(world, is_late=is_late)
         if is_late and world.mirror is None:
             world.mirror = world.state.copy()
         sender = to_checksum_address(call.sender) if call.sender else GOVERNOR

@@ -99,6 +99,12 @@ PLANTS = {
         "matched_at_s > unsafe_add(revoked_at_s, SETTLE_LAG_S)",
         "matched_at_s >= unsafe_add(revoked_at_s, SETTLE_LAG_S)",
     ),
+    "key-seq-contract": Plant(
+        "a session key may spend a seq one millisecond further in the future",
+        f"{CONTRACTS}/modules/session_key.vy",
+        "return unsafe_mul(unsafe_sub(unsafe_add(matched_at_s, SETTLE_LAG_S), genesis_s), 1000)",
+        "return unsafe_add(unsafe_mul(unsafe_sub(unsafe_add(matched_at_s, SETTLE_LAG_S), genesis_s), 1000), 1)",
+    ),
     "approval-model": Plant(
         "a digest that somebody else approved stands for the owner's signature",
         f"{MODEL}/execution.py",

@@ -36,7 +36,7 @@ class DirectCall:
     record: Callable[[ChainState], DirectOperation]
 
 
-def random_direct(world: World, *, genesis_s: int, is_late: bool) -> DirectCall:
+def random_direct(world: World, *, is_late: bool) -> DirectCall:
     """Choose a call. is_late: a mirror will hear of it later, so a link is given to an address that never signs."""
     rng = world.random
     account = rng.choice(world.accounts)
@@ -53,7 +53,7 @@ def random_direct(world: World, *, genesis_s: int, is_late: bool) -> DirectCall:
             record=lambda state: record_rules(state, market_id, session, word, time_s=time_s),
         )
     if kind == DirectKind.CANCEL_ALL:
-        highest = (time_s + SETTLE_LAG_S - genesis_s) * 1_000
+        highest = (time_s + SETTLE_LAG_S - world.state.genesis_s) * 1_000
         min_seq = rng.choice((world.seq - 200, world.seq - 60, world.seq - 20, world.seq, 0, highest + 1))
         if rng.random() < 0.5:
             # Few accounts, so that some call again while the last one waits.
@@ -63,7 +63,7 @@ def random_direct(world: World, *, genesis_s: int, is_late: bool) -> DirectCall:
             **common | {"sender": owner},
             function="cancel_all",
             args=(subaccount, min_seq),
-            record=lambda state: record_cancel_all(state, account, min_seq, time_s=time_s, genesis_s=genesis_s),
+            record=lambda state: record_cancel_all(state, account, min_seq, time_s=time_s),
         )
     key = world.ring.choose_address(account, owner)
     if kind == DirectKind.LINK_KEY:

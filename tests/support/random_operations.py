@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from afterbell.domain.batch import (
     OPERATION_APPROVED,
     OPERATION_SESSION_KEY,
+    SETTLE_LAG_S,
     AccountRecord,
     OperationRow,
     build_operation_row,
@@ -45,6 +46,11 @@ def _make_operation(world: World, accounts: list[AccountRecord], n_fills: int, m
     # Before the first fill the largest possible withdrawal is known: ask for it, and for one unit more.
     is_at_edge = world.preview is not None and rng.random() < 0.12
     message = _make_message(world, record, matched_at_s, expiry_s=expiry_s, seq=seq, is_at_edge=is_at_edge)
+    if isinstance(message, CancelOrder) and rng.random() < 0.15:
+        # The latest seq a session key may spend, or the one after it; in a lane that nobody needs.
+        latest = (matched_at_s + SETTLE_LAG_S - world.state.genesis_s) * 1_000
+        order_nonce = rng.randrange(60_000, OPERATION_LANE) << 40 | min(latest + rng.randint(0, 1), 2**40 - 1)
+        message = replace(message, order_nonce=order_nonce)
     r, vs, flags = _sign(world, account, message)
     before_fill = 0 if is_at_edge or rng.random() < 0.3 else rng.randint(0, n_fills)
     row = build_operation_row(

@@ -596,6 +596,11 @@ class World:
             time_in_force=TimeInForce.GTC if post_only else rng.choice(self.times_in_force),
             **self._make_trigger(price, likely_met=rng.random() < 0.9),
         )
+        key = self.ring.choose_signer(account, self.state, matched_at_s)
+        if key and rng.random() < 0.03:
+            latest = (matched_at_s + SETTLE_LAG_S - self.state.genesis_s) * 1_000
+            seq = min(latest + rng.randint(0, 1), 2**40 - 1)
+            order = replace(order, lane=rng.randrange(20_000, 60_000), seq=seq)
         maker_fee_ppm = rng.choice((0, 0, 100, 333, 500))
         taker_fee_ppm = rng.choice((450, 500, 337))
         previous_epoch = False
@@ -609,7 +614,7 @@ class World:
             taker_fee_ppm=taker_fee_ppm,
             maker_fee_ppm=maker_fee_ppm,
             previous_epoch=previous_epoch,
-            key=self.ring.choose_signer(account, self.state, matched_at_s),
+            key=key,
         )
 
     def _make_trigger(self, price: PriceWord, *, likely_met: bool) -> dict[str, object]:

@@ -112,14 +112,12 @@ def _record(
     )
 
 
-def record_cancel_all(
-    state: ChainState, account_id: int, min_seq: int, *, time_s: int, genesis_s: int
-) -> DirectOperation:
+def record_cancel_all(state: ChainState, account_id: int, min_seq: int, *, time_s: int) -> DirectOperation:
     """Cancel everything below min_seq on chain.
 
     Raises: DirectRefused `operations: min seq` (later than now + SETTLE_LAG), `operations: cancel pending`.
     """
-    if min_seq > seconds_to_milliseconds(time_s + SETTLE_LAG_S - genesis_s):
+    if min_seq > seconds_to_milliseconds(time_s + SETTLE_LAG_S - state.genesis_s):
         raise DirectRefused("operations: min seq")
     overflow = OverflowWord.unpack(state.overflows.get(overflow_key(account_id), 0))
     # Until then a batch may still come that was matched before the pending one binds: it must not be pushed out.

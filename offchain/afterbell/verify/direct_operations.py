@@ -132,7 +132,7 @@ class DirectRunner:
         """Do it again by the rules. Raises: DirectRefused."""
         if kind == DirectKind.CANCEL_ALL:
             min_seq = OverflowWord.unpack(word).pending_min_seq
-            return record_cancel_all(self._state, account, min_seq, time_s=time_s, genesis_s=self._instance.genesis_s)
+            return record_cancel_all(self._state, account, min_seq, time_s=time_s)
         if kind == DirectKind.CHANGE_RULES:
             return record_rules(self._state, subject >> 8, subject & 0xFF, word, time_s=time_s)
         key = subject.to_bytes(20, "big")
