@@ -268,7 +268,8 @@ class Core:
         """Seal what is open, settle it, end the tasks in order. The gateway and the replay have ended before."""
         self.gate.is_stopping = True
         await self._end("sealer")
-        await self.sequencer.submit(SealBatch(journal_hash=b""))
+        while self.state.has_open_batch:  # stops without room in one batch act in the next
+            await self.sequencer.submit(SealBatch(journal_hash=b""))
         try:
             await within_ms(self.settings.stop_timeout_ms, self.settler.wait_until_settled())
         except TimeoutError:
