@@ -496,6 +496,6 @@ def read_atoms(number: Decimal | int | str, atoms: int, rule: str) -> int:
             exact = Decimal(number) * atoms
         except (InvalidOperation, Inexact):
             raise ValueError(f"{number!r} is no number: {rule}") from None
-    if not exact.is_finite() or exact != exact.to_integral_value():
+    if not exact.is_finite() or exact.adjusted() >= _MAX_DIGITS or exact != exact.to_integral_value():
         raise ValueError(f"{number} is not a whole number of atoms: {rule}")
     return int(exact)
