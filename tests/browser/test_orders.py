@@ -131,6 +131,33 @@ def test_stop__waits_outside_the_book_with_its_trigger_signed(screen: Screen) ->
     assert message["triggerTicks"] == str(round(float(trigger) * 100))
 
 
+def test_stops__mark_moves_through_one__fills_without_another_signature(screen: Screen) -> None:
+    """A buy stop a cent above the mark, a sell stop a cent below: the next moves of the mark trigger at least one."""
+    screen.click("tab-fills")
+    n_fills = screen.at("fill").count()
+    for side, cent, worst in (("buy", 0.01, 1.04), ("sell", -0.01, 0.96)):
+        for _ in range(5):  # the mark may move onto the trigger while it is typed
+            fill_form(
+                screen,
+                "stop",
+                side=side,
+                trigger=f"{screen.mark() + cent:.2f}",
+                price=far_price(screen, worst),
+                size="2",
+            )
+            if "You sign" in screen.at("signing").inner_text():
+                break
+        send(screen)
+    assert screen.wallet is not None
+    n_signed = len(screen.wallet.signed())
+
+    expect(screen.at("fill").nth(n_fills)).to_be_visible(timeout=2 * TIMEOUT_MS)
+
+    assert len(screen.wallet.signed()) == n_signed
+    screen.click("tab-history")
+    expect(screen.page.locator("[data-testid=past-order][data-status=FILLED]").first).to_contain_text("mark at or")
+
+
 def test_take_profit__sell_waits_for_a_better_price(screen: Screen) -> None:
     trigger = far_price(screen, 1.05)
     fill_form(screen, "take", side="sell", trigger=trigger, price=trigger, size="2")

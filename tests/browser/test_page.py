@@ -144,3 +144,40 @@ def test_ticket__no_collateral__refusal_of_the_venue_in_words(screen: Screen) ->
     screen.at("submit").click()
 
     screen.expect_text("ticket-error", r"INSUFFICIENT_MARGIN")
+
+
+# As a program would place them; a venue that says slower is obeyed.
+PLACE_MANY: Final = """
+async () => {
+  const { legs } = window.afterbell.ticket.read();
+  for (let n = 0; n < 55; n += 1) {
+    try { await window.afterbell.orders.place(legs); } catch (error) {
+      if (error.code !== "RATE_LIMITED") throw error;
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+      n -= 1;
+    }
+  }
+}
+"""
+
+
+def test_history__more_than_a_page__older_rows_on_demand(screen: Screen) -> None:
+    screen.click("wallet-button", "wallet-test")
+    screen.expect_text("wallet-usdc", r"^100,000\.00 USDC$")
+    screen.deposit("20000")
+    screen.at("price").fill(f"{screen.mark() * 0.94:.2f}")
+    screen.at("size").fill("1")
+    screen.page.evaluate(PLACE_MANY)
+    screen.click("tab-orders")
+    expect(screen.at("order")).to_have_count(55)
+    screen.page.reload()
+    screen.click("tab-history")
+    expect(screen.at("past-order")).to_have_count(50)
+
+    screen.click("more")
+
+    expect(screen.at("past-order")).to_have_count(55)
+    expect(screen.at("more")).to_be_hidden()
+    screen.click("tab-orders", "cancel-all")
+    expect(screen.at("orders-empty")).to_be_visible()
+    assert screen.problems == []

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from eth_account import Account
-from eth_utils import to_checksum_address
+from eth_utils.address import to_checksum_address
 from playwright.sync_api import Page
 
 ICON: Final = (

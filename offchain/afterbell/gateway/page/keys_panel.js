@@ -5,7 +5,7 @@ import { OPERATIONS } from "/page/chain.js";
 import { el, openDialog, setText, showMessage, toast } from "/page/dom.js";
 import { buildLines } from "/page/prompts.js";
 import { packLimits } from "/page/typed_data.js";
-import { BadNumber, formatMoment, formatQuote, parseDecimal, shorten } from "/page/units.js";
+import { BadNumber, formatDay, formatMoment, formatQuote, parseDecimal, shorten } from "/page/units.js";
 import { KEY_STORAGE_WORDS, describeKeyLimits } from "/page/words.js";
 import { Abandoned } from "/page/wallet_errors.js";
 
@@ -213,7 +213,7 @@ export class KeysPanel {
     const found = keys.find(this.context.owner());
     const row = keys.ownRow(this.context.owner());
     if (found.wallet) {
-      setText(node, `Session key ${shorten(row.key)} signs orders up to ${formatQuote(row.limits.maxNotionalQuote, 0)} USDC until ${formatMoment(row.limits.keyExpiryS * 1000)} UTC.`);
+      setText(node, `Session key signs orders up to ${formatQuote(row.limits.maxNotionalQuote, 0)} USDC until ${formatDay(row.limits.keyExpiryS * 1000)}.`);
     } else setText(node, found.why ?? (wallet().isTest ? "The test wallet signs each order itself." : `${wallet().name} asks you for each order. A session key signs without asking.`));
   }
 }

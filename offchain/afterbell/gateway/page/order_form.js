@@ -138,10 +138,10 @@ function readPriced(fields, common, nowS) {
   ];
 }
 
-/** Leaves a lane nobody rests in: each order needs its own, the two of an OCO share one. */
-export function freeLane(openOrders) {
+/** The lowest lane of none of these orders and not taken a moment ago: each order needs its own, the two of an OCO share one. */
+export function freeLane(liveOrders, takenLanes) {
   const MAX_LANE = 65_534;
-  const used = new Set(openOrders.map((order) => order.lane));
+  const used = new Set([...liveOrders.map((order) => order.lane), ...takenLanes]);
   for (let lane = 0; lane <= MAX_LANE; lane += 1) if (!used.has(lane)) return lane;
   throw new BadNumber("Every lane has a resting order; cancel some first.");
 }

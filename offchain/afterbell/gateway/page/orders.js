@@ -8,21 +8,33 @@ import { describeEnd, describeOrder, orderLines } from "/page/words.js";
 import { formatPrice, formatSize } from "/page/units.js";
 import { Abandoned } from "/page/wallet_errors.js";
 
+const LANE_REST_MS = 10_000;
+
 export class Orders {
   /** context: {signer, keys, chain, builder(), account, owner(), marketOf(symbol)} */
   constructor(context) {
     this.context = context;
+    this.takenAt = new Map();
+  }
+
+  /** A lane just used may hold an order the stream has not shown yet: a second one there would replace it. */
+  lane() {
+    const now = performance.now();
+    for (const [lane, takenAt] of this.takenAt) if (now - takenAt > LANE_REST_MS) this.takenAt.delete(lane);
+    return freeLane(this.context.account.liveOrders(), this.takenAt.keys());
   }
 
   /** The message a leg would be signed as now; the lane is the lowest free one. */
   draftMessage(leg, nonce = null) {
     const builder = this.context.builder();
-    return builder.order(leg, nonce ?? builder.orderNonce(freeLane(this.context.account.liveOrders())));
+    return builder.order(leg, nonce ?? builder.orderNonce(this.lane()));
   }
 
   /** Signs and places one leg, or the two of an OCO under one nonce: both are signed before the first is sent. */
   async place(legs) {
-    const nonce = this.context.builder().orderNonce(freeLane(this.context.account.liveOrders()));
+    const lane = this.lane();
+    this.takenAt.set(lane, performance.now());
+    const nonce = this.context.builder().orderNonce(lane);
     const requests = [];
     for (const [index, leg] of legs.entries()) {
       const part = legs.length > 1 ? ` (${index + 1} of ${legs.length})` : "";
@@ -64,6 +76,7 @@ export class Orders {
   /** Replaces a live order: same lane, higher seq, refused if it has filled meanwhile. */
   async amend(order, leg) {
     const builder = this.context.builder();
+    this.takenAt.set(order.lane, performance.now());
     const request = await this.signLeg(leg, builder.orderNonce(order.lane), "Sign the changed order");
     const placed = await postSigned("/v1/orders/amend", { order_id: order.order_id, filled_lots: order.filled_lots, ...request });
     this.announce(placed, leg.market, "Order changed");
