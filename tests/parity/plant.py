@@ -107,9 +107,9 @@ PLANTS = {
     ),
     "approval-model": Plant(
         "a digest that somebody else approved stands for the owner's signature",
-        f"{MODEL}/execution.py",
-        "is_approved = (message.owner, digest) in self._state.approvals",
-        "is_approved = any(digest == known for _, known in self._state.approvals)",
+        f"{MODEL}/authority.py",
+        "is_approved = (message.owner, digest) in state.approvals",
+        "is_approved = any(digest == known for _, known in state.approvals)",
     ),
     "late-link-model": Plant(
         "a mirror that hears late of a direct link forgets what a batch linked meanwhile",

@@ -10,20 +10,13 @@ best beside each other. Twin: contracts/Clearinghouse.vy; tests/parity.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
-from afterbell.domain.batch import (
-    OPERATION_APPROVED,
-    OPERATION_SESSION_KEY,
-    OperationRow,
-    OrderRecord,
-    PriceRow,
-)
+from afterbell.domain.authority import Recover, check_operation_authority, check_order_authority
+from afterbell.domain.batch import OperationRow, OrderRecord, PriceRow
 from afterbell.domain.chain_state import FIRST_EPOCH, ChainState, store_word
 from afterbell.domain.codes import SIDED_CODES, TAKER_SIDE, StatusCode
-from afterbell.domain.digests import build_digest, hash_operation, hash_order
 from afterbell.domain.errors import BatchReverted, Faulted
 from afterbell.domain.fees import compute_fee_quote
 from afterbell.domain.ids import (
@@ -48,26 +41,21 @@ from afterbell.domain.margin import (
     is_withdrawal_covered,
 )
 from afterbell.domain.market import compute_band, is_fresh
-from afterbell.domain.order import (
-    KNOWN_FLAGS,
-    MAX_LIFETIME_S,
-    CancelOrder,
-    LinkKey,
-    Operation,
-    RevokeKey,
-    TriggerKind,
-    Withdraw,
-    is_trigger_met,
+from afterbell.domain.order import CancelOrder, LinkKey, RevokeKey, Withdraw, is_trigger_met
+from afterbell.domain.order_checks import check_expiry, check_order_size, has_unknown_flags
+from afterbell.domain.outcomes import (
+    AllKilled,
+    FillOutcome,
+    KeyChanged,
+    OperationEffect,
+    OrderKilled,
+    PositionChange,
+    TableOrder,
+    Withdrawn,
 )
 from afterbell.domain.position import FillEffect, apply_fill, is_reducing
 from afterbell.domain.prices import AcceptedReport, apply_price_row, apply_report
-from afterbell.domain.session_keys import (
-    check_operation_key,
-    check_order_key,
-    find_spent_seq,
-    has_bad_limits,
-    latest_key_seq,
-)
+from afterbell.domain.session_keys import has_bad_limits
 from afterbell.domain.units import compute_notional_quote
 from afterbell.domain.words import (
     CONSUMED_LOTS,
@@ -80,98 +68,10 @@ from afterbell.domain.words import (
     PriceWord,
     RulesWord,
     TotalsWord,
-    pack_change,
     replace_key_limits,
     validate_collateral,
     validate_entry,
 )
-
-Recover: TypeAlias = Callable[[bytes, bytes, bytes], bytes | None]
-"""(digest, r, vs) -> signer's 20 bytes, or None. signing.keys.recover is the real one."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PositionChange:
-    """One PositionChanged event: an (account, market) with at least one settled fill."""
-
-    account_id: AccountId
-    market_id: int
-    size_change_lots: int
-    realised_quote: int
-    fees_quote: int
-    position_word: int
-
-    @property
-    def change_word(self) -> int:
-        """Return the event's `change` word."""
-        return pack_change(
-            size_change_lots=self.size_change_lots, realised_quote=self.realised_quote, fees_quote=self.fees_quote
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Withdrawn:
-    """One CollateralWithdrawn event."""
-
-    account_id: AccountId
-    recipient: bytes
-    quote: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrderKilled:
-    """One OrderCancelled event."""
-
-    account_id: AccountId
-    nonce: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AllKilled:
-    """One AllCancelled event; min_seq is the resulting one of the account word."""
-
-    account_id: AccountId
-    min_seq: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyChanged:
-    """One KeyChanged event; word is the resulting session key word."""
-
-    account_id: AccountId
-    key: bytes
-    word: int
-
-
-OperationEffect: TypeAlias = Withdrawn | OrderKilled | AllKilled | KeyChanged
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TableOrder:
-    """An order of a batch with its account and the code it got before the fills."""
-
-    account_id: AccountId
-    record: OrderRecord
-    code: int = StatusCode.OK
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FillOutcome:
-    """What a fill did, or the code why it did not. On failure every other field is zero."""
-
-    code: int
-    price_ticks: int = 0
-    notional_quote: int = 0
-    maker_fee_quote: int = 0
-    taker_fee_quote: int = 0
-    maker_funding_quote: int = 0
-    """Funding touched by the fill; positive: the account pays."""
-    taker_funding_quote: int = 0
-
-    @property
-    def is_settled(self) -> bool:
-        """Tell whether the fill counts."""
-        return self.code == StatusCode.OK
 
 
 @dataclass(slots=True, kw_only=True)
@@ -442,19 +342,16 @@ class Execution:
         code = self._check_order_terms(account_id, record)
         if code:
             return code
-        price = self.price(record.market_id)
-        if domain_separator is not None and recover is not None:
-            order = record.to_order(account_id, price.epoch - record.is_previous_epoch)
-            signer = recover(build_digest(domain_separator, hash_order(order)), record.r, record.vs)
-            if signer is None or signer == ZERO_ADDRESS:
-                return StatusCode.BAD_SIGNATURE
-            if not record.is_key_signed:
-                return StatusCode.OK if signer == owner_of(account_id) else StatusCode.BAD_SIGNATURE
-        if not record.is_key_signed:
-            return StatusCode.OK
-        word = self._state.session_key_word(account_id, _must_be_named(signer))
-        code = check_order_key(word, record, price, self.matched_at_s)
-        return code or self._check_key_seq(record.seq)
+        return check_order_authority(
+            self._state,
+            account_id,
+            record,
+            self.price(record.market_id),
+            self.matched_at_s,
+            domain_separator=domain_separator,
+            recover=recover,
+            signer=signer,
+        )
 
     def _check_order_terms(self, account_id: int, record: OrderRecord) -> StatusCode:
         if not 1 <= record.market_id <= MAX_MARKETS:
@@ -679,7 +576,16 @@ class Execution:
         code = check_expiry(row.expiry_s, self.matched_at_s)
         if code:
             return code
-        code = self._check_authority(account_id, row, message, domain_separator, recover, signer)
+        code = check_operation_authority(
+            self._state,
+            row,
+            message,
+            self.matched_at_s,
+            get_key_word=self.session_key_word,
+            domain_separator=domain_separator,
+            recover=recover,
+            signer=signer,
+        )
         if code:
             return code
         account = self._account(account_id)
@@ -699,37 +605,6 @@ class Execution:
         account.min_seq = max(account.min_seq, message.min_seq)
         self._operations.append(AllKilled(account_id=account_id, min_seq=account.min_seq))
         return StatusCode.OK
-
-    def _check_authority(
-        self,
-        account_id: AccountId,
-        row: OperationRow,
-        message: Operation,
-        domain_separator: bytes | None,
-        recover: Recover | None,
-        signer: bytes | None,
-    ) -> StatusCode:
-        """Return whether the owner, an approval or a session key stands behind an operation. Twin: Operations.check."""
-        is_key_signed = row.flags == OPERATION_SESSION_KEY
-        if domain_separator is not None and recover is not None:
-            digest = build_digest(domain_separator, hash_operation(message))
-            if row.flags == OPERATION_APPROVED:
-                is_approved = (message.owner, digest) in self._state.approvals
-                return StatusCode.OK if is_approved else StatusCode.BAD_SIGNATURE
-            signer = recover(digest, row.r, row.vs)
-            if signer is None or signer == ZERO_ADDRESS:
-                return StatusCode.BAD_SIGNATURE
-            if not is_key_signed:
-                return StatusCode.OK if signer == message.owner else StatusCode.BAD_SIGNATURE
-        if not is_key_signed:
-            return StatusCode.OK
-        word = self.session_key_word(account_id, _must_be_named(signer))
-        code = check_operation_key(word, message, self.matched_at_s)
-        return code or self._check_key_seq(find_spent_seq(message))
-
-    def _check_key_seq(self, seq: int) -> StatusCode:
-        is_future = seq > latest_key_seq(self.matched_at_s, self._state.genesis_s)
-        return StatusCode.KEY_LIMIT if is_future else StatusCode.OK
 
     def _change_key(self, account_id: AccountId, message: LinkKey | RevokeKey, limits: int) -> StatusCode:
         self._key_limits[session_key_id(account_id, message.key)] = limits
@@ -876,40 +751,6 @@ class Execution:
         return {market_id: word for market_id, word in words.items() if word != self._state.prices.get(market_id, 0)}
 
 
-def has_unknown_flags(record: OrderRecord) -> bool:
-    """Tell whether an order asks for something that does not exist or contradicts itself."""
-    if record.flags & ~KNOWN_FLAGS or record.lane == OPERATION_LANE:
-        return True
-    if record.post_only and record.time_in_force.is_immediate:
-        return True
-    is_known_kind = TriggerKind.NONE < record.trigger_kind <= TriggerKind.INDEX_AT_OR_BELOW
-    return record.has_trigger and not is_known_kind
-
-
-def check_order_size(record: OrderRecord, rules: RulesWord) -> StatusCode:
-    """Return the code of the checks of size and limit against steps, minimum and cap, or OK."""
-    if record.size_lots == 0:
-        return StatusCode.ZERO_SIZE
-    # Both are unsigned, so the remainder has no sign to get wrong.
-    if record.size_lots % rules.size_step_lots or record.limit_ticks % rules.price_step_ticks:
-        return StatusCode.OFF_STEP
-    is_small = compute_notional_quote(record.size_lots, record.limit_ticks) < rules.min_notional_quote
-    if is_small and not record.reduce_only:
-        return StatusCode.BELOW_MINIMUM
-    if record.size_lots > rules.open_interest_cap_lots:
-        return StatusCode.SIZE_TOO_LARGE
-    return StatusCode.OK
-
-
-def check_expiry(expiry_s: int, matched_at_s: int) -> StatusCode:
-    """Return EXPIRED, EXPIRY_TOO_FAR or OK: alive while matched_at <= expiry <= matched_at + 30 days."""
-    if matched_at_s > expiry_s:
-        return StatusCode.EXPIRED
-    if expiry_s > matched_at_s + MAX_LIFETIME_S:
-        return StatusCode.EXPIRY_TOO_FAR
-    return StatusCode.OK
-
-
 def _filled_lots(lane: tuple[int, int], seq: int) -> int:
     """Return what an order has already used of its lane: nothing if the lane still holds an older order."""
     return lane[1] if lane[0] == seq else 0
@@ -919,9 +760,3 @@ def _with_side(code: StatusCode, is_taker: bool) -> int:
     if code not in SIDED_CODES:
         raise Faulted(f"{code.name} names no side")
     return code + TAKER_SIDE if is_taker else code
-
-
-def _must_be_named(signer: bytes | None) -> bytes:
-    if signer is None:
-        raise Faulted("who leaves the signature unchecked must name the session key that signed")
-    return signer

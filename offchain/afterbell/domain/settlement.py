@@ -11,19 +11,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from afterbell.domain.authority import Recover
 from afterbell.domain.batch import SETTLE_LAG_S, Payload, compute_head, decode, hash_payload
 from afterbell.domain.chain_state import ChainState, apply_deposit, list_market, pay_claim, set_rules
 from afterbell.domain.codes import StatusCode
 from afterbell.domain.errors import BatchReverted, FieldOutOfRange
-from afterbell.domain.execution import (
+from afterbell.domain.execution import Execution
+from afterbell.domain.outcomes import (
     AllKilled,
-    Execution,
     FillOutcome,
     KeyChanged,
     OperationEffect,
     OrderKilled,
     PositionChange,
-    Recover,
     TableOrder,
     Withdrawn,
 )

@@ -8,7 +8,6 @@ from __future__ import annotations
 from afterbell.domain.codes import RejectReason, StatusCode
 from afterbell.domain.commands import CancelAll, CancelOrder
 from afterbell.domain.events import CancelRejected, Event
-from afterbell.domain.execution import check_expiry
 from afterbell.domain.ids import (
     MAX_ACCOUNT_ID,
     N_ADDRESS_BYTES,
@@ -21,6 +20,7 @@ from afterbell.domain.ids import (
 from afterbell.domain.order import MAX_LIFETIME_S
 from afterbell.domain.order import CancelAll as SignedCancelAll
 from afterbell.domain.order import CancelOrder as SignedCancelOrder
+from afterbell.domain.order_checks import check_expiry
 from afterbell.domain.units import milliseconds_to_seconds
 from afterbell.engine.entry import limit_time_ms, seq_time_ms
 from afterbell.engine.keys import check_operation_signer

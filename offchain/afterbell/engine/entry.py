@@ -15,9 +15,9 @@ from afterbell.domain.codes import RejectReason, StatusCode
 from afterbell.domain.commands import PlaceOrder
 from afterbell.domain.digests import build_digest, hash_order
 from afterbell.domain.errors import FieldOutOfRange
-from afterbell.domain.execution import check_expiry
 from afterbell.domain.ids import N_ADDRESS_BYTES, build_account_id, lane_of, seq_of
 from afterbell.domain.order import FLAG_HAS_TRIGGER, Order, SignedOrder, TimeInForce, TriggerKind
+from afterbell.domain.order_checks import check_expiry
 from afterbell.domain.settlement import Execution
 from afterbell.engine.book import BookSide, OpenOrder
 from afterbell.engine.keys import KEY_CODES, check_order_signer

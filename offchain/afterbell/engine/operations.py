@@ -23,7 +23,6 @@ from afterbell.domain.events import (
     WithdrawalAccepted,
     WithdrawalRejected,
 )
-from afterbell.domain.execution import check_expiry
 from afterbell.domain.ids import (
     MAX_ACCOUNT_ID,
     N_ADDRESS_BYTES,
@@ -39,6 +38,7 @@ from afterbell.domain.margin import is_withdrawal_covered
 from afterbell.domain.order import MAX_KEY_LIFETIME_S, MAX_LIFETIME_S, Operation, Withdraw
 from afterbell.domain.order import LinkKey as SignedLinkKey
 from afterbell.domain.order import RevokeKey as SignedRevokeKey
+from afterbell.domain.order_checks import check_expiry
 from afterbell.domain.session_keys import has_bad_limits
 from afterbell.domain.settlement import Execution
 from afterbell.domain.units import milliseconds_to_seconds

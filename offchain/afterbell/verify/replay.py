@@ -26,8 +26,8 @@ from afterbell.domain.evidence import (
     accept_reports,
     decode_evidence,
 )
-from afterbell.domain.execution import AllKilled, KeyChanged, OperationEffect, OrderKilled
 from afterbell.domain.ids import MAX_MARKETS
+from afterbell.domain.outcomes import AllKilled, KeyChanged, OperationEffect, OrderKilled
 from afterbell.domain.prices import AcceptedReport
 from afterbell.domain.settlement import BatchResult, apply_batch
 from afterbell.signing.keys import recover
