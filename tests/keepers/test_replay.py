@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from afterbell.adapters.history import read_bundled_bars
-from afterbell.domain.commands import AdoptPrices, Command, HaltMarket
+from afterbell.domain.commands import AdoptPrices, Command, HaltMarket, SealBatch
 from afterbell.domain.events import Event
 from afterbell.domain.prices import AcceptedReport
 from afterbell.domain.session import Session
@@ -84,7 +84,7 @@ class Venue:
         self.calls.append("settled")
 
     def has_unsettled(self) -> bool:
-        """Somebody trades once while the first seal of each step is being settled, before clients are held."""
+        """Somebody's stop is met by a seal made while clients are held, once a step."""
         self._n_asked += 1
         return self._n_asked % 2 == 1
 
@@ -144,18 +144,58 @@ async def test_replay__two_steps__settled_held_chain_moved_adopted_released(
     start_s = history.start_s
     kinds = [call if isinstance(call, str | tuple) else type(call).__name__ for call in venue.calls]
     assert kinds == [
-        *["SealBatch", "settled", "held", "SealBatch", "settled", f"chain at {start_s}"],
+        *["SealBatch", "settled", "held", "SealBatch", "settled", "SealBatch", "settled", f"chain at {start_s}"],
         ("advance", start_s, start_s + 600),
         *["AdoptPrices", "released"],
-        *["SealBatch", "settled", "held", "SealBatch", "settled", f"chain at {start_s + 600}"],
+        *["SealBatch", "settled", "held", "SealBatch", "settled", "SealBatch", "settled", f"chain at {start_s + 600}"],
         ("advance", start_s + 600, start_s + 1200),
         "AdoptPrices",
     ]
-    adopted = venue.calls[7]
+    adopted = venue.calls[9]
     assert isinstance(adopted, AdoptPrices)
     assert adopted.rows[0] == (1, 4_499, 4_499, 0)
     assert adopted.reports[0] == (1, 4_499, start_s, Session.REGULAR)
     assert adopted.evidence == b"evidence"
+
+
+class QueueVenue(Venue):
+    """A venue whose sequencer has not come to an order yet when clients are held: no batch is open, one will be."""
+
+    n_queued = 0
+    n_open = 0
+
+    @asynccontextmanager
+    async def holding(self) -> AsyncIterator[None]:
+        self.n_queued = 1
+        yield
+
+    async def submit(self, command: Command) -> tuple[Any, Sequence[Event]]:
+        self.n_open += self.n_queued
+        self.n_queued = 0
+        if isinstance(command, SealBatch):
+            self.n_open = 0
+        return await super().submit(command)
+
+    def has_unsettled(self) -> bool:
+        return self.n_open > 0
+
+    async def bring_chain_to(self, time_s: int) -> None:
+        self.calls.append(("unmatched", self.n_queued))
+
+
+@pytest.mark.anyio
+async def test_replay__order_still_in_the_queue_when_clients_are_held__sealed_before_the_chain_moves(
+    history: PriceHistory,
+) -> None:
+    """Matched after the chain's jump it would be older than the chain settles, and the exchange would fault."""
+    venue = QueueVenue(history, stop_after=2, now_s=history.start_s - 100)
+
+    await _run(venue)
+
+    assert [call for call in venue.calls if isinstance(call, tuple) and call[0] == "unmatched"] == [
+        ("unmatched", 0),
+        ("unmatched", 0),
+    ]
 
 
 @pytest.mark.anyio

@@ -159,7 +159,12 @@ class ReplayKeeper:
         )
 
     async def _settle(self) -> None:
-        """Seal until nothing is open or on its way; ends soon, because clients are held."""
+        """Seal until nothing is open or on its way; ends soon, because clients are held.
+
+        Once at least: an order let through just before may still wait in the sequencer's queue and would open a batch
+        after the look at it; a seal comes behind it.
+        """
+        await self._settle_once()
         while self._has_unsettled():
             await self._settle_once()
 
