@@ -64,6 +64,8 @@ async def test_place__decimal_and_integers__mean_the_same(tmp_path: Path) -> Non
         (15_000, 99.5, TypeError),
         ("0.00001", 9_950, ValueError),
         (15_000, "99.505", ValueError),
+        (1 << 48, 9_950, ValueError),
+        (-1, 9_950, ValueError),
     ],
 )
 async def test_place__float_or_broken_atom__is_refused_here(

@@ -14,6 +14,7 @@ from typing import Final, Self
 import httpx
 import msgspec
 
+from afterbell.domain.errors import FieldOutOfRange
 from afterbell.domain.ids import (
     MAX_SUBACCOUNT,
     OPERATION_LANE,
@@ -239,7 +240,11 @@ class Core:
         return self._lanes.next_seq(OPERATION_LANE, await self._now_seq())
 
     def _digest(self, message: Message) -> bytes:
-        """Return what is signed; `venue()` must have been asked."""
+        """Return what is signed; `venue()` must have been asked. Raises: ValueError for a field beyond its type."""
+        try:
+            message.validate_ranges()
+        except FieldOutOfRange as error:
+            raise ValueError(str(error)) from error  # What a caller gave, not a fault of ours.
         return digest(message, self._separator)
 
     def _sign(self, message: Message) -> tuple[str, str]:

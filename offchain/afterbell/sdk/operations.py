@@ -253,7 +253,6 @@ class OperationCalls(ReadCalls):
     # ------------------------------------------------------------ inside
 
     async def _prepare(self, path: str, name: str, message: Operation, fields: dict[str, Any]) -> PreparedOperation:
-        message.validate_ranges()
         operations = (await self.venue()).addresses.get("operations", "")
         message_digest = self._digest(message)
         shared = {"account": self.account_id, "expiry_s": message.expiry_s, "nonce": str(message.nonce)}

@@ -121,7 +121,6 @@ class OrderSending(Core):
         return self._sign_order(order, terms.client_id)
 
     def _sign_order(self, order: Order, client_id: str) -> SignedOrder:
-        order.validate_ranges()
         order_id, signature = self._sign(order)
         body = {"order": _order_body(order), "signature": signature, "client_id": client_id}
         return SignedOrder(order=order, order_id=order_id, body=body)
