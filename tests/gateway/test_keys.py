@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from afterbell.gateway.app import create_app
+from afterbell.gateway.metrics import Metrics
+from afterbell.gateway.services import Services
+from afterbell.readmodel.database import open_database, sqlite_dsn
+from afterbell.readmodel.queries import ReadModel
 from afterbell.signing.keys import SigningKey, join_signature
 from tests.gateway.test_orders import refusal
 from tests.gateway.venue import USDC, Participant, Venue
@@ -270,3 +278,43 @@ def test_approved__node_does_not_answer__not_ready(play: Play) -> None:
 
     assert (response.status_code, response.headers["retry-after"]) == (503, "1")
     assert response.json()["error"]["code"] == "NOT_READY"
+
+
+async def post_to(services: Services, path: str, body: Any) -> httpx.Response:
+    """Ask a gateway of other parts on the same sequencer."""
+    app = create_app(replace(services, metrics=Metrics()))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://venue") as http:
+        return await http.post(path, json=body)
+
+
+def test_approved__where_the_chain_is_not_asked__not_ready_and_what_to_do(play: Play) -> None:
+    async def scenario(venue: Venue) -> Any:
+        owner = await venue.participant(1)
+        body = owner.link_body(owner.link_key(KEY.address), approved=True, signature=None)
+        return await post_to(replace(venue.services, approvals=None), "/v1/keys", body)
+
+    answer = play(scenario)
+
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["action"]) == (503, "NOT_READY", "sign the operation instead")
+
+
+def test_key__read_model_far_behind__told_that_it_is_taken(play: Play, tmp_path: Path) -> None:
+    """The gateway reads an empty database: the operation is journalled all the same."""
+
+    async def scenario(venue: Venue) -> Any:
+        owner = await venue.participant(1)
+        database = open_database(sqlite_dsn(tmp_path / "behind.sqlite"))
+        behind = ReadModel(database)
+        message = owner.link_key(KEY.address)
+        answer = await post_to(replace(venue.services, readmodel=behind), "/v1/keys", owner.link_body(message))
+        behind.close()
+        database.dispose()
+        return answer, owner.digest(message), await keys_of(venue, owner)
+
+    answer, digest, keys = play(scenario)
+
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (503, "NOT_READY")
+    assert error["details"] == {"operation_id": "0x" + digest.hex()} and "do not sign it again" in error["action"]
+    assert [key["operation_id"] for key in keys] == ["0x" + digest.hex()]
