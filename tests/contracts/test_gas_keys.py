@@ -109,7 +109,7 @@ def test_gas__session_keys_and_direct_operations__not_above_the_snapshot() -> No
 
 
 def test_gas__an_order_signed_by_a_key__costs_one_cold_read_more() -> None:
-    """2,100 for the key's word and less than 1,000 for what is asked of it. The overflow word is read in both batches."""
+    """2,100 for the key's word and less than 1,000 for what is asked of it; both batches read the overflow word."""
     expected = json.loads(SNAPSHOT.read_text())
 
     more = expected["one_fill_by_two_keys"] - expected["one_fill_after_a_direct_cancel_all"]
