@@ -312,7 +312,12 @@ DROPPED = [
     ("clearinghouse", "KeyChanged", 0, {"what": "event KeyChanged"}),
     # In turn: link, revocation, cancel-all, rules, link with the last deposit.
     ("clearinghouse", "DirectOperation", 0, {"field": "direct_op", "expected": DIRECT_4}),
-    ("clearinghouse", "DirectOperation", 1, {"what": "session key", "field": "revoked_at_s", "expected": "0 (replay and events)"}),
+    (
+        "clearinghouse",
+        "DirectOperation",
+        1,
+        {"what": "session key", "field": "revoked_at_s", "expected": "0 (replay and events)"},
+    ),
     ("clearinghouse", "DirectOperation", 2, {"what": "account", "field": "flags", "found": "1 (storage)"}),
     ("clearinghouse", "DirectOperation", 3, {"what": "rules that follow", "market": MSFT, "note": "session 5"}),
     ("clearinghouse", "DirectOperation", -1, {"what": "operator", "field": "direct_op", "found": "9 (storage)"}),
