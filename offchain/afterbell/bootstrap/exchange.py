@@ -394,6 +394,18 @@ async def _run(settings: ExchangeSettings, manifest: Manifest, listener: socket.
     return await Exchange(settings, manifest).run(stop, listener)
 
 
+def _describe_bad_settings(error: ValidationError) -> str:
+    """Name each setting that cannot be used, what is required and what was found."""
+    problems = [
+        f"{problem['loc'][0] if problem['loc'] else 'settings'}: {problem['msg'].lower()}, found {problem['input']!r}"
+        for problem in error.errors()
+    ]
+    return (
+        f"a setting cannot be used: {'; '.join(problems)}; "
+        "correct it on the command line, in the environment (AFTERBELL_…) or under [exchange]"
+    )
+
+
 @click.command()
 @data_dir_option
 @click.option("--host", default=None, help="Address of the gateway.  [default: 127.0.0.1]")
@@ -409,7 +421,7 @@ def exchange(data_dir: Path, host: str | None, port: int | None, rpc_url: str | 
             **{name: found for name, found in chosen.items() if found is not None},  # type: ignore[arg-type]  # the options' own types
         )
     except ValidationError as error:
-        raise click.ClickException(f"a setting cannot be used: {error}") from error
+        raise click.ClickException(_describe_bad_settings(error)) from error
     listener = open_listener(settings.host, settings.port)
     log_file = configure_logging(settings.log_path, level=settings.log_level, process="exchange")
     _log.info("exchange.starting", settings=settings.model_dump(mode="json"))

@@ -15,7 +15,7 @@ def trade_with_session_key(url: str, symbol: str) -> tuple[PlacedOrder, SessionK
     owners, session = generate_key(), generate_key()
     with Client(url, key=owners.private_key) as owner:
         owner.faucet()
-        # At most 1,000 USDC an order, this market, an hour of venue time; it can never withdraw.
+        # At most 1,000 USDC an order, this market, a week of venue time; it can never withdraw.
         terms = KeyTerms(key=session.address, max_notional="1000", markets=(symbol,), lifetime_s=7 * 86_400)
         owner.deposit("5000", method="permit", link=terms)
         owner.wait_for_key(session.address)
