@@ -170,3 +170,10 @@ def test_commands__each__has_help_without_a_traceback() -> None:
         result = run(name, "--help")
         assert result.exit_code == 0, (name, result.output)
         assert "Usage:" in result.output
+
+
+def test_account__no_key_and_no_owner__names_both_options(here: Path) -> None:
+    result = run("account", "--url", "http://127.0.0.1:1", "show")
+
+    assert result.exit_code == 1
+    assert "--key-file, --owner" in result.output

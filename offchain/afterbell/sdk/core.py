@@ -184,7 +184,9 @@ class Core:
 
     def _must_have_owner(self) -> bytes:
         if self._owner is None:
-            raise SdkError("this needs an account: give key=…, or owner=… to read one")
+            raise SdkError(
+                "this needs an account: give its key, or owner to read one (--key-file, --owner; in Python key=, owner=)"
+            )
         return self._owner
 
     def _must_have_signer(self) -> SigningKey:
