@@ -185,7 +185,7 @@ class Core:
     def _must_have_owner(self) -> bytes:
         if self._owner is None:
             raise SdkError(
-                "this needs an account: give its key, or its owner to read (--key-file, --owner; in Python key=, owner=)"
+                "an account is needed: give its key, or its owner to read (--key-file, --owner; in Python key=, owner=)"
             )
         return self._owner
 
