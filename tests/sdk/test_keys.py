@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from afterbell.sdk import AsyncClient, KeyRefused, NotFound, SdkError, SignatureRefused, generate_key
+from afterbell.sdk import AsyncClient, KeyRefused, KeyTerms, NotFound, SdkError, SignatureRefused, generate_key
 from tests.gateway.venue import USDC, Venue
 from tests.sdk.support import app_transport, playing
 
@@ -42,11 +42,30 @@ async def test_session_key__linked__trades_for_the_owner_at_once(tmp_path: Path)
 
 
 @pytest.mark.anyio
+async def test_session_key__beside_its_owner__neither_replaces_the_others_order(tmp_path: Path) -> None:
+    """A page with the owner's key and a program with a session key quote at once: four orders rest, in four lanes."""
+    async with playing(tmp_path) as (venue, maker, _taker):
+        session = generate_key()
+        await maker.link_key(session.address, "5000", markets=("AAPL",))
+        async with build_session_client(venue, session.private_key, maker.owner) as client:
+            placed = []
+            for price in ("98.00", "98.50"):
+                placed.append(await maker.limit("AAPL", "BUY", "1", price))
+                placed.append(await client.limit("AAPL", "BUY", "1", price))
+
+            resting = {order.order_id for order in await maker.orders(only_open=True)}
+
+            assert resting == {order.order_id for order in placed}
+            assert len({order.nonce >> 40 for order in placed}) == 4
+
+
+@pytest.mark.anyio
 async def test_session_key__beyond_its_limits__is_refused_as_a_key(tmp_path: Path) -> None:
     """500 USDC an order: 5 shares at 100.00 pass, 5.01 do not. TSLA is not among its markets."""
     async with playing(tmp_path) as (venue, maker, _taker):
         session = generate_key()
-        await maker.link_key(session.address, max_notional_quote=500 * USDC, markets=("AAPL",))
+        # as one value, the way a deposit takes them
+        await maker.link_key(KeyTerms(key=session.address, max_notional_quote=500 * USDC, markets=("AAPL",)))
         async with build_session_client(venue, session.private_key, maker.owner) as client:
             await client.limit("AAPL", "BUY", "5", "99.00")
             for call in (

@@ -5,7 +5,27 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from afterbell.sdk.lanes import LaneBook
+from afterbell.sdk.lanes import LaneBook, first_lane_of
+
+
+def test_first_lane__owner_and_session_keys__blocks_of_256_below_the_lane_of_operations() -> None:
+    owner = b"\x01" * 20
+    blocks = {first_lane_of(number.to_bytes(20, "big"), owner) for number in range(1, 2_000)}
+
+    assert first_lane_of(owner, owner) == first_lane_of(owner, None) == 0
+    assert min(blocks) == 256
+    assert max(blocks) + 255 == 65_279 < 65_535
+    assert all(first_lane % 256 == 0 for first_lane in blocks)
+
+
+def test_acquire__order_of_another_signer_ended__its_lane_stays_the_others() -> None:
+    lanes = LaneBook(first_lane=512)
+    lanes.hold(0, "0xaa")
+    assert lanes.acquire() == 512
+
+    lanes.release_order("0xaa")
+
+    assert lanes.acquire() == 513
 
 
 def test_acquire__free_lanes__lowest_first() -> None:

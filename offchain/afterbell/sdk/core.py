@@ -24,7 +24,7 @@ from afterbell.domain.ids import (
     parse_address_hex,
 )
 from afterbell.sdk.errors import NotFound, SdkError
-from afterbell.sdk.lanes import LaneBook
+from afterbell.sdk.lanes import LaneBook, first_lane_of
 from afterbell.sdk.transport import Transport
 from afterbell.sdk.values import ClockReading, Market, RateLimit, Venue
 from afterbell.sdk.wallet import Node, Wallet
@@ -84,7 +84,7 @@ class Core:
         self._markets_read_s = float("-inf")
         self._clock_read_s = float("-inf")
         self._clock_ms = 0
-        self._lanes = LaneBook()
+        self._lanes = LaneBook(first_lane_of(self._signer.address, self._owner) if self._signer is not None else 0)
         self._lane_locks: dict[int, asyncio.Lock] = {}
         self._start_lock = asyncio.Lock()
         self._are_lanes_known = False

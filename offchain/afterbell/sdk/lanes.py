@@ -2,24 +2,44 @@
 
 An order's nonce is (lane, seq). A lane remembers its newest seq, an older one is dead, and an accepted newer one
 replaces the lane's order. So two live orders must not share a lane, and within a lane seqs must arrive in rising order:
-a lane is held while a request is on its way and for as long as its order rests. Must not: talk to anything.
+a lane is held while a request is on its way and for as long as its order rests. Keys of one account do not see each
+other's requests, so every session key hands out lanes of a block of its own. Must not: talk to anything.
 """
 
 from __future__ import annotations
 
 import heapq
+from typing import Final
 
+from afterbell.domain.hashing import keccak
 from afterbell.domain.ids import OPERATION_LANE
+
+N_BLOCK_LANES: Final = 256
+_N_BLOCKS: Final = 254
+"""Blocks of session keys: lanes 256 to 65,279. The owner's lanes begin at 0."""
+
+
+def first_lane_of(signer: bytes, owner: bytes | None) -> int:
+    """Return where a signer's lanes begin: 0 for the owner, a block that follows from the address for a session key.
+
+    Two keys of an account share a block with probability 1/254; they then need two subaccounts, as two processes with
+    one key do.
+    """
+    if owner is None or signer == owner:
+        return 0
+    return N_BLOCK_LANES * (1 + int.from_bytes(keccak(signer), "big") % _N_BLOCKS)
 
 
 class LaneBook:
     """Which lanes of one account are held, by which orders, and the last seq signed in each."""
 
-    def __init__(self) -> None:
+    def __init__(self, first_lane: int = 0) -> None:
+        """first_lane: the lowest lane handed out."""
         self._held: dict[int, frozenset[str]] = {}
         self._lane_of: dict[str, int] = {}
         self._freed: list[int] = []
-        self._next_fresh = 0
+        self._first_lane = first_lane
+        self._next_fresh = first_lane
         self._last_seq: dict[int, int] = {}
         self._seq_before: dict[int, int] = {}
         self._reserved: set[int] = set()
@@ -63,7 +83,8 @@ class LaneBook:
             return
         self._forget_orders(lane)
         del self._held[lane]
-        if lane < self._next_fresh:
+        # Below the first one they are another signer's.
+        if self._first_lane <= lane < self._next_fresh:
             heapq.heappush(self._freed, lane)
 
     def release_order(self, order_id: str) -> None:

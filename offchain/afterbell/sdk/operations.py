@@ -94,7 +94,7 @@ class OperationCalls(ReadCalls):
 
     async def link_key(
         self,
-        key: str,
+        key: str | KeyTerms,
         max_notional: Amount | None = None,
         *,
         max_notional_quote: int | None = None,
@@ -108,9 +108,10 @@ class OperationCalls(ReadCalls):
 
         max_notional: the most one order may be worth, in USDC as text or Decimal (or max_notional_quote, an int of
         quote units). markets: symbols, by default all listed now. trade_only: else it may withdraw too, to the owner
-        alone. It may trade at once: `AsyncClient(url, key=session_key, owner=…)`. Raises: KeyRefused BAD_KEY, ….
+        alone. Or all of it as KeyTerms, as a deposit takes them. It may trade at once: `AsyncClient(url,
+        key=session_key, owner=…)`. Raises: KeyRefused BAD_KEY, ….
         """
-        terms = KeyTerms(
+        terms = key if isinstance(key, KeyTerms) else KeyTerms(
             key=key, max_notional=max_notional, max_notional_quote=max_notional_quote, markets=markets,
             trade_only=trade_only, reduce_only=reduce_only, lifetime_s=lifetime_s, expiry_s=expiry_s,
         )  # fmt: skip
