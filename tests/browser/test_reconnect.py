@@ -34,6 +34,12 @@ def test_stream__connection_cut__resumed_with_what_was_missed(screen: Screen) ->
     assert screen.problems == []
 
 
+def list_rows(screen: Screen, kind: str) -> list[str]:
+    """Return the keys of a table's rows."""
+    keys: list[str] = screen.at(kind).evaluate_all("rows => rows.map((row) => row.dataset.key)")
+    return keys
+
+
 def test_server__restarted__page_recovers_without_reload_and_rows_stay_single(screen: Screen, own_venue: Venue) -> None:
     screen.connect("test.fox")
     screen.fund()
@@ -52,7 +58,7 @@ def test_server__restarted__page_recovers_without_reload_and_rows_stay_single(sc
     expect(screen.at("order")).to_have_count(1)
     screen.click("tab-fills")
     expect(screen.at("fill").first).to_have_attribute("data-status", "final")
-    n_fills = screen.at("fill").count()
+    fills = list_rows(screen, "fill")
     screen.page.evaluate("window.wasHere = true")
 
     screen.is_restarting = True
@@ -65,11 +71,15 @@ def test_server__restarted__page_recovers_without_reload_and_rows_stay_single(sc
     screen.wait_for_number(
         "window.afterbell.stream.nMessages", screen.page.evaluate("window.afterbell.stream.nMessages") + 3
     )
-    expect(screen.at("fill")).to_have_count(n_fills)
+    expect(screen.at("fill").first).to_be_visible()
+    found = list_rows(screen, "fill")
+    assert set(fills) <= set(found) and len(set(found)) == len(found)
     screen.click("tab-orders")
-    expect(screen.at("order")).to_have_count(1)
-    screen.click("cancel-order")
-    screen.agree()
+    # History goes on while the venue is away from the page: it may have come to the order's price.
+    if found == fills:
+        expect(screen.at("order")).to_have_count(1)
+        screen.click("cancel-order")
+        screen.agree()
     expect(screen.at("orders-empty")).to_be_visible()
     assert screen.page.evaluate("window.wasHere") is True
     assert screen.problems == []

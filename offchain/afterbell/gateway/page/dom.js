@@ -91,8 +91,11 @@ function keepFocus(old, node) {
 }
 
 /** Opens a dialog of its own; it leaves the document when it closes. Returns {dialog, body, close}. */
+let nDialogs = 0;
+
 export function openDialog(title, { testid = "dialog", onClose = null } = {}) {
-  const headingId = `dialog-${testid}`;
+  nDialogs += 1;
+  const headingId = `dialog-${testid}-${nDialogs}`;
   const body = el("div", { class: "dialog-body" });
   const dialog = el(
     "dialog",
@@ -114,7 +117,12 @@ export function openDialog(title, { testid = "dialog", onClose = null } = {}) {
   });
   document.body.append(dialog);
   dialog.showModal();
-  return { dialog, body, close: () => dialog.close() };
+  // Gone at once: its close event comes later, and the next question must not stand beside it.
+  const close = () => {
+    dialog.close();
+    dialog.remove();
+  };
+  return { dialog, body, close };
 }
 
 /** Copies text; where the browser forbids it, shows it. */
