@@ -53,12 +53,12 @@ def test_log_line__of_a_library_with_quotes_and_an_error__is_json_too(lines: Pat
     try:
         raise ValueError('it said "no"')
     except ValueError:
-        logging.getLogger("uvicorn.error").exception('a "quoted" %s', "warning\nof two lines")
+        logging.getLogger("some.library").exception('a "quoted" %s', "warning\nof two lines")
 
     (line,) = [json.loads(text) for text in lines.read_text().splitlines()]
     assert (line["event"], line["logger"], line["level"]) == (
         'a "quoted" warning\nof two lines',
-        "uvicorn.error",
+        "some.library",
         "error",
     )
     assert 'ValueError: it said "no"' in line["exception"] and line["process"] == "exchange"

@@ -20,7 +20,7 @@ needs_node_packages = pytest.mark.skipif(
 
 def test_page__asked_for__served_with_a_policy_and_its_type(play: Play) -> None:
     async def scenario(venue: Venue) -> Any:
-        return [await venue.http.get(path) for path in ("/", "/page/app.js", "/page/style.css", "/favicon.ico")]
+        return [await venue.http.get(path) for path in ("/", "/page/app.js", "/page/theme.css", "/favicon.ico")]
 
     responses = play(scenario)
 

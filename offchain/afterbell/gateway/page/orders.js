@@ -1,6 +1,6 @@
 // Send signed orders, amends and cancels, and say what came of them. Must not: read the form or draw tables.
 
-import { inWords, post, postSigned } from "/page/api.js";
+import { inWords, postSigned } from "/page/api.js";
 import { toast } from "/page/dom.js";
 import { freeLane } from "/page/order_form.js";
 import { OPERATIONS } from "/page/chain.js";
