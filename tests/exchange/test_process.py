@@ -60,6 +60,10 @@ async def _run(venue: Venue) -> None:
 
 def _settle_as_rival(venue: Venue) -> None:
     """Settle an empty batch ahead of the exchange."""
-    sequence, matched_at_s, head = venue.read_batch()
+    sequence, last_matched_s, head = venue.read_batch()
+    block = venue.anvil.call("eth_getBlockByNumber", "latest", False)
+    assert isinstance(block, dict)
+    # A step may have moved the chain's clock and not matched anything at the new time yet.
+    matched_at_s = max(last_matched_s, int(block["timestamp"], 16))
     payload = encode(Payload(header=BatchHeader(sequence=sequence + 1, matched_at_s=matched_at_s)))
     venue.settle_as_rival(head, payload, matched_at_s)
