@@ -17,10 +17,20 @@ from typing import Final
 
 from afterbell.domain.errors import MalformedBatch, RecordOutOfRange
 from afterbell.domain.hashing import EMPTY_HASH, keccak
-from afterbell.domain.ids import MAX_MARKETS, AccountId, build_nonce, owner_of, subaccount_of
+from afterbell.domain.ids import (
+    LIQUIDATION_LANE,
+    MAX_MARKETS,
+    MAX_SUBACCOUNT,
+    AccountId,
+    build_nonce,
+    owner_of,
+    subaccount_of,
+)
 from afterbell.domain.order import (
+    FLAG_BULK,
     FLAG_HAS_TRIGGER,
     FLAG_IS_BUY,
+    FLAG_LIQUIDATION,
     FLAG_POST_ONLY,
     FLAG_PREVIOUS_EPOCH,
     FLAG_REDUCE_ONLY,
@@ -34,12 +44,14 @@ from afterbell.domain.order import (
     RevokeKey,
     SignedOrder,
     TimeInForce,
+    Transfer,
     TriggerKind,
     Withdraw,
+    pack_flags,
 )
 from afterbell.domain.words import KEY_LIMITS_MASK, SessionKeyWord
 
-BATCH_VERSION: Final = 1
+BATCH_VERSION: Final = 2
 MAX_ACCOUNTS: Final = 112
 MAX_ORDERS: Final = 112
 MAX_FILLS: Final = 208
@@ -47,13 +59,15 @@ MAX_OPERATIONS: Final = 16
 MAX_ROWS: Final = MAX_MARKETS
 MAX_PAYLOAD_BYTES: Final = 16_384
 MAX_EVIDENCE_BYTES: Final = 4_096
+MAX_PROOF_WORDS: Final = 8
+"""A tree of orders has at most 2^8 leaves."""
 SETTLE_LAG_S: Final = 300
 """A batch settles at most this long after its match; what is made directly on chain binds this much later."""
 
 N_WORD_BYTES: Final = 32
 N_HEADER_BYTES: Final = 64
 N_FILL_BYTES: Final = 8
-N_ROW_BYTES: Final = 16
+N_ROW_BYTES: Final = 32
 N_OPERATION_BYTES: Final = 160
 N_ACCOUNT_BYTES: Final = 32
 N_ORDER_BYTES: Final = 96
@@ -62,8 +76,8 @@ N_TRIGGER_BYTES: Final = 32
 # uint40 and uint48 have no struct code: a uint40 is "BI", a uint48 is "HI", high part first.
 _HEADER: Final = Struct(">BBIBIBIBBBBHH8x32s")
 _FILL: Final = Struct(">BBHI")
-_ROW: Final = Struct(">BBIBIBI")
-_OPERATION: Final = Struct(">BBBBIBIB18x32s32s32s32s")
+_ROW: Final = Struct(">BBIBIBIiB11x")
+_OPERATION: Final = Struct(">BB30sBIBI2x20s32s32s32s")
 _ACCOUNT: Final = Struct(">30sH")
 _ORDER: Final = Struct(">BHHBIHIBIHHHBI32s32s")
 _TRIGGER: Final = Struct(">BBI26x")
@@ -77,6 +91,7 @@ class OperationKind(IntEnum):
     WITHDRAW = 1
     CANCEL_ORDER = 2
     CANCEL_ALL = 3
+    TRANSFER = 4
     LINK_KEY = 5
     REVOKE_KEY = 6
 
@@ -108,35 +123,39 @@ class FillRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PriceRow:
-    """Prices of one market for this batch. auction_ticks 0 = fills happen at the maker's limit."""
+    """Prices of one market for this batch. auction_ticks 0 = fills happen at the maker's limit.
+
+    premium_ppb: the 8 h premium that funding is computed from. funding: 1 = accrue funding up to this batch.
+    """
 
     market_id: int
     mark_ticks: int
     index_ticks: int
     auction_ticks: int = 0
+    premium_ppb: int = 0
+    funding: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperationRow:
-    """One signed or approved operation.
+    """One signed or approved operation. Operations run before every order and fill of their batch (D-016).
 
-    `value` is word 1, `address_word` word 2 (recipient or key), both 256 bits wide as the chain reads them.
+    `operand` is 160 bits (recipient, key or receiving subaccount), `value` word 2, 256 bits wide as the chain reads it.
     """
 
     kind: int
-    before_fill: int
-    account_index: int
+    account_id: AccountId
     expiry_s: int
     seq: int
     flags: int = 0
+    operand: int = 0
     value: int
-    address_word: int = 0
     r: bytes
     vs: bytes
 
-    def to_message(self, account_id: int) -> Operation | None:
+    def to_message(self) -> Operation | None:
         """Return what was signed, or None for an unknown kind or flags, or a number beyond its signed type."""
-        owner, subaccount = owner_of(account_id), subaccount_of(account_id)
+        owner, subaccount = owner_of(self.account_id), subaccount_of(self.account_id)
         if self.flags > OPERATION_APPROVED:
             return None
         if self.kind == OperationKind.CANCEL_ORDER and self.value < 1 << 56:
@@ -147,9 +166,16 @@ class OperationRow:
             return CancelAll(
                 owner=owner, subaccount=subaccount, min_seq=self.value, expiry_s=self.expiry_s, seq=self.seq
             )
-        if self.address_word >> 160:
-            return None
-        address = self.address_word.to_bytes(20, "big")
+        if self.kind == OperationKind.TRANSFER and self.value < 1 << 64 and self.operand <= MAX_SUBACCOUNT:
+            return Transfer(
+                owner=owner,
+                subaccount=subaccount,
+                quote=self.value,
+                to_subaccount=self.operand,
+                expiry_s=self.expiry_s,
+                seq=self.seq,
+            )
+        address = self.operand.to_bytes(20, "big")
         if self.kind == OperationKind.WITHDRAW and self.value < 1 << 64:
             return Withdraw(
                 owner=owner,
@@ -178,36 +204,35 @@ class OperationRow:
         return None
 
 
-def build_operation_row(
-    message: Operation, *, before_fill: int, account_index: int, r: bytes, vs: bytes, flags: int = 0
-) -> OperationRow:
+def build_operation_row(message: Operation, *, r: bytes, vs: bytes, flags: int = 0) -> OperationRow:
     """Return the row that carries an operation. An approved one has 32 zero bytes each for r and vs."""
-    kind, value, address = _split_operation(message)
+    kind, value, operand = _split_operation(message)
     return OperationRow(
         kind=kind,
-        before_fill=before_fill,
-        account_index=account_index,
+        account_id=message.account_id,
         expiry_s=message.expiry_s,
         seq=message.seq,
         flags=flags,
+        operand=operand,
         value=value,
-        address_word=int.from_bytes(address, "big"),
         r=r,
         vs=vs,
     )
 
 
-def _split_operation(message: Operation) -> tuple[OperationKind, int, bytes]:
-    """Return (kind, word 1, address of word 2)."""
+def _split_operation(message: Operation) -> tuple[OperationKind, int, int]:
+    """Return (kind, word 2, operand)."""
     if isinstance(message, Withdraw):
-        return OperationKind.WITHDRAW, message.quote, message.recipient
+        return OperationKind.WITHDRAW, message.quote, int.from_bytes(message.recipient, "big")
     if isinstance(message, CancelOrder):
-        return OperationKind.CANCEL_ORDER, message.order_nonce, b""
+        return OperationKind.CANCEL_ORDER, message.order_nonce, 0
     if isinstance(message, CancelAll):
-        return OperationKind.CANCEL_ALL, message.min_seq, b""
+        return OperationKind.CANCEL_ALL, message.min_seq, 0
+    if isinstance(message, Transfer):
+        return OperationKind.TRANSFER, message.quote, message.to_subaccount
     if isinstance(message, LinkKey):
-        return OperationKind.LINK_KEY, message.limits_word, message.key
-    return OperationKind.REVOKE_KEY, 0, message.key
+        return OperationKind.LINK_KEY, message.limits_word, int.from_bytes(message.key, "big")
+    return OperationKind.REVOKE_KEY, 0, int.from_bytes(message.key, "big")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,6 +253,8 @@ class OrderRecord:
     vs: bytes
     trigger_kind: int = 0
     trigger_ticks: int = 0
+    proof: tuple[bytes, ...] = ()
+    """Siblings from the order's struct hash to the signed root; only with the flag bulk."""
 
     @property
     def is_buy(self) -> bool:
@@ -263,6 +290,16 @@ class OrderRecord:
     def is_key_signed(self) -> bool:
         """Tell whether a session key signed instead of the owner."""
         return bool(self.flags & FLAG_SESSION_KEY)
+
+    @property
+    def is_liquidation(self) -> bool:
+        """Tell whether nobody signed and Liquidations judges."""
+        return bool(self.flags & FLAG_LIQUIDATION)
+
+    @property
+    def is_bulk(self) -> bool:
+        """Tell whether a tree of orders was signed and a proof follows."""
+        return bool(self.flags & FLAG_BULK)
 
     def to_order(self, account_id: int, epoch: int) -> Order:
         """Return what the owner signed, for the market's epoch (the caller subtracts one under previous_epoch).
@@ -301,7 +338,7 @@ def build_order_record(
     order = signed.order
     return OrderRecord(
         market_id=order.market_id,
-        flags=order.flags(previous_epoch=previous_epoch, session_key=session_key),
+        flags=order.flags(previous_epoch=previous_epoch, session_key=session_key, bulk=signed.proof is not None),
         lane=order.lane,
         seq=order.seq,
         size_lots=order.size_lots,
@@ -314,12 +351,33 @@ def build_order_record(
         vs=signed.vs,
         trigger_kind=order.trigger_kind,
         trigger_ticks=order.trigger_ticks,
+        proof=signed.proof or (),
+    )
+
+
+def build_liquidation_record(
+    *, market_id: int, is_buy: bool, sequence: int, size_lots: int, limit_ticks: int, fee_ppm: int, expiry_s: int
+) -> OrderRecord:
+    """Return the record of a liquidation order of batch `sequence`: reduce-only, IOC, signed by nobody."""
+    return OrderRecord(
+        market_id=market_id,
+        flags=pack_flags(is_buy=is_buy, reduce_only=True, time_in_force=TimeInForce.IOC, liquidation=True),
+        lane=LIQUIDATION_LANE,
+        seq=sequence,
+        size_lots=size_lots,
+        limit_ticks=limit_ticks,
+        max_fee_ppm=fee_ppm,
+        taker_fee_ppm=fee_ppm,
+        maker_fee_ppm=0,
+        expiry_s=expiry_s,
+        r=EMPTY_HASH,
+        vs=EMPTY_HASH,
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountRecord:
-    """One account and its orders, sorted by lane. May have none (operations only)."""
+    """One account and its orders, sorted by lane. May have none."""
 
     account_id: AccountId
     orders: tuple[OrderRecord, ...] = ()
@@ -327,7 +385,7 @@ class AccountRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payload:
-    """One batch. Shapes: rows ascend by market, operations by before_fill, accounts by id, orders by lane."""
+    """One batch. Shapes: rows ascend by market, accounts by id, orders by lane; operations stand as they run."""
 
     header: BatchHeader
     fills: tuple[FillRow, ...] = ()
@@ -376,7 +434,19 @@ def _encode_order(order: OrderRecord) -> bytes:
     )
     if order.flags & FLAG_HAS_TRIGGER:
         record += _TRIGGER.pack(order.trigger_kind, *_split40(order.trigger_ticks))
+    if order.flags & FLAG_BULK:
+        record += len(order.proof).to_bytes(N_WORD_BYTES, "big") + b"".join(order.proof)
     return record
+
+
+def _list_places(payload: Payload) -> list[int]:
+    """Return the place of every order: accounts and orders count alike, in the order of the payload."""
+    return [account_index + 1 + index for index, (account_index, _) in enumerate(payload.list_orders())]
+
+
+def _find_place(places: list[int], order_index: int, n_accounts: int) -> int:
+    """Return an order's place; an index beyond the table gets a place beyond it, for the contract to refuse."""
+    return places[order_index] if order_index < len(places) else n_accounts + order_index
 
 
 def encode(payload: Payload) -> bytes:
@@ -384,7 +454,7 @@ def encode(payload: Payload) -> bytes:
 
     Raises: RecordOutOfRange.
     """
-    header = payload.header
+    header, places, n_accounts = payload.header, _list_places(payload), len(payload.accounts)
     try:
         parts = [
             _HEADER.pack(
@@ -402,33 +472,37 @@ def encode(payload: Payload) -> bytes:
             ),
             _pad(
                 b"".join(
-                    _FILL.pack(fill.maker_order, fill.taker_order, fill.size_lots >> 32, fill.size_lots & _LOW)
+                    _FILL.pack(
+                        _find_place(places, fill.maker_order, n_accounts),
+                        _find_place(places, fill.taker_order, n_accounts),
+                        fill.size_lots >> 32,
+                        fill.size_lots & _LOW,
+                    )
                     for fill in payload.fills
                 )
             ),
-            _pad(
-                b"".join(
-                    _ROW.pack(
-                        row.market_id,
-                        *_split40(row.mark_ticks),
-                        *_split40(row.index_ticks),
-                        *_split40(row.auction_ticks),
-                    )
-                    for row in payload.rows
+            b"".join(
+                _ROW.pack(
+                    row.market_id,
+                    *_split40(row.mark_ticks),
+                    *_split40(row.index_ticks),
+                    *_split40(row.auction_ticks),
+                    row.premium_ppb,
+                    row.funding,
                 )
+                for row in payload.rows
             ),
             _pad(payload.evidence),
         ]
         parts += [
             _OPERATION.pack(
                 row.kind,
-                row.before_fill,
-                row.account_index,
+                row.flags,
+                row.account_id.to_bytes(30, "big"),
                 *_split40(row.expiry_s),
                 *_split40(row.seq),
-                row.flags,
+                row.operand.to_bytes(20, "big"),
                 row.value.to_bytes(32, "big"),
-                row.address_word.to_bytes(32, "big"),
                 row.r,
                 row.vs,
             )
@@ -451,17 +525,22 @@ def compute_encoded_bytes(
     n_accounts: int,
     n_orders: int,
     n_triggers: int,
+    n_proof_words: int = 0,
 ) -> int:
-    """Return the length of the encoding from its counts, so that a batch can be cut before it is too long."""
+    """Return the length of the encoding from its counts, so that a batch can be cut before it is too long.
+
+    n_proof_words: one for each bulk order and one for each hash of its proof.
+    """
     return (
         N_HEADER_BYTES
         + _round_up_to_word(n_fills * N_FILL_BYTES)
-        + _round_up_to_word(n_rows * N_ROW_BYTES)
+        + n_rows * N_ROW_BYTES
         + _round_up_to_word(n_evidence_bytes)
         + n_operations * N_OPERATION_BYTES
         + n_accounts * N_ACCOUNT_BYTES
         + n_orders * N_ORDER_BYTES
         + n_triggers * N_TRIGGER_BYTES
+        + n_proof_words * N_WORD_BYTES
     )
 
 
@@ -506,38 +585,33 @@ def decode(payload: bytes) -> Payload:
         "batch: too many",
     )
     rows_at = N_HEADER_BYTES + _round_up_to_word(n_fills * N_FILL_BYTES)
-    evidence_at = rows_at + _round_up_to_word(n_rows * N_ROW_BYTES)
+    evidence_at = rows_at + n_rows * N_ROW_BYTES
     operations_at = evidence_at + _round_up_to_word(n_evidence)
     accounts_at = operations_at + n_operations * N_OPERATION_BYTES
     _require(len(payload) >= accounts_at, "batch: length")
 
-    fills = tuple(
-        FillRow(maker_order=maker, taker_order=taker, size_lots=high << 32 | low)
-        for maker, taker, high, low in _FILL.iter_unpack(
-            payload[N_HEADER_BYTES : N_HEADER_BYTES + n_fills * N_FILL_BYTES]
-        )
-    )
-    _require(all(fill.maker_order < n_orders and fill.taker_order < n_orders for fill in fills), "batch: fill index")
     rows = tuple(
         PriceRow(
             market_id=market_id,
             mark_ticks=mark_high << 32 | mark_low,
             index_ticks=index_high << 32 | index_low,
             auction_ticks=auction_high << 32 | auction_low,
+            premium_ppb=premium_ppb,
+            funding=funding,
         )
-        for market_id, mark_high, mark_low, index_high, index_low, auction_high, auction_low in _ROW.iter_unpack(
-            payload[rows_at : rows_at + n_rows * N_ROW_BYTES]
-        )
-    )
+        for (
+            market_id, mark_high, mark_low, index_high, index_low, auction_high, auction_low, premium_ppb, funding,
+        ) in _ROW.iter_unpack(payload[rows_at:evidence_at])
+    )  # fmt: skip
     _require(
         all(left.market_id < right.market_id for left, right in pairwise(rows)),
         "prices: market order",
     )
-    operations = _decode_operations(payload[operations_at:accounts_at], n_accounts=n_accounts, n_fills=n_fills)
+    operations = _decode_operations(payload[operations_at:accounts_at])
     accounts = _decode_accounts(payload, accounts_at, n_accounts=n_accounts, n_orders=n_orders)
     return Payload(
         header=header,
-        fills=fills,
+        fills=_decode_fills(payload[N_HEADER_BYTES : N_HEADER_BYTES + n_fills * N_FILL_BYTES], accounts),
         rows=rows,
         evidence=payload[evidence_at : evidence_at + n_evidence],
         operations=operations,
@@ -545,27 +619,36 @@ def decode(payload: bytes) -> Payload:
     )
 
 
-def _decode_operations(section: bytes, *, n_accounts: int, n_fills: int) -> tuple[OperationRow, ...]:
-    operations = []
-    previous_fill = 0
-    for fields in _OPERATION.iter_unpack(section):
-        row = OperationRow(
+def _decode_fills(section: bytes, accounts: tuple[AccountRecord, ...]) -> tuple[FillRow, ...]:
+    """Read fills, whose places count accounts and orders alike. A place that holds no order is refused."""
+    order_at: dict[int, int] = {}
+    place = 0
+    for account in accounts:
+        for at in range(place + 1, place + 1 + len(account.orders)):
+            order_at[at] = len(order_at)
+        place += 1 + len(account.orders)
+    fills = []
+    for maker, taker, high, low in _FILL.iter_unpack(section):
+        _require(maker in order_at and taker in order_at, "batch: fill index")
+        fills.append(FillRow(maker_order=order_at[maker], taker_order=order_at[taker], size_lots=high << 32 | low))
+    return tuple(fills)
+
+
+def _decode_operations(section: bytes) -> tuple[OperationRow, ...]:
+    return tuple(
+        OperationRow(
             kind=fields[0],
-            before_fill=fields[1],
-            account_index=fields[2],
+            flags=fields[1],
+            account_id=AccountId(int.from_bytes(fields[2], "big")),
             expiry_s=fields[3] << 32 | fields[4],
             seq=fields[5] << 32 | fields[6],
-            flags=fields[7],
+            operand=int.from_bytes(fields[7], "big"),
             value=int.from_bytes(fields[8], "big"),
-            address_word=int.from_bytes(fields[9], "big"),
-            r=fields[10],
-            vs=fields[11],
+            r=fields[9],
+            vs=fields[10],
         )
-        _require(previous_fill <= row.before_fill <= n_fills, "batch: operation order")
-        _require(row.account_index < n_accounts, "batch: account index")
-        previous_fill = row.before_fill
-        operations.append(row)
-    return tuple(operations)
+        for fields in _OPERATION.iter_unpack(section)
+    )
 
 
 def _decode_accounts(payload: bytes, at: int, *, n_accounts: int, n_orders: int) -> tuple[AccountRecord, ...]:
@@ -606,6 +689,9 @@ def _decode_order(payload: bytes, at: int) -> tuple[OrderRecord, int]:
         trigger_kind, high, low = _TRIGGER.unpack_from(payload, end)
         trigger_ticks = high << 32 | low
         end += N_TRIGGER_BYTES
+    proof: tuple[bytes, ...] = ()
+    if flags & FLAG_BULK:
+        proof, end = _decode_proof(payload, end)
     order = OrderRecord(
         market_id=fields[0],
         flags=flags,
@@ -621,8 +707,18 @@ def _decode_order(payload: bytes, at: int) -> tuple[OrderRecord, int]:
         vs=fields[15],
         trigger_kind=trigger_kind,
         trigger_ticks=trigger_ticks,
+        proof=proof,
     )
     return order, end
+
+
+def _decode_proof(payload: bytes, at: int) -> tuple[tuple[bytes, ...], int]:
+    """Return the proof of a bulk order at `at` and the offset after it."""
+    _require(len(payload) >= at + N_WORD_BYTES, "batch: length")
+    n_proof = int.from_bytes(payload[at : at + N_WORD_BYTES], "big")
+    end = at + (1 + n_proof) * N_WORD_BYTES
+    _require(n_proof <= MAX_PROOF_WORDS and len(payload) >= end, "batch: length")
+    return tuple(payload[i : i + N_WORD_BYTES] for i in range(at + N_WORD_BYTES, end, N_WORD_BYTES)), end
 
 
 def build_order_nonce(record: OrderRecord) -> int:

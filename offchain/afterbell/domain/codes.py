@@ -41,6 +41,9 @@ class StatusCode(IntEnum):
     BAD_RECIPIENT = 19
     BAD_CANCEL = 20
     BAD_KEY = 21
+    # Liquidation orders.
+    NOT_LIQUIDATABLE = 22
+    LIQUIDATION_TERMS = 23
     # Fills.
     ORDER_INVALID = 32
     ZERO_FILL = 33
@@ -58,11 +61,11 @@ class StatusCode(IntEnum):
     OPENING_NOT_ALLOWED = 46
     OPEN_INTEREST_CAP = 47
     MARGIN = 48
+    ACCOUNT_CAP = 49
 
 
 SIDED_CODES: Final = frozenset(
     {
-        StatusCode.SEQ_BELOW_MINIMUM,
         StatusCode.ORDER_INVALID,
         StatusCode.DEAD_LANE,
         StatusCode.OVERFILL,
@@ -70,6 +73,7 @@ SIDED_CODES: Final = frozenset(
         StatusCode.TOO_MANY_MARKETS,
         StatusCode.STALE_PRICE,
         StatusCode.OPENING_NOT_ALLOWED,
+        StatusCode.ACCOUNT_CAP,
         StatusCode.MARGIN,
     }
 )
@@ -124,6 +128,8 @@ class RejectReason(StrEnum):
     BAD_RECIPIENT = "BAD_RECIPIENT"
     BAD_CANCEL = "BAD_CANCEL"
     BAD_KEY = "BAD_KEY"
+    NOT_LIQUIDATABLE = "NOT_LIQUIDATABLE"
+    LIQUIDATION_TERMS = "LIQUIDATION_TERMS"
     SELF_TRADE = "SELF_TRADE"
     DEAD_LANE = "DEAD_LANE"
     OVERFILL = "OVERFILL"
@@ -134,6 +140,7 @@ class RejectReason(StrEnum):
     OPENING_NOT_ALLOWED = "OPENING_NOT_ALLOWED"
     OPEN_INTEREST_CAP = "OPEN_INTEREST_CAP"
     MARGIN = "MARGIN"
+    ACCOUNT_CAP = "ACCOUNT_CAP"
     # Only off chain.
     MALFORMED_REQUEST = "MALFORMED_REQUEST"
     NOT_FOUND = "NOT_FOUND"

@@ -7,11 +7,12 @@ and wallet JSON. Must not: sign or recover. Source: EIP-712; twin: contracts/mod
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from struct import Struct
 from typing import Final
 
 from afterbell.domain.hashing import keccak
-from afterbell.domain.order import CancelAll, CancelOrder, LinkKey, Operation, Order, RevokeKey, Withdraw
+from afterbell.domain.order import CancelAll, CancelOrder, LinkKey, Operation, Order, RevokeKey, Transfer, Withdraw
 
 DOMAIN_NAME: Final = "Afterbell"
 PRICE_DOMAIN_NAME: Final = "Afterbell Prices"
@@ -28,11 +29,15 @@ WITHDRAW_TYPE: Final = (
 )
 CANCEL_ORDER_TYPE: Final = "CancelOrder(address owner,uint80 subaccount,uint56 orderNonce,uint40 expiry,uint56 nonce)"
 CANCEL_ALL_TYPE: Final = "CancelAll(address owner,uint80 subaccount,uint40 minSeq,uint40 expiry,uint56 nonce)"
+TRANSFER_TYPE: Final = (
+    "Transfer(address owner,uint80 subaccount,uint64 quote,uint80 toSubaccount,uint40 expiry,uint56 nonce)"
+)
 LINK_KEY_TYPE: Final = (
     "LinkKey(address owner,uint80 subaccount,address key,uint40 keyExpiry,uint64 maxNotionalQuote,uint32 markets,"
     "bool tradeOnly,bool reduceOnly,uint40 expiry,uint56 nonce)"
 )
 REVOKE_KEY_TYPE: Final = "RevokeKey(address owner,uint80 subaccount,address key,uint40 expiry,uint56 nonce)"
+ORDER_TREE_TYPE: Final = "OrderTree(bytes32 root)"
 PRICE_ROOT_TYPE: Final = "PriceRoot(bytes32 root,uint40 publishTime)"
 
 DOMAIN_TYPE_HASH: Final = keccak(DOMAIN_TYPE.encode())
@@ -42,14 +47,17 @@ CANCEL_ORDER_TYPE_HASH: Final = keccak(CANCEL_ORDER_TYPE.encode())
 CANCEL_ALL_TYPE_HASH: Final = keccak(CANCEL_ALL_TYPE.encode())
 LINK_KEY_TYPE_HASH: Final = keccak(LINK_KEY_TYPE.encode())
 REVOKE_KEY_TYPE_HASH: Final = keccak(REVOKE_KEY_TYPE.encode())
+TRANSFER_TYPE_HASH: Final = keccak(TRANSFER_TYPE.encode())
+ORDER_TREE_TYPE_HASH: Final = keccak(ORDER_TREE_TYPE.encode())
 PRICE_ROOT_TYPE_HASH: Final = keccak(PRICE_ROOT_TYPE.encode())
 
-# Every field sits right-aligned in 32 bytes; all numbers but the subaccount fit 64 bits. "x" packs a zero byte.
+# Every field sits right-aligned in 32 bytes; all numbers but subaccounts fit 64 bits. "x" packs a zero byte.
 _WORD: Final = "24xQ"
 _ACCOUNT: Final = ">32s12x20s22x10s"
 _ORDER: Final = Struct(_ACCOUNT + 13 * _WORD)
 _WITHDRAW: Final = Struct(_ACCOUNT + _WORD + "12x20s" + 2 * _WORD)
 _CANCEL: Final = Struct(_ACCOUNT + 3 * _WORD)
+_TRANSFER: Final = Struct(_ACCOUNT + _WORD + "22x10s" + 2 * _WORD)
 _LINK_KEY: Final = Struct(_ACCOUNT + "12x20s" + 7 * _WORD)
 _REVOKE_KEY: Final = Struct(_ACCOUNT + "12x20s" + 2 * _WORD)
 _PRICE_ROOT: Final = Struct(">32s32s" + _WORD)
@@ -133,6 +141,21 @@ def hash_cancel_all(cancel: CancelAll) -> bytes:
     )
 
 
+def hash_transfer(transfer: Transfer) -> bytes:
+    """Return the struct hash of a transfer between subaccounts."""
+    return keccak(
+        _TRANSFER.pack(
+            TRANSFER_TYPE_HASH,
+            transfer.owner,
+            transfer.subaccount.to_bytes(10, "big"),
+            transfer.quote,
+            transfer.to_subaccount.to_bytes(10, "big"),
+            transfer.expiry_s,
+            transfer.nonce,
+        )
+    )
+
+
 def hash_link_key(link: LinkKey) -> bytes:
     """Return the struct hash of the link of a session key."""
     return keccak(
@@ -174,9 +197,52 @@ def hash_operation(message: Operation) -> bytes:
         return hash_cancel_order(message)
     if isinstance(message, CancelAll):
         return hash_cancel_all(message)
+    if isinstance(message, Transfer):
+        return hash_transfer(message)
     if isinstance(message, LinkKey):
         return hash_link_key(message)
     return hash_revoke_key(message)
+
+
+def hash_order_tree(root: bytes) -> bytes:
+    """Return the struct hash of a tree of orders."""
+    return keccak(ORDER_TREE_TYPE_HASH + root)
+
+
+def hash_pair(left: bytes, right: bytes) -> bytes:
+    """Return the parent of two nodes, smaller one first."""
+    return keccak(left + right) if left < right else keccak(right + left)
+
+
+def build_tree(leaves: Sequence[bytes]) -> list[list[bytes]]:
+    """Return the levels of a tree, leaves first, root last. A node without a partner moves up unchanged."""
+    if not leaves:
+        raise ValueError("a tree needs a leaf")
+    levels = [list(leaves)]
+    while len(levels[-1]) > 1:
+        level = levels[-1]
+        parents = [hash_pair(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
+        levels.append(parents + level[len(level) - len(level) % 2 :])
+    return levels
+
+
+def build_proof(levels: Sequence[Sequence[bytes]], leaf_index: int) -> tuple[bytes, ...]:
+    """Return the siblings from a leaf to the root."""
+    proof = []
+    for level in levels[:-1]:
+        sibling = leaf_index ^ 1
+        if sibling < len(level):
+            proof.append(level[sibling])
+        leaf_index >>= 1
+    return tuple(proof)
+
+
+def compute_root_of(leaf: bytes, proof: Sequence[bytes]) -> bytes:
+    """Return the root that a leaf and its proof lead to."""
+    node = leaf
+    for sibling in proof:
+        node = hash_pair(node, sibling)
+    return node
 
 
 def hash_price_root(root: bytes, publish_time_s: int) -> bytes:

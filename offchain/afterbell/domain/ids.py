@@ -25,6 +25,8 @@ MAX_LANE: Final = (1 << 16) - 1
 MAX_MARKETS: Final = 32
 OPERATION_LANE: Final = 65535
 """The lane whose seq counts signed operations; no order may use it."""
+LIQUIDATION_LANE: Final = 65534
+"""The lane of liquidation orders, whose seq is the batch's sequence; nobody's own order or cancellation may use it."""
 ZERO_ADDRESS: Final = bytes(N_ADDRESS_BYTES)
 
 
@@ -125,6 +127,11 @@ def rules_successor_key(market_id: int, session: int) -> int:
 def rules_binds_after_key(market_id: int, session: int) -> int:
     """Return the key of the second after which the successor binds: rules_key + 2^17."""
     return rules_key(market_id, session) + (1 << 17)
+
+
+def tier_key(market_id: int, session: int) -> int:
+    """Return the key of the tier word of a market in a session: rules_key + 2^18."""
+    return rules_key(market_id, session) + (1 << 18)
 
 
 def overflow_key(account_id: int) -> int:

@@ -45,7 +45,9 @@ TIME_IN_FORCE_SHIFT: Final = 3
 FLAG_PREVIOUS_EPOCH: Final = 1 << 5
 FLAG_HAS_TRIGGER: Final = 1 << 6
 FLAG_SESSION_KEY: Final = 1 << 7
-KNOWN_FLAGS: Final = (1 << 8) - 1
+FLAG_LIQUIDATION: Final = 1 << 8
+FLAG_BULK: Final = 1 << 9
+KNOWN_FLAGS: Final = (1 << 10) - 1
 
 
 @unique
@@ -167,7 +169,7 @@ class Order:
         _must_fit("trigger_ticks", self.trigger_ticks, UINT40_MAX)
         _must_fit("trigger_kind", self.trigger_kind, max(TriggerKind))
 
-    def flags(self, *, previous_epoch: bool = False, session_key: bool = False) -> int:
+    def flags(self, *, previous_epoch: bool = False, session_key: bool = False, bulk: bool = False) -> int:
         """Return the 16-bit flags of the order record of a batch."""
         return pack_flags(
             is_buy=self.is_buy,
@@ -177,6 +179,7 @@ class Order:
             previous_epoch=previous_epoch,
             has_trigger=self.trigger_kind != TriggerKind.NONE,
             session_key=session_key,
+            bulk=bulk,
         )
 
 
@@ -189,8 +192,13 @@ def pack_flags(
     previous_epoch: bool = False,
     has_trigger: bool = False,
     session_key: bool = False,
+    liquidation: bool = False,
+    bulk: bool = False,
 ) -> int:
-    """Return flags of an order record: bit 0 buy, 1 reduce_only, 2 post_only, 3-4 TIF, 5 epoch, 6 trigger, 7 key."""
+    """Return flags of an order record.
+
+    Bit 0 buy, 1 reduce_only, 2 post_only, 3-4 TIF, 5 epoch, 6 trigger, 7 key, 8 liquidation, 9 bulk.
+    """
     return (
         is_buy * FLAG_IS_BUY
         | reduce_only * FLAG_REDUCE_ONLY
@@ -199,6 +207,8 @@ def pack_flags(
         | previous_epoch * FLAG_PREVIOUS_EPOCH
         | has_trigger * FLAG_HAS_TRIGGER
         | session_key * FLAG_SESSION_KEY
+        | liquidation * FLAG_LIQUIDATION
+        | bulk * FLAG_BULK
     )
 
 
@@ -209,6 +219,8 @@ class SignedOrder:
     order: Order
     r: bytes
     vs: bytes
+    proof: tuple[bytes, ...] | None = None
+    """Path from the order's struct hash to the root of the OrderTree that was signed; None: the order itself was."""
 
 
 class _Operation:
@@ -300,6 +312,32 @@ class CancelAll(_Operation):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Transfer(_Operation):
+    """Move `quote` from an account's collateral to another subaccount of the same owner."""
+
+    owner: bytes
+    subaccount: int = 0
+    quote: int
+    to_subaccount: int
+    expiry_s: int
+    seq: int
+
+    @property
+    def to_account_id(self) -> AccountId:
+        """Return the account that receives."""
+        return build_account_id(self.owner, self.to_subaccount)
+
+    def validate_ranges(self) -> None:
+        """Check that every field fits its signed type. Raises: FieldOutOfRange."""
+        _must_be_address("owner", self.owner)
+        _must_fit("subaccount", self.subaccount, MAX_SUBACCOUNT)
+        _must_fit("quote", self.quote, UINT64_MAX)
+        _must_fit("to_subaccount", self.to_subaccount, MAX_SUBACCOUNT)
+        _must_fit("expiry", self.expiry_s, UINT40_MAX)
+        _must_fit("seq", self.seq, MAX_SEQ)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LinkKey(_Operation):
     """Let `key` sign for the account, within limits, until it expires. Only the owner may link."""
 
@@ -359,4 +397,4 @@ class RevokeKey(_Operation):
         _must_fit("seq", self.seq, MAX_SEQ)
 
 
-Operation: TypeAlias = Withdraw | CancelOrder | CancelAll | LinkKey | RevokeKey
+Operation: TypeAlias = Withdraw | CancelOrder | CancelAll | Transfer | LinkKey | RevokeKey

@@ -21,6 +21,9 @@ ACCOUNT_FLAG_OVERFLOW: Final = 1
 """Flag of an account word: an overflow word exists; never cleared."""
 RULES_FLAG_CHANGING: Final = 1 << 170
 """Bit of a rules word that only the Clearinghouse sets: a successor exists."""
+RULES_FLAG_TIERED: Final = 1 << 171
+"""Bit of a rules word: the tier word of its session counts."""
+MAX_TIERS: Final = 3
 KEY_LIMITS_MASK: Final = (1 << 138) - 1
 """The part of a session key word that its owner signs."""
 KEY_REVOKED_AT_MASK: Final = ((1 << 40) - 1) << 144
@@ -275,7 +278,7 @@ class PriceWord:
     160-199 mark_time_s      uint40   last time the mark was allowed to move
     200-207 session          uint8
     208-239 epoch            uint32   1 at listing; 0 = not listed
-    240-255 flags            zero
+    240-255 session_minutes  uint16   whole minutes after external_time_s until which session and price were stated
     """
 
     mark_ticks: int = 0
@@ -285,7 +288,7 @@ class PriceWord:
     mark_time_s: int = 0
     session: int = 0
     epoch: int = 0
-    flags: int = 0
+    session_minutes: int = 0
 
     def pack(self) -> int:
         """Return the 256-bit word."""
@@ -297,7 +300,7 @@ class PriceWord:
             | unsigned_lane(self.mark_time_s, 40, 160, "mark_time_s")
             | unsigned_lane(self.session, 8, 200, "session")
             | unsigned_lane(self.epoch, 32, 208, "epoch")
-            | unsigned_lane(self.flags, 16, 240, "flags")
+            | unsigned_lane(self.session_minutes, 16, 240, "session_minutes")
         )
 
     @classmethod
@@ -311,7 +314,7 @@ class PriceWord:
             mark_time_s=read_unsigned(word, 40, 160),
             session=read_unsigned(word, 8, 200),
             epoch=read_unsigned(word, 32, 208),
-            flags=read_unsigned(word, 16, 240),
+            session_minutes=read_unsigned(word, 16, 240),
         )
 
 
@@ -321,8 +324,9 @@ class RulesWord:
 
     0-19    initial_margin_ppm      20-39  settlement_margin_ppm   40-59  maintenance_margin_ppm
     60-79   band_ppm                80-95  mark_step_ppm per 3 s   96-111 max_age_s (0 = no limit)
-    112-167 open_interest_cap_lots  uint56
-    168-175 flags: bit 0 openings allowed, bit 1 funding on, bit 2 changing (a successor exists; not the registry's)
+    112-151 open_interest_cap_lots  152-167 account_share: account cap = cap x share >> 16, 0 = the cap itself
+    168-175 flags: bit 0 openings allowed, bit 1 funding on, bit 2 changing (a successor exists; not the registry's),
+            bit 3 tiered (the tier word counts)
     176-191 size_step_lots          192-207 price_step_ticks       208-239 min_notional_quote
     240-255 max_fee_ppm
     """
@@ -340,7 +344,9 @@ class RulesWord:
     price_step_ticks: int
     min_notional_quote: int
     max_fee_ppm: int
+    account_share: int = 0
     is_changing: bool = False
+    is_tiered: bool = False
     reserved_flags: int = 0
 
     def pack(self) -> int:
@@ -349,7 +355,8 @@ class RulesWord:
             self.is_opening_allowed
             | self.is_funding_on << 1
             | self.is_changing << 2
-            | unsigned_lane(self.reserved_flags, 5, 3, "flags")
+            | self.is_tiered << 3
+            | unsigned_lane(self.reserved_flags, 4, 4, "flags")
         )
         return (
             unsigned_lane(self.initial_margin_ppm, 20, 0, "initial_margin_ppm")
@@ -358,7 +365,8 @@ class RulesWord:
             | unsigned_lane(self.band_ppm, 20, 60, "band_ppm")
             | unsigned_lane(self.mark_step_ppm, 16, 80, "mark_step_ppm")
             | unsigned_lane(self.max_age_s, 16, 96, "max_age_s")
-            | unsigned_lane(self.open_interest_cap_lots, 56, 112, "open_interest_cap_lots")
+            | unsigned_lane(self.open_interest_cap_lots, 40, 112, "open_interest_cap_lots")
+            | unsigned_lane(self.account_share, 16, 152, "account_share")
             | unsigned_lane(flags, 8, 168, "flags")
             | unsigned_lane(self.size_step_lots, 16, 176, "size_step_lots")
             | unsigned_lane(self.price_step_ticks, 16, 192, "price_step_ticks")
@@ -377,7 +385,8 @@ class RulesWord:
             band_ppm=read_unsigned(word, 20, 60),
             mark_step_ppm=read_unsigned(word, 16, 80),
             max_age_s=read_unsigned(word, 16, 96),
-            open_interest_cap_lots=read_unsigned(word, 56, 112),
+            open_interest_cap_lots=read_unsigned(word, 40, 112),
+            account_share=read_unsigned(word, 16, 152),
             is_opening_allowed=bool(flags & 1),
             is_funding_on=bool(flags & 2),
             size_step_lots=read_unsigned(word, 16, 176),
@@ -385,30 +394,79 @@ class RulesWord:
             min_notional_quote=read_unsigned(word, 32, 208),
             max_fee_ppm=read_unsigned(word, 16, 240),
             is_changing=bool(flags & 4),
-            reserved_flags=flags >> 3,
+            is_tiered=bool(flags & 8),
+            reserved_flags=flags >> 4,
         )
+
+    @property
+    def account_cap_lots(self) -> int:
+        """Return the most lots one account may grow to."""
+        cap_lots = self.open_interest_cap_lots
+        return cap_lots * self.account_share >> 16 if self.account_share else cap_lots
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierWord:
+    """Margin that grows with the notional: three times edge u48 (whole USDC) and add_ppm u20, from bit 0.
+
+    Edges ascend; an edge of 0 is unused. Above each edge the requirement of every further quote grows by add_ppm.
+    """
+
+    tiers: tuple[tuple[int, int], ...] = ()
+    """(edge_usdc, add_ppm)."""
+
+    def pack(self) -> int:
+        """Return the 256-bit word."""
+        if len(self.tiers) > MAX_TIERS:
+            raise FieldOutOfRange("tiers", len(self.tiers), 0, MAX_TIERS)
+        word = 0
+        for index, (edge_usdc, add_ppm) in enumerate(self.tiers):
+            word |= unsigned_lane(edge_usdc, 48, 68 * index, "edge_usdc")
+            word |= unsigned_lane(add_ppm, 20, 68 * index + 48, "add_ppm")
+        return word
+
+    @classmethod
+    def unpack(cls, word: int) -> TierWord:
+        """Read the 256-bit word."""
+        pairs = [
+            (read_unsigned(word, 48, 68 * index), read_unsigned(word, 20, 68 * index + 48))
+            for index in range(MAX_TIERS)
+        ]
+        return cls(tiers=tuple(pair for pair in pairs if pair[0]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexWord:
-    """Funding indices of a market, 1e-12 quote per lot since listing.
+    """Funding indices of a market, 1e-12 quote per lot since listing, and a dividend announced for it.
 
-    0-95 long_index int96 | 96-191 short_index int96 | 192-255 zero
+    0-95 long_index int96 | 96-191 short_index int96
+    192-231 funding_time_s uint40   until when funding has accrued; 0 = never
+    232-255 reserve_ticks  uint24   added to the price shorts are valued at
     """
 
     long_index_e12: int = 0
     short_index_e12: int = 0
+    funding_time_s: int = 0
+    reserve_ticks: int = 0
 
     def pack(self) -> int:
         """Return the 256-bit word."""
-        return signed_lane(self.long_index_e12, 96, 0, "long_index_e12") | signed_lane(
-            self.short_index_e12, 96, 96, "short_index_e12"
+        return (
+            signed_lane(self.long_index_e12, 96, 0, "long_index_e12")
+            | signed_lane(self.short_index_e12, 96, 96, "short_index_e12")
+            | unsigned_lane(self.funding_time_s, 40, 192, "funding_time_s")
+            | unsigned_lane(self.reserve_ticks, 24, 232, "reserve_ticks")
         )
 
     @classmethod
     def unpack(cls, word: int) -> IndexWord:
         """Read the 256-bit word."""
-        return cls(long_index_e12=read_signed(word, 96, 0), short_index_e12=read_signed(word, 96, 96))
+        return cls(
+            long_index_e12=read_signed(word, 96, 0),
+            short_index_e12=read_signed(word, 96, 96),
+            funding_time_s=read_unsigned(word, 40, 192),
+            reserve_ticks=read_unsigned(word, 24, 232),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -483,7 +541,7 @@ def replace_key_limits(word: int, limits: int) -> int:
 
 
 def pack_change(*, size_change_lots: int, realised_quote: int, fees_quote: int) -> int:
-    """Return the `change` word of PositionChanged: 0-63 int64 | 64-159 int96 | 160-255 uint96."""
+    """Return the `change` word of PositionsChanged: 0-63 int64 | 64-159 int96 | 160-255 uint96."""
     return (
         signed_lane(size_change_lots, 64, 0, "size_change_lots")
         | signed_lane(realised_quote, 96, 64, "realised_quote")

@@ -16,21 +16,23 @@ from afterbell.domain.digests import (
     DOMAIN_TYPE,
     DOMAIN_VERSION,
     LINK_KEY_TYPE,
+    ORDER_TREE_TYPE,
     ORDER_TYPE,
     PRICE_DOMAIN_NAME,
     PRICE_ROOT_TYPE,
     REVOKE_KEY_TYPE,
+    TRANSFER_TYPE,
     WITHDRAW_TYPE,
     build_digest,
     build_domain_separator,
     hash_operation,
     hash_order,
+    hash_order_tree,
     hash_price_root,
 )
 from afterbell.domain.ids import address_hex
-from afterbell.domain.order import CancelAll, CancelOrder, LinkKey, Operation, Order, RevokeKey, Withdraw
+from afterbell.domain.order import CancelAll, CancelOrder, LinkKey, Operation, Order, RevokeKey, Transfer, Withdraw
 
-Message: TypeAlias = Order | Operation
 JsonValue: TypeAlias = str | int | bool | list["JsonValue"] | dict[str, "JsonValue"]
 
 
@@ -40,6 +42,16 @@ class PriceRoot:
 
     root: bytes
     publish_time_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderTree:
+    """What an owner or a key signs for many orders at once: the root of the tree over their struct hashes."""
+
+    root: bytes
+
+
+Message: TypeAlias = Order | OrderTree | Operation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +83,8 @@ def struct_hash(message: Message | PriceRoot) -> bytes:
     """Return the struct hash of any message."""
     if isinstance(message, Order):
         return hash_order(message)
+    if isinstance(message, OrderTree):
+        return hash_order_tree(message.root)
     if isinstance(message, PriceRoot):
         return hash_price_root(message.root, message.publish_time_s)
     return hash_operation(message)
@@ -90,9 +104,11 @@ def parse_type(type_string: str) -> tuple[str, list[dict[str, str]]]:
 
 _TYPES: Final[dict[type, str]] = {
     Order: ORDER_TYPE,
+    OrderTree: ORDER_TREE_TYPE,
     Withdraw: WITHDRAW_TYPE,
     CancelOrder: CANCEL_ORDER_TYPE,
     CancelAll: CANCEL_ALL_TYPE,
+    Transfer: TRANSFER_TYPE,
     LinkKey: LINK_KEY_TYPE,
     RevokeKey: REVOKE_KEY_TYPE,
     PriceRoot: PRICE_ROOT_TYPE,
@@ -103,6 +119,8 @@ def message_fields(message: Message | PriceRoot) -> dict[str, JsonValue]:
     """Return the message under its signed names. Numbers above 2^53 cannot occur as JSON numbers: they are strings."""
     if isinstance(message, PriceRoot):
         return {"root": "0x" + message.root.hex(), "publishTime": message.publish_time_s}
+    if isinstance(message, OrderTree):
+        return {"root": "0x" + message.root.hex()}
     account: dict[str, JsonValue] = {"owner": address_hex(message.owner), "subaccount": str(message.subaccount)}
     if isinstance(message, Order):
         return account | {
@@ -127,6 +145,8 @@ def message_fields(message: Message | PriceRoot) -> dict[str, JsonValue]:
         return account | {"orderNonce": str(message.order_nonce)} | tail
     if isinstance(message, CancelAll):
         return account | {"minSeq": message.min_seq} | tail
+    if isinstance(message, Transfer):
+        return account | {"quote": str(message.quote), "toSubaccount": str(message.to_subaccount)} | tail
     account["key"] = address_hex(message.key)
     if isinstance(message, RevokeKey):
         return account | tail
