@@ -9,8 +9,9 @@
         used, so a batch reads one word per market and session and trusts it.
 @custom:security The governor (the Timelock) decides; the guardian may only tighten, without waiting, and never so far that
                  somebody could not close a position or becomes liquidatable by it; the sequencer may only step aside.
-@custom:invariants Every rules word in the Clearinghouse passed `_validate_rules`; a listed market has rules in all sessions.
-                   The sequencer is the first one or was approved by the governor.
+@custom:invariants Every rules word in the Clearinghouse passed `_validate_rules` with the tiers beside it; a listed market has
+                   rules in all sessions. While a market's prices have one source alone, its open interest is capped at the
+                   reference price. The sequencer is the first one or was approved by the governor.
 @custom:kill halt_market makes a market reduce-only.
 """
 
@@ -31,8 +32,22 @@ MILLION: constant(uint256) = 1_000_000
 
 M16: constant(uint256) = 2**16 - 1
 M20: constant(uint256) = 2**20 - 1
-# contracts/README.md, "Why the lanes suffice"
-MAX_OPEN_INTEREST_LOTS: constant(uint256) = 2**40 - 1
+M40: constant(uint256) = 2**40 - 1
+M48: constant(uint256) = 2**48 - 1
+# parts of the Clearinghouse's rules map, as market offsets of rules_word; a tier word stands beside the word it belongs to
+SUCCESSOR: constant(uint256) = 256
+BINDS_AFTER: constant(uint256) = 512
+TIERS: constant(uint256) = 1024
+SETTLE_LAG_S: constant(uint256) = 300
+# external prices stay below (PriceOracle)
+MAX_REFERENCE_TICKS: constant(uint256) = 2**32 - 1
+# quote at stake in one market at its reference price: whatever sums over a few markets fits 64 bits
+MAX_OPEN_INTEREST_QUOTE: constant(uint256) = 2**62 - 1
+# the same for a market whose price is the operator's word alone: 2,000,000 USDC
+MAX_TRUSTED_QUOTE: constant(uint256) = 2_000_000 * 10**6
+# of a tier word: edge u48 in whole USDC and add_ppm u20, three times
+N_TIERS: constant(uint256) = 3
+TIER_BITS: constant(uint256) = 68
 # 20 steps, the most one batch takes, then never exceed the mark itself
 MAX_MARK_STEP_PPM: constant(uint256) = 50_000
 # what the guardian leaves at least. Inside no band nobody could close; a mark that stands still hides gains that hold losses of
@@ -41,8 +56,10 @@ MIN_GUARDIAN_BAND_PPM: constant(uint256) = 10_000
 MIN_GUARDIAN_MARK_STEP_PPM: constant(uint256) = 1_000
 MIN_GUARDIAN_AGE_S: constant(uint256) = 30
 MIN_GUARDIAN_CAP_STEPS: constant(uint256) = 1_000
-# flag "openings allowed" of a rules word
+# flags of a rules word: "openings allowed"; "changing" and "tiered" are set here, never by who proposes the word
 OPENINGS: constant(uint256) = 1 << 168
+CHANGING: constant(uint256) = 1 << 170
+TIERED: constant(uint256) = 1 << 171
 
 
 event MarketListed:
@@ -52,6 +69,16 @@ event MarketListed:
     ticks_per_usd: uint256
     source_id: uint8
     max_confidence_ppm: uint256
+
+
+event MarketRenamed:
+    market: indexed(uint8)
+    symbol: String[16]
+
+
+event ReferenceSet:
+    market: indexed(uint8)
+    reference_ticks: uint256
 
 
 event GuardianSet:
@@ -76,7 +103,7 @@ struct SessionRules:
 CLEARINGHOUSE: public(immutable(address))
 ORACLE: public(immutable(address))
 
-# symbol by market, empty = not listed; written by list_market
+# symbol by market, empty = not listed; written by list_market and set_symbol
 symbols: public(HashMap[uint256, String[16]])
 # k by market: lot = 10^-k units; written by list_market, never changed
 lot_exponents: public(HashMap[uint256, uint256])
@@ -86,6 +113,10 @@ guardian: public(address)
 is_standby: public(HashMap[address, bool])
 # rules words set last, by market << 8 | session: in force, or about to be within SETTLE_LAG; written with the Clearinghouse's
 latest_rules: public(HashMap[uint256, uint256])
+# price at which caps are held against quote, by market; written by list_market and set_reference
+reference_ticks: public(HashMap[uint256, uint256])
+# tier word set last, by market, 0 = none; written by list_market and set_tiers
+latest_tiers: public(HashMap[uint256, uint256])
 
 
 @deploy
@@ -109,6 +140,8 @@ def list_market(
     lot_exponent: uint256,
     source_id: uint256,
     max_confidence_ppm: uint256,
+    reference_ticks: uint256,
+    tiers: uint256,
     rules: DynArray[uint256, N_SESSIONS],
 ):
     """
@@ -118,6 +151,8 @@ def list_market(
     @param lot_exponent k, 0..6: lot = 10^-k units, ticks per USD = 10^(6-k).
     @param source_id Price source known to the PriceOracle.
     @param max_confidence_ppm Largest accepted confidence of a report as a share of its price, 1..1e6.
+    @param reference_ticks Price now, roughly: caps are held against quote at it. Ticks per unit, 1..2^32 - 1.
+    @param tiers Tier word, 0 = none.
     @param rules Rules words of sessions 0 to 8, in this order.
     """
     governed._check_governor()
@@ -140,8 +175,58 @@ def list_market(
     )
     extcall IPriceOracle(ORACLE).set_market(market, source_id, ticks_per_usd, max_confidence_ppm, 1, 1)
     extcall IClearinghouse(CLEARINGHOUSE).list_market(market)
+    self._set_reference(market, reference_ticks)
+    self._check_tiers(tiers)
+    self.latest_tiers[market] = tiers
     for session: uint256 in range(N_SESSIONS):
-        self._set_rules(market, session, rules[session])
+        self._set_rules(market, session, rules[session], 0)
+
+
+@external
+def set_tiers(market: uint256, tiers: uint256):
+    """
+    @notice Replaces the margin tiers of a market in every session. They bind batches matched more than SETTLE_LAG later.
+    @dev Governor alone: an add raises maintenance margin, and what liquidates is not the guardian's (D-013).
+    @param market A listed market.
+    @param tiers Three times edge u48 in whole USDC and add_ppm u20 from bit 0, edges ascending; 0 = none.
+    """
+    governed._check_governor()
+    assert len(self.symbols[market]) > 0, errors.MARKET_NOT_LISTED
+    self._check_tiers(tiers)
+    old_tiers: uint256 = self.latest_tiers[market]
+    self.latest_tiers[market] = tiers
+    for session: uint256 in range(N_SESSIONS):
+        self._set_rules(market, session, self.latest_rules[(market << 8) | session], old_tiers)
+
+
+@external
+def set_reference(market: uint256, reference_ticks: uint256):
+    """
+    @notice Replaces the price at which the caps of a market are held against quote.
+    @dev Refused while a cap would be too high at it: the rules come first then.
+    @param market A listed market.
+    @param reference_ticks Price now, roughly, 1..2^32 - 1 ticks.
+    """
+    governed._check_governor()
+    assert len(self.symbols[market]) > 0, errors.MARKET_NOT_LISTED
+    self._set_reference(market, reference_ticks)
+    self._check_caps(market)
+
+
+@external
+def set_symbol(market: uint256, symbol: String[16]):
+    """
+    @notice Renames a market. Only CorporateActions, which announced it.
+    @param market A listed market.
+    @param symbol New ticker, not empty.
+    """
+    assert (
+        msg.sender == staticcall IClearinghouse(CLEARINGHOUSE).CORPORATE_ACTIONS()
+    ), errors.NOT_CORPORATE_ACTIONS
+    assert len(self.symbols[market]) > 0, errors.MARKET_NOT_LISTED
+    assert len(symbol) > 0, errors.MARKET_SYMBOL
+    self.symbols[market] = symbol
+    log MarketRenamed(market=convert(market, uint8), symbol=symbol)
 
 
 @external
@@ -156,7 +241,7 @@ def set_rules(market: uint256, session_rules: DynArray[SessionRules, N_SESSIONS]
     assert len(session_rules) > 0, errors.RULES_COUNT
     for entry: SessionRules in session_rules:
         assert entry.session < N_SESSIONS, errors.RULES_SESSION
-        self._set_rules(market, entry.session, entry.rules)
+        self._set_rules(market, entry.session, entry.rules, self.latest_tiers[market])
 
 
 @external
@@ -222,7 +307,7 @@ def tighten_rules(market: uint256, session: uint256, rules: uint256):
     assert session < N_SESSIONS, errors.RULES_SESSION
     open_interest_lots: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).totals_word(market) & (2**64 - 1)
     self._check_tighter(self.latest_rules[(market << 8) | session], rules, open_interest_lots)
-    self._set_rules(market, session, rules)
+    self._set_rules(market, session, rules, self.latest_tiers[market])
 
 
 @external
@@ -238,30 +323,112 @@ def halt_market(market: uint256):
     for session: uint256 in range(N_SESSIONS):
         rules: uint256 = self.latest_rules[(market << 8) | session]
         if rules & OPENINGS != 0:
-            self._set_rules(market, session, rules ^ OPENINGS)
+            self._set_rules(market, session, rules ^ OPENINGS, self.latest_tiers[market])
 
 
 @external
 @view
-def check_rules(rules: uint256):
+def check_rules(rules: uint256, tiers: uint256):
     """
-    @notice Reverts if a rules word would be refused, with the reason.
+    @notice Reverts if rules would be refused whatever the market, with the reason.
     @param rules Rules word.
+    @param tiers Tier word, 0 = none.
     """
-    self._validate_rules(rules)
+    self._check_tiers(tiers)
+    self._validate_rules(rules, tiers)
+
+
+@external
+@view
+def check_caps(market: uint256):
+    """
+    @notice Reverts if a cap of a market is too high for what its price is worth. Before a source is taken away, for one.
+    @param market A listed market.
+    """
+    self._check_caps(market)
 
 
 @internal
-def _set_rules(market: uint256, session: uint256, rules: uint256):
+def _set_rules(market: uint256, session: uint256, new_rules: uint256, old_tiers: uint256):
     """
-    @notice Validates rules, keeps them and hands them to the Clearinghouse.
+    @notice Validates rules, keeps them and hands them to the Clearinghouse, the tiers beside them.
+    @dev The word before stays beside its successor, which batches matched later than now + SETTLE_LAG use. Until as long after
+         that again a batch may come that the word before binds, and a third word finds no place.
     @param market A listed market.
     @param session 0..8.
+    @param new_rules Rules word; the flag of tiers follows from the market.
+    @param old_tiers Tier word of the rules before.
+    """
+    tiers: uint256 = self.latest_tiers[market]
+    rules: uint256 = new_rules & ~TIERED
+    self._validate_rules(rules, tiers)
+    if tiers != 0:
+        rules |= TIERED
+    self._check_cap(market, rules)
+    key: uint256 = (market << 8) | session
+    old_rules: uint256 = self.latest_rules[key]
+    self.latest_rules[key] = rules
+    if old_rules == 0:
+        self._set_tier_word(market + TIERS, session, tiers)
+        extcall IClearinghouse(CLEARINGHOUSE).set_rules_word(market, session, rules, 0, 0)
+        return
+    binds_after_s: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).rules_word(market + BINDS_AFTER, session)
+    assert binds_after_s == 0 or block.timestamp > binds_after_s + SETTLE_LAG_S, errors.RULES_PENDING
+    self._set_tier_word(market + TIERS, session, old_tiers)
+    self._set_tier_word(market + TIERS + SUCCESSOR, session, tiers)
+    extcall IClearinghouse(CLEARINGHOUSE).set_rules_word(
+        market, session, old_rules | CHANGING, rules, block.timestamp + SETTLE_LAG_S
+    )
+
+
+@internal
+def _set_tier_word(place: uint256, session: uint256, tiers: uint256):
+    """
+    @notice Writes a tier word where it differs: each write is a direct operation that everybody must read.
+    @param place Market with the offset of what is written.
+    @param session 0..8.
+    @param tiers Tier word.
+    """
+    if staticcall IClearinghouse(CLEARINGHOUSE).rules_word(place, session) != tiers:
+        extcall IClearinghouse(CLEARINGHOUSE).set_rules_word(place, session, tiers, 0, 0)
+
+
+@internal
+def _set_reference(market: uint256, reference_ticks: uint256):
+    """
+    @notice Keeps a reference price.
+    @param market A listed market.
+    @param reference_ticks Ticks, 1..2^32 - 1.
+    """
+    assert reference_ticks > 0 and reference_ticks <= MAX_REFERENCE_TICKS, errors.MARKET_REFERENCE
+    self.reference_ticks[market] = reference_ticks
+    log ReferenceSet(market=convert(market, uint8), reference_ticks=reference_ticks)
+
+
+@internal
+@view
+def _check_caps(market: uint256):
+    """
+    @notice Reverts unless the caps of every session fit the reference price.
+    @param market A listed market.
+    """
+    for session: uint256 in range(N_SESSIONS):
+        self._check_cap(market, self.latest_rules[(market << 8) | session])
+
+
+@internal
+@view
+def _check_cap(market: uint256, rules: uint256):
+    """
+    @notice Reverts unless the open-interest cap of a rules word fits the reference price.
+    @dev One lot x one tick is one quote unit. cap < 2^40, reference < 2^32: the product does not overflow.
+    @param market A listed market.
     @param rules Rules word.
     """
-    self._validate_rules(rules)
-    self.latest_rules[(market << 8) | session] = rules
-    extcall IClearinghouse(CLEARINGHOUSE).set_market_rules(market, session, rules)
+    cap_quote: uint256 = ((rules >> 112) & M40) * self.reference_ticks[market]
+    assert cap_quote <= MAX_OPEN_INTEREST_QUOTE, errors.RULES_CAP
+    if cap_quote > MAX_TRUSTED_QUOTE:
+        assert not staticcall IPriceOracle(ORACLE).is_trusted(market), errors.RULES_TRUSTED_CAP
 
 
 @internal
@@ -280,7 +447,7 @@ def _check_tighter(old: uint256, new: uint256, open_interest_lots: uint256):
     assert (new >> 20) & M20 >= (old >> 20) & M20, errors.RULES_LOOSER
     assert (new >> 40) & M20 == (old >> 40) & M20, errors.RULES_LOOSER
     assert new >> 176 == old >> 176, errors.RULES_LOOSER
-    # band, mark step, age and cap not higher; an age of 0 is no limit
+    # band, mark step, age, cap and an account's share of it not higher; an age of 0 is no limit, a share of 0 the whole cap
     band_ppm: uint256 = (new >> 60) & M20
     assert band_ppm <= (old >> 60) & M20, errors.RULES_LOOSER
     mark_step_ppm: uint256 = (new >> 80) & M16
@@ -288,11 +455,14 @@ def _check_tighter(old: uint256, new: uint256, open_interest_lots: uint256):
     max_age_s: uint256 = (new >> 96) & M16
     old_max_age_s: uint256 = (old >> 96) & M16
     assert old_max_age_s == 0 or (max_age_s > 0 and max_age_s <= old_max_age_s), errors.RULES_LOOSER
-    cap_lots: uint256 = (new >> 112) & (2**56 - 1)
-    old_cap_lots: uint256 = (old >> 112) & (2**56 - 1)
+    cap_lots: uint256 = (new >> 112) & M40
+    old_cap_lots: uint256 = (old >> 112) & M40
     assert cap_lots <= old_cap_lots, errors.RULES_LOOSER
-    # flags may only be switched off
-    assert new & ~old & (255 << 168) == 0, errors.RULES_LOOSER
+    share: uint256 = (new >> 152) & M16
+    old_share: uint256 = (old >> 152) & M16
+    assert old_share == 0 or (share > 0 and share <= old_share), errors.RULES_LOOSER
+    # flags may only be switched off; tiers follow from the market, not from this word
+    assert new & ~old & (255 << 168) & ~TIERED == 0, errors.RULES_LOOSER
     # whoever is in must be able to get out
     assert band_ppm == (old >> 60) & M20 or band_ppm >= MIN_GUARDIAN_BAND_PPM, errors.RULES_BAND
     assert mark_step_ppm == (old >> 80) & M16 or mark_step_ppm >= MIN_GUARDIAN_MARK_STEP_PPM, errors.RULES_MARK_STEP
@@ -305,12 +475,15 @@ def _check_tighter(old: uint256, new: uint256, open_interest_lots: uint256):
 
 @internal
 @pure
-def _validate_rules(rules: uint256):
+def _validate_rules(rules: uint256, tiers: uint256):
     """
     @notice Reverts unless a rules word keeps what the Clearinghouse builds on.
     @dev 0 < maintenance <= settlement, settlement + 2 mark steps <= initial <= 100 %: an honest fill survives a moving mark.
-         band < 100 %: prices stay positive. Cap < 2^40 lots: the width proof. Steps positive: no division by zero.
+         Tiers add the same to settlement and initial, half of it to maintenance, so that order and gap hold at every size; in the
+         last tier no more than 100 % is asked of what may be opened, and of what may be kept. band < 100 %: prices stay positive.
+         Steps positive: no division by zero.
     @param rules Rules word, laid out in contracts/README.md.
+    @param tiers Tier word, checked.
     """
     initial_margin_ppm: uint256 = rules & M20
     settlement_margin_ppm: uint256 = (rules >> 20) & M20
@@ -320,8 +493,34 @@ def _validate_rules(rules: uint256):
     assert maintenance_margin_ppm <= settlement_margin_ppm, errors.RULES_MARGIN_ORDER
     assert initial_margin_ppm <= MILLION, errors.RULES_MARGIN_ORDER
     assert settlement_margin_ppm + 2 * mark_step_ppm <= initial_margin_ppm, errors.RULES_MARGIN_GAP
+    adds_ppm: uint256 = 0
+    for tier: uint256 in range(N_TIERS):
+        adds_ppm += (tiers >> (TIER_BITS * tier + 48)) & M20
+    assert settlement_margin_ppm + 2 * adds_ppm <= MILLION, errors.TIERS_MARGIN
+    if rules & OPENINGS != 0:
+        assert initial_margin_ppm + 2 * adds_ppm <= MILLION, errors.TIERS_MARGIN
     assert (rules >> 60) & M20 < MILLION, errors.RULES_BAND
     assert mark_step_ppm <= MAX_MARK_STEP_PPM, errors.RULES_MARK_STEP
-    assert (rules >> 112) & (2**56 - 1) <= MAX_OPEN_INTEREST_LOTS, errors.RULES_CAP
     assert (rules >> 168) & 255 <= 3, errors.RULES_FLAGS
     assert (rules >> 176) & M16 > 0 and (rules >> 192) & M16 > 0, errors.RULES_STEPS
+
+
+@internal
+@pure
+def _check_tiers(tiers: uint256):
+    """
+    @notice Reverts unless a tier word is one: edges above zero strictly ascending, each with an add, what is unused at the end.
+    @dev Margin is the base rate on the whole notional and each add on what lies above its edge: continuous whatever the numbers.
+    @param tiers Tier word, 0 = none.
+    """
+    assert tiers >> (TIER_BITS * N_TIERS) == 0, errors.TIERS_ORDER
+    last_edge: uint256 = 0
+    is_ended: bool = False
+    for tier: uint256 in range(N_TIERS):
+        edge: uint256 = (tiers >> (TIER_BITS * tier)) & M48
+        add_ppm: uint256 = (tiers >> (TIER_BITS * tier + 48)) & M20
+        if edge == 0 and add_ppm == 0:
+            is_ended = True
+            continue
+        assert not is_ended and add_ppm > 0 and edge > last_edge, errors.TIERS_ORDER
+        last_edge = edge
