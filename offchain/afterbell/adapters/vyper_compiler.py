@@ -1,4 +1,4 @@
-"""Compile contracts/ with the venv's Vyper and keep the result beside the checkout, keyed by what went in.
+"""Compile contracts/ with the venv's Vyper and keep each result beside the checkout, keyed by what went into it.
 
 Evm version and optimiser stand as pragmas in each source: sources and compiler version alone decide the bytes.
 Must not: deploy, or trust a file whose key it did not compute from the sources that are there now.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import shutil
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -26,6 +26,8 @@ from afterbell.domain.errors import AfterbellError
 _FORMATS: Final = ("abi", "bytecode", "bytecode_runtime", "layout", "method_identifiers")
 _N_WORKERS: Final = 2
 _N_KEPT_BUILDS: Final = 4
+"""Of one contract."""
+_IMPORT: Final = re.compile(r"^from (\w+|\.) import (\w+)", re.MULTILINE)
 
 
 class CompilationFailed(AfterbellError):
@@ -71,15 +73,15 @@ def compile_contracts(*, is_forced: bool = False) -> Artifacts:
     contracts = root / "contracts"
     source_hash = compute_source_hash(contracts)
     builds = root / ".build" / "contracts"
-    folder = builds / source_hash[:16]
     with _lock(builds):
-        if is_forced:
-            shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True, exist_ok=True)
         sources = sorted([*contracts.glob("*.vy"), *(contracts / "mocks").glob("*.vy")])
         with ThreadPoolExecutor(_N_WORKERS) as pool:
-            artifacts = list(pool.map(lambda source: _load_or_compile(source, contracts, folder), sources))
-        _drop_old_builds(builds, folder)
+            artifacts = list(
+                pool.map(
+                    lambda source: _load_or_compile(source, contracts, builds / source.stem, is_forced=is_forced),
+                    sources,
+                )
+            )
     return Artifacts(
         source_hash=source_hash,
         compiler=find_compiler(),
@@ -89,20 +91,40 @@ def compile_contracts(*, is_forced: bool = False) -> Artifacts:
 
 def compute_source_hash(contracts: Path) -> str:
     """Return sha256 over compiler and library version and every source with its relative path; 64 digits."""
+    return _hash_sources(contracts, {path for kind in ("*.vy", "*.vyi") for path in contracts.rglob(kind)})
+
+
+def _hash_sources(contracts: Path, paths: set[Path]) -> str:
     # snekmate is imported from beside the compiler: Vyper searches site-packages too.
     digest = hashlib.sha256(f"{find_compiler()} snekmate {version('snekmate')}".encode())
-    for path in sorted(path for kind in ("*.vy", "*.vyi") for path in contracts.rglob(kind)):
+    for path in sorted(paths):
         for part in (str(path.relative_to(contracts)).encode(), path.read_bytes()):
             digest.update(len(part).to_bytes(8, "big") + part)
     return digest.hexdigest()
 
 
-def _load_or_compile(source: Path, contracts: Path, folder: Path) -> Artifact:
-    kept = folder / f"{source.stem}.json"
-    if not kept.exists():
+def _find_imports(source: Path, contracts: Path) -> set[Path]:
+    """Return a source and everything of ours it imports, however far."""
+    found: set[Path] = set()
+    waiting = {source}
+    while waiting:
+        path = waiting.pop()
+        found.add(path)
+        for folder, name in _IMPORT.findall(path.read_text()):
+            at = path.parent if folder == "." else contracts / folder
+            named = {at / f"{name}{suffix}" for suffix in (".vy", ".vyi")}
+            waiting |= {one for one in named if one.exists()} - found
+    return found
+
+
+def _load_or_compile(source: Path, contracts: Path, folder: Path, *, is_forced: bool) -> Artifact:
+    kept = folder / f"{_hash_sources(contracts, _find_imports(source, contracts))[:16]}.json"
+    if is_forced or not kept.exists():
+        folder.mkdir(parents=True, exist_ok=True)
         partial = kept.with_suffix(".partial")
         partial.write_text(json.dumps(_compile(source, contracts)))
         partial.replace(kept)
+        _drop_old_builds(folder, kept)
     read = json.loads(kept.read_text())
     return Artifact(
         name=source.stem,
@@ -144,7 +166,7 @@ def _lock(builds: Path) -> Iterator[None]:
         yield
 
 
-def _drop_old_builds(builds: Path, current: Path) -> None:
-    others = [path for path in builds.iterdir() if path.is_dir() and path != current]
+def _drop_old_builds(folder: Path, current: Path) -> None:
+    others = [path for path in folder.iterdir() if path != current]
     for path in sorted(others, key=lambda path: path.stat().st_mtime_ns, reverse=True)[_N_KEPT_BUILDS - 1 :]:
-        shutil.rmtree(path, ignore_errors=True)
+        path.unlink(missing_ok=True)
