@@ -45,7 +45,7 @@ FIRST_EPOCH: Final = 1
 class ChainState:
     """Every word of the Clearinghouse, and the Vault beside it. Absent key = zero word, as in storage.
 
-    accounts, positions, lanes, rules: contract keys (ids.py) -> 256-bit words; rules hold successors too. overflows:
+    accounts, positions, lanes, rules: contract keys (ids.py) -> 256-bit words; rules hold successors and tiers too. overflows:
     the contract keeps them in `accounts` under the same keys. prices, indices, totals: market id -> word.
     session_keys: ids.session_key_id -> word. claims: recipient's 20 bytes -> unpaid quote. approvals: (owner's 20
     bytes, digest) that Operations is known to hold.
@@ -63,9 +63,10 @@ class ChainState:
     batch_word: int = 0
     head: bytes = bytes(32)
     direct_op: int = 0
+    mode: int = 0
+    """0 normal, 1 exit mode, 2 settled (deltas.Mode)."""
     claims: dict[bytes, int] = field(default_factory=dict)
     tracked_quote: int = 0
-    insurance_quote: int = 0
     approvals: set[tuple[bytes, bytes]] = field(default_factory=set)
     genesis_s: int = 0
     """GENESIS_S: seqs count milliseconds from here."""
@@ -158,7 +159,7 @@ class ChainState:
     def compute_conservation_gap_quote(self) -> Quote:
         """Return what is missing from the identity of contracts/README.md ("Words"); zero, always.
 
-        Formula: tracked - unpaid claims - (collateral - net entry + pots + fees + insurance).
+        Formula: tracked - unpaid claims - (collateral - net entry + pots + fees); insurance is an account (D-020).
         """
         totals = [TotalsWord.unpack(word) for word in self.totals.values()]
         batch = self.batch
@@ -167,7 +168,6 @@ class ChainState:
             - sum(total.net_entry_quote for total in totals)
             + sum(total.pot_quote for total in totals)
             + batch.fees_quote
-            + self.insurance_quote
         )
         return Quote(self.tracked_quote - sum(self.claims.values()) - owed_quote)
 
