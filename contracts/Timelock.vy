@@ -5,14 +5,14 @@
 """
 @title Timelock
 @license AGPL-3.0-only
-@notice The governor of MarketRegistry, PriceOracle and SignedPriceSource: a call is scheduled by a proposer, can be seen for the
-        whole delay, cancelled by the guardian meanwhile, and made by an executor afterwards.
+@notice The governor of MarketRegistry, PriceOracle, CorporateActions and the price sources: a call is scheduled by a proposer,
+        can be seen for the whole delay, cancelled by the guardian meanwhile, and made by an executor afterwards.
 @dev snekmate's timelock_controller with less: no batches (every governed function takes a whole change), no change of the delay
      (a longer one is a new Timelock, or the `delay` of a call), no receiving of tokens or ether outside `execute`. Proposers
      cannot cancel: one stolen proposer key must not be able to stop the others. Roles change by scheduled calls to itself.
 @custom:security Nobody is admin but the contract itself. A guardian can stop every change for good, its own replacement too;
                  it can make none.
-@custom:invariants get_minimum_delay is what the constructor was given, at least 14 days.
+@custom:invariants get_minimum_delay is what the constructor was given: at least 14 days and longer than the exit ladder.
 @custom:kill The guardian cancels what is queued.
 """
 
@@ -48,8 +48,11 @@ exports: (
 )
 
 MAX_ACCOUNTS: constant(uint256) = 16
-# longer than the whole exit ladder (DESIGN.md): who does not like a change is out before it binds
+# the least anybody may see of a change before it is made
 MIN_DELAY_S: constant(uint256) = 14 * 86_400
+# a request, forced from 6 h on, overdue 24 h later, final settlement after 7 days of exit mode (Exits.vy): who does not like a
+# change is out before it is made, even against a sequencer that helps nobody
+EXIT_LADDER_S: constant(uint256) = (6 + 24) * 3_600 + 7 * 86_400
 
 
 @deploy
@@ -66,7 +69,7 @@ def __init__(
     @param executors Who executes, at least one, none zero.
     @param guardian Who cancels.
     """
-    assert min_delay_s >= MIN_DELAY_S, errors.TIMELOCK_DELAY
+    assert min_delay_s >= MIN_DELAY_S and min_delay_s > EXIT_LADDER_S, errors.TIMELOCK_DELAY
     assert guardian != empty(address), errors.NO_ADDRESS
     assert len(proposers) > 0 and len(executors) > 0, errors.NO_ADDRESS
     assert empty(address) not in proposers and empty(address) not in executors, errors.NO_ADDRESS
