@@ -7,7 +7,7 @@
 @license AGPL-3.0-only
 @notice Reads price reports signed by k of a set of publishers. One signature set covers the Merkle root of many markets'
         reports, so a batch carries only the markets it needs.
-@dev Layout of the evidence: contracts/README.md. Adapters for Pyth and Chainlink stand behind the same interface later.
+@dev Layout of the evidence: contracts/README.md. 
 @custom:security Stateless toward callers: it proves who said what, PriceOracle decides what counts.
 @custom:invariants At least `threshold` distinct publishers signed every root that passes.
 @custom:kill The governor replaces publishers, or moves markets to another source.
@@ -22,7 +22,7 @@ implements: IPriceSource
 initializes: governed
 exports: (governed.governor, governed.pending_governor, governed.propose_governor, governed.accept_governor)
 
-MAX_EVIDENCE: constant(uint256) = 4_096
+MAX_EVIDENCE: constant(uint256) = 5_120
 MAX_REPORTS: constant(uint256) = 32
 MAX_PUBLISHERS: constant(uint256) = 16
 MAX_PROOF: constant(uint256) = 16
@@ -136,6 +136,16 @@ def read_reports(evidence: Bytes[MAX_EVIDENCE]) -> DynArray[IPriceSource.Report,
         )
     assert offset == length, errors.EVIDENCE_LENGTH
     return reports
+
+
+@external
+@pure
+def is_ageless_while_closed() -> bool:
+    """
+    @notice Tells that publishers sign around the clock.
+    @return False.
+    """
+    return False
 
 
 @external

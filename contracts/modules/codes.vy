@@ -61,3 +61,7 @@ CONFIDENCE: constant(uint256) = 5
 UNKNOWN_SESSION: constant(uint256) = 6
 REPORT_UNKNOWN_MARKET: constant(uint256) = 7
 OUT_OF_RANGE: constant(uint256) = 8
+UNCONFIRMED: constant(uint256) = 9
+DISAGREES: constant(uint256) = 10
+JUMP: constant(uint256) = 11
+MARKET_HALTED: constant(uint256) = 12
