@@ -45,6 +45,11 @@ class DirectKind(IntEnum):
     LINK_KEY = 2
     REVOKE_KEY = 3
     CHANGE_RULES = 4
+    # Done by siblings (deltas.py): they bind at once.
+    APPLY_DELTAS = 5
+    MOVE_MARKET = 6
+    WITHDRAW_TO_CLAIM = 7
+    SET_MODE = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
