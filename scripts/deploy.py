@@ -1,6 +1,7 @@
 """`ape run deploy`: the ape front end of offchain/afterbell/adapters/deployment.py.
 
-A local chain; the first test account deploys, the next ones are sequencer, publishers, governor, guardian and standby:
+A local chain; the first test account deploys, the next ones are sequencer, publishers, governor, guardian, standby and
+announcer:
 
     ape run deploy --network ethereum:local:http://127.0.0.1:8545
 
@@ -8,7 +9,7 @@ Any other chain, every role named; the plan is shown and asked about first, --dr
 
     ape run deploy --network ethereum:sepolia:node --account deployer --plan scripts/plans/sepolia.yaml \\
         --manifest deployments/sepolia.json --sequencer 0x… --publisher 0x… --publisher 0x… --publisher 0x… \\
-        --proposer 0x… --executor 0x… --guardian 0x… --standby 0x…
+        --proposer 0x… --executor 0x… --announcer 0x… --guardian 0x… --standby 0x…
 
 Run again, it checks what the manifest names and changes nothing; interrupted, it goes on where it stopped.
 """
@@ -29,7 +30,7 @@ from afterbell.adapters.vyper_compiler import compile_contracts
 from afterbell.domain.errors import AfterbellError
 
 # Test accounts of a local chain by role; 0 deploys.
-SEQUENCER, PUBLISHERS, GOVERNOR, GUARDIAN, STANDBY = 1, (2, 3, 4), 5, 6, 7
+SEQUENCER, PUBLISHERS, GOVERNOR, GUARDIAN, STANDBY, ANNOUNCER = 1, (2, 3, 4), 5, 6, 7, 8
 
 
 @click.command(cls=ConnectedProviderCommand)
@@ -41,6 +42,7 @@ SEQUENCER, PUBLISHERS, GOVERNOR, GUARDIAN, STANDBY = 1, (2, 3, 4), 5, 6, 7
 @click.option("--publisher", "publishers", multiple=True, help="Address that signs prices; once for each.")
 @click.option("--proposer", "proposers", multiple=True, help="Address that schedules calls of the Timelock; each.")
 @click.option("--executor", "executors", multiple=True, help="Address that makes them afterwards; once for each.")
+@click.option("--announcer", help="Address that announces splits, dividends and the like a day ahead.")
 @click.option("--guardian", help="Address that tightens, halts, rotates and cancels at once; none of the others.")
 @click.option("--standby", "standbys", multiple=True, help="Sequencer that may be rotated to; once for each.")
 @click.option("--with-history", multiple=True, metavar="SYMBOL", help="Market whose prices are not made up after all.")
@@ -109,6 +111,7 @@ def name_local_roles(
         "publishers": [accounts[index].address for index in PUBLISHERS],
         "proposers": [accounts[GOVERNOR].address],
         "executors": [accounts[GOVERNOR].address],
+        "announcer": accounts[ANNOUNCER].address,
         "guardian": accounts[GUARDIAN].address,
         "standbys": [accounts[STANDBY].address],
     }

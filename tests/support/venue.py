@@ -200,17 +200,20 @@ def _format_e8(price_e8: int) -> str:
 def _deploy(anvil: Anvil, template: Path) -> Manifest:
     """Deploy the plan of `make up` with keys made here."""
     keys = template / "keys"
-    names = ("sequencer", "governor", "guardian", "standby", "publisher-1", "publisher-2", "publisher-3")
-    sequencer, governor, guardian, standby, *publishers = (
+    names = ("sequencer", "governor", "announcer", "guardian", "standby", "publisher-1", "publisher-2", "publisher-3")
+    sequencer, governor, announcer, guardian, standby, *publishers = (
         SigningKey(read_or_create_key(keys / f"{name}.key")).address for name in names
     )
     roles = Roles(
         sequencer=sequencer, publishers=tuple(publishers), proposers=(governor,), executors=(governor,),
-        guardian=guardian, standbys=(standby,),
+        announcer=announcer, guardian=guardian, standbys=(standby,),
     )  # fmt: skip
     plan = read_plan(find_local_plan(), roles=roles)
     deployer = Account.from_key(read_or_create_key(keys / "deployer.key"))
-    for address in (deployer.address, *("0x" + one.hex() for one in (sequencer, governor, guardian, standby))):
+    for address in (
+        deployer.address,
+        *("0x" + one.hex() for one in (sequencer, governor, announcer, guardian, standby)),
+    ):
         anvil.call("anvil_setBalance", address, hex(10**24))
     web3 = connect(anvil.url)
     return deploy(web3, KeySender(web3, deployer), plan, manifest_path=template / "manifest.json").manifest

@@ -56,6 +56,8 @@ from afterbell.domain.session import Session
 
 _RECEIPT_TIMEOUT_S: Final = 120
 _POLL_S: Final = 0.02
+TIERS: Final = 1_024
+"""Market offset of the tier words in the Clearinghouse's rules map."""
 _OPERATOR_WORD: Final = keccak(b"operator_word()")[:4]
 
 
@@ -308,6 +310,7 @@ def _build_manifest(
         deployed_at_block=progress.first_block,
         deployer=_checksum(sender.address),
         governor=_checksum(addresses["timelock"]),
+        announcer=_checksum(plan.roles.announcer),
         guardian=_checksum(plan.roles.guardian),
         sequencer=_checksum(plan.roles.sequencer),
         publishers=tuple(_checksum(publisher) for publisher in plan.roles.publishers),
@@ -348,6 +351,7 @@ def _must_be_deployed(web3: Web3, manifest: Manifest, plan: DeploymentPlan) -> N
     planned = {
         "markets": (manifest.markets, plan.markets),
         "guardian": (manifest.guardian, _checksum(plan.roles.guardian)),
+        "announcer": (manifest.announcer, _checksum(plan.roles.announcer)),
         "publishers": (manifest.publishers, tuple(_checksum(publisher) for publisher in plan.roles.publishers)),
         # Who settles now: a venue goes on with the key it was rotated to.
         "sequencer": (_read_sequencer(web3, manifest), _checksum(plan.roles.sequencer)),
@@ -372,10 +376,27 @@ def _must_be_as_planned(web3: Web3, manifest: Manifest, plan: DeploymentPlan, ar
             "ORACLE": "price_oracle",
             "REGISTRY": "market_registry",
             "OPERATIONS": "operations",
+            "LIQUIDATIONS": "liquidations",
+            "EXITS": "exits",
+            "CORPORATE_ACTIONS": "corporate_actions",
         },
         "vault": {"CLEARINGHOUSE": "clearinghouse", "OPERATIONS": "operations", "TOKEN": "token"},
         "operations": {"CLEARINGHOUSE": "clearinghouse", "VAULT": "vault"},
-        "price_oracle": {"CLEARINGHOUSE": "clearinghouse", "REGISTRY": "market_registry"},
+        "liquidations": {"CLEARINGHOUSE": "clearinghouse", "CORPORATE_ACTIONS": "corporate_actions"},
+        "exits": {"CLEARINGHOUSE": "clearinghouse", "VAULT": "vault"},
+        "corporate_actions": {
+            "CLEARINGHOUSE": "clearinghouse",
+            "ORACLE": "price_oracle",
+            "REGISTRY": "market_registry",
+            "LIQUIDATIONS": "liquidations",
+        },
+        "price_oracle": {
+            "CLEARINGHOUSE": "clearinghouse",
+            "REGISTRY": "market_registry",
+            "CORPORATE_ACTIONS": "corporate_actions",
+        },
+        "lens": {"CLEARINGHOUSE": "clearinghouse", "VAULT": "vault"},
+        "market_lens": {"CLEARINGHOUSE": "clearinghouse", "VAULT": "vault"},
         "market_registry": {"CLEARINGHOUSE": "clearinghouse", "ORACLE": "price_oracle"},
     }
     for name in GOVERNED:
@@ -399,6 +420,7 @@ def _must_be_as_planned(web3: Web3, manifest: Manifest, plan: DeploymentPlan, ar
             manifest.publishers,
         ),
         ("MarketRegistry.guardian", registry.guardian().call(), manifest.guardian),
+        ("CorporateActions.announcer", contracts["corporate_actions"].announcer().call(), manifest.announcer),
         *(
             (f"MarketRegistry.is_standby({_checksum(one)})", registry.is_standby(_checksum(one)).call(), True)
             for one in plan.roles.standbys
@@ -411,6 +433,8 @@ def _must_be_as_planned(web3: Web3, manifest: Manifest, plan: DeploymentPlan, ar
         for session, word in market.build_rules_words().items():
             found = clearinghouse.rules_word(market.market_id, session).call()
             answers.append((f"rules of {market.symbol} {Session(session).name}", found, int.from_bytes(word, "big")))
+            found = clearinghouse.rules_word(market.market_id + TIERS, session).call()
+            answers.append((f"tiers of {market.symbol} {Session(session).name}", found, market.build_tier_word()))
     for what, found, required in answers:
         if found != required:
             raise DeploymentFailed(f"{what} must be {required}, found {found}")

@@ -18,6 +18,8 @@ from afterbell.adapters.project import find_project_root
 from afterbell.domain.errors import AfterbellError
 from afterbell.domain.manifest import ManifestMarket, ManifestRules
 from afterbell.domain.session import Session
+from afterbell.domain.units import PPM
+from afterbell.domain.words import MAX_TIERS
 
 _LOCAL_PLAN: Final = Path("scripts/plans/local.yaml")
 MIN_TIMELOCK_DELAY_S: Final = 14 * 86_400
@@ -25,6 +27,8 @@ MIN_TIMELOCK_DELAY_S: Final = 14 * 86_400
 _MAX_TIMELOCK_DELAY_S: Final = 365 * 86_400
 """Beyond it somebody wrote another unit, and the delay of a Timelock never changes."""
 _MAX_GOVERNORS: Final = 16
+MAX_TRUSTED_QUOTE: Final = 2_000_000 * 10**6
+"""Most open interest of a market whose price one source alone says (contracts/MarketRegistry.vy)."""
 
 
 class BadPlan(AfterbellError):
@@ -52,6 +56,8 @@ class Roles:
     """Who schedules calls of the Timelock."""
     executors: tuple[bytes, ...]
     """Who makes them when their time has come."""
+    announcer: bytes
+    """Who announces corporate actions, a day ahead at least."""
     guardian: bytes
     """Who tightens, halts, rotates and cancels without waiting: none of the others, or one stolen key is two."""
     standbys: tuple[bytes, ...] = ()
@@ -112,6 +118,7 @@ def read_plan(path: Path, *, roles: Roles, with_history: Collection[str] = ()) -
             publishers=tuple(sorted(roles.publishers)),
             proposers=tuple(sorted(roles.proposers)),
             executors=tuple(sorted(roles.executors)),
+            announcer=roles.announcer,
             guardian=roles.guardian,
             standbys=tuple(sorted(roles.standbys)),
         ),
@@ -131,10 +138,10 @@ def _validate_roles(roles: Roles, threshold: int) -> None:
     sequencers = (roles.sequencer, *roles.standbys)
     if len(set(sequencers)) < len(sequencers):
         raise BadPlan("sequencer and standbys must be different addresses")
-    if roles.guardian in (*roles.proposers, *roles.executors, *sequencers):
+    if roles.guardian in (*roles.proposers, *roles.executors, *sequencers, roles.announcer):
         raise BadPlan(
-            f"the guardian 0x{roles.guardian.hex()} must be an address of its own, found among proposers, executors or "
-            "sequencers: it is there to stop them"
+            f"the guardian 0x{roles.guardian.hex()} must be an address of its own, found among proposers, executors, "
+            "sequencers or as the announcer: it is there to stop them"
         )
 
 
@@ -150,16 +157,38 @@ def _build_market(
             f"{market.symbol}: lot and tick exponents must add up to 6 and ticks_per_usd be 10^tick_exponent, found "
             f"{market.lot_exponent}, {market.tick_exponent} and {market.ticks_per_usd}"
         )
+    _validate_tiers(market)
     for name, rules in market.rules.items():
-        _validate_rules(f"{market.symbol} {name}", rules)
+        _validate_rules(f"{market.symbol} {name}", rules, market)
     return msgspec.structs.replace(market, synthetic=market.synthetic and market.symbol not in with_history)
 
 
-def _validate_rules(where: str, rules: ManifestRules) -> None:
+def _validate_tiers(market: ManifestMarket) -> None:
+    edges = [0, *(tier.edge_usdc for tier in market.tiers)]
+    if len(market.tiers) > MAX_TIERS or edges != sorted(set(edges)) or any(tier.add_ppm < 1 for tier in market.tiers):
+        raise BadPlan(
+            f"{market.symbol}: at most {MAX_TIERS} tiers with ascending edges above zero and an add each are required, "
+            f"found {[(tier.edge_usdc, tier.add_ppm) for tier in market.tiers]}"
+        )
+
+
+def _validate_rules(where: str, rules: ManifestRules, market: ManifestMarket) -> None:
+    """Refuse what the registry would: a deployment must not stop half way. Twin: MarketRegistry._validate_rules."""
     highest = rules.initial_margin_ppm - 2 * rules.mark_step_ppm
     if not 0 < rules.maintenance_margin_ppm <= rules.settlement_margin_ppm <= highest:
         raise BadPlan(
             f"{where}: settlement margin must lie between maintenance ({rules.maintenance_margin_ppm} ppm) and two "
             f"mark steps below initial ({highest} ppm), found {rules.settlement_margin_ppm} ppm"
+        )
+    adds_ppm = sum(tier.add_ppm for tier in market.tiers)
+    base_ppm = rules.initial_margin_ppm if rules.is_opening_allowed else rules.settlement_margin_ppm
+    if base_ppm + 2 * adds_ppm > PPM:
+        raise BadPlan(f"{where}: margin in the last tier must be at most 1000000 ppm, found {base_ppm + 2 * adds_ppm}")
+    # Only the publishers' source is deployed, so every market's price is the operator's word alone.
+    cap_quote = rules.open_interest_cap_lots * market.reference_ticks
+    if cap_quote > MAX_TRUSTED_QUOTE:
+        raise BadPlan(
+            f"{where}: a market without a second source may hold {MAX_TRUSTED_QUOTE} quote units at its reference "
+            f"price, found {rules.open_interest_cap_lots} lots x {market.reference_ticks} ticks = {cap_quote}"
         )
     rules.build_word().pack()

@@ -22,14 +22,18 @@ SOURCE_NAMES: Final[Mapping[str, str]] = {
     "vault": "Vault",
     "clearinghouse": "Clearinghouse",
     "operations": "Operations",
+    "liquidations": "Liquidations",
+    "exits": "Exits",
+    "corporate_actions": "CorporateActions",
     "price_oracle": "PriceOracle",
     "signed_price_source": "SignedPriceSource",
     "market_registry": "MarketRegistry",
     "lens": "Lens",
+    "market_lens": "MarketLens",
     "timelock": "Timelock",
 }
 """Name in the manifest -> source file."""
-GOVERNED: Final = ("signed_price_source", "price_oracle", "market_registry")
+GOVERNED: Final = ("signed_price_source", "price_oracle", "market_registry", "corporate_actions")
 """What the Timelock governs."""
 
 
@@ -60,6 +64,7 @@ def describe_plan(plan: DeploymentPlan, deployer: bytes, first_nonce: int, *, n_
         ("governor", [addresses["timelock"]], f"the Timelock, {plan.timelock_delay_s} s from word to deed"),
         ("proposer", roles.proposers, "schedules calls of the Timelock"),
         ("executor", roles.executors, "makes them afterwards"),
+        ("announcer", [roles.announcer], "announces corporate actions"),
         ("guardian", [roles.guardian], "tightens, halts, rotates and cancels at once"),
         ("sequencer", [roles.sequencer], "settles batches"),
         ("standby", roles.standbys, "may be rotated to"),
@@ -108,9 +113,13 @@ def _list_creations(plan: DeploymentPlan) -> list[str]:
         "price_oracle",
         "market_registry",
         "operations",
+        "liquidations",
+        "exits",
+        "corporate_actions",
         "vault",
         "clearinghouse",
         "lens",
+        "market_lens",
         "timelock",
     ]
 
@@ -120,16 +129,24 @@ def _build_constructors(
 ) -> dict[str, tuple[Any, ...]]:
     clearinghouse, vault, registry = (addresses[name] for name in ("clearinghouse", "vault", "market_registry"))
     oracle, operations, token = (addresses[name] for name in ("price_oracle", "operations", "token"))
+    liquidations, exits, actions = (addresses[name] for name in ("liquidations", "exits", "corporate_actions"))
     roles = plan.roles
     return {
         "token": (),
         "signed_price_source": (deployer, list(roles.publishers), plan.threshold),
-        "price_oracle": (deployer, addresses["signed_price_source"], clearinghouse, registry),
+        "price_oracle": (deployer, addresses["signed_price_source"], clearinghouse, registry, actions),
         "market_registry": (deployer, clearinghouse, oracle),
         "operations": (clearinghouse, vault),
+        "liquidations": (clearinghouse, actions),
+        "exits": (clearinghouse, vault),
+        "corporate_actions": (deployer, clearinghouse, oracle, registry, liquidations),
         "vault": (token, clearinghouse, operations),
-        "clearinghouse": (vault, oracle, registry, operations, token, roles.sequencer, genesis_s),
+        "clearinghouse": (
+            *(vault, oracle, registry, operations, liquidations, exits, actions),
+            *(token, roles.sequencer, genesis_s),
+        ),
         "lens": (clearinghouse, vault),
+        "market_lens": (clearinghouse, vault),
         "timelock": (plan.timelock_delay_s, list(roles.proposers), list(roles.executors), roles.guardian),
     }
 
@@ -148,6 +165,12 @@ def _build_settings(plan: DeploymentPlan) -> Iterator[Step]:
         function="set_guardian",
         arguments=(plan.roles.guardian,),
         note=to_checksum_address(plan.roles.guardian),
+    )
+    yield Step(
+        contract="corporate_actions",
+        function="set_announcer",
+        arguments=(plan.roles.announcer,),
+        note=to_checksum_address(plan.roles.announcer),
     )
     for standby in plan.roles.standbys:
         yield Step(
@@ -174,5 +197,7 @@ def _build_listing(market: ManifestMarket) -> tuple[Any, ...]:
         market.lot_exponent,
         market.source_id,
         market.max_confidence_ppm,
+        market.reference_ticks,
+        market.build_tier_word(),
         [int.from_bytes(words[session], "big") for session in sorted(words)],
     )

@@ -230,12 +230,13 @@ def deploy_venue(anvil: Anvil, folder: Path) -> tuple[Manifest, list[SigningKey]
     source = random.Random(_KEY_SEED)
     deployer_key = source.randbytes(32)
     sequencer, *publishers = build_keys(source, 1 + _N_PUBLISHERS)
-    governor, guardian = build_keys(source, 2)
+    governor, guardian, announcer = build_keys(source, 3)
     roles = Roles(
         sequencer=sequencer.address,
         publishers=tuple(publisher.address for publisher in publishers),
         proposers=(governor.address,),
         executors=(governor.address,),
+        announcer=announcer.address,
         guardian=guardian.address,
     )
     plan = read_plan(find_local_plan(), roles=roles)

@@ -16,18 +16,22 @@ import msgspec
 
 from afterbell.domain.errors import AfterbellError
 from afterbell.domain.session import Session
-from afterbell.domain.words import RulesWord
+from afterbell.domain.words import RulesWord, TierWord
 
-MANIFEST_VERSION: Final = 2
+MANIFEST_VERSION: Final = 3
 CONTRACTS: Final = (
     "token",
     "vault",
     "clearinghouse",
     "operations",
+    "liquidations",
+    "exits",
+    "corporate_actions",
     "price_oracle",
     "signed_price_source",
     "market_registry",
     "lens",
+    "market_lens",
     "timelock",
 )
 _N_ADDRESS_DIGITS: Final = 40
@@ -58,6 +62,8 @@ class ManifestRules(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True
     mark_step_ppm: int
     max_age_s: int
     open_interest_cap_lots: int
+    account_share: int
+    """Of the cap one account may grow to, in 65,536ths; 0 = all of it."""
     is_opening_allowed: bool
     is_funding_on: bool
     size_step_lots: int
@@ -65,9 +71,17 @@ class ManifestRules(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True
     min_notional_quote: int
     max_fee_ppm: int
 
-    def build_word(self) -> RulesWord:
+    def build_word(self, *, is_tiered: bool = False) -> RulesWord:
         """Return the rules word the registry writes into the Clearinghouse."""
-        return RulesWord(**msgspec.structs.asdict(self))
+        return RulesWord(**msgspec.structs.asdict(self), is_tiered=is_tiered)
+
+
+class ManifestTier(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every quote above an edge needs besides for maintenance; twice as much for settlement and initial margin."""
+
+    edge_usdc: int
+    """Notional in whole USDC."""
+    add_ppm: int
 
 
 class ManifestMarket(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -84,6 +98,10 @@ class ManifestMarket(_Part, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     source_id: int
     """Price source in the PriceOracle, the first byte of evidence; 0 is the publishers' signatures."""
     max_confidence_ppm: int
+    reference_ticks: int
+    """Price at listing, roughly: the registry holds caps against quote at it."""
+    tiers: tuple[ManifestTier, ...]
+    """Edges ascending, at most three."""
     synthetic: bool
     """No history was given: the path of the external price is made up, and everything that shows it must say so."""
     rules: dict[str, ManifestRules]
@@ -91,7 +109,14 @@ class ManifestMarket(_Part, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def build_rules_words(self) -> dict[int, bytes]:
         """Return session number -> rules word, 32 bytes, as set on chain."""
-        return {int(Session[name]): rules.build_word().pack().to_bytes(32, "big") for name, rules in self.rules.items()}
+        return {
+            int(Session[name]): rules.build_word(is_tiered=bool(self.tiers)).pack().to_bytes(32, "big")
+            for name, rules in self.rules.items()
+        }
+
+    def build_tier_word(self) -> int:
+        """Return the tier word of the market, the same in every session; 0 = none."""
+        return TierWord(tiers=tuple((tier.edge_usdc, tier.add_ppm) for tier in self.tiers)).pack()
 
 
 class ManifestDomain(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -116,6 +141,8 @@ class Manifest(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True):
     governor: str
     """The Timelock."""
     guardian: str
+    announcer: str
+    """Who announces corporate actions."""
     sequencer: str
     """The first one. Who settles now stands in the Clearinghouse, who may be rotated to in the MarketRegistry."""
     publishers: tuple[str, ...]
@@ -164,7 +191,7 @@ def parse_manifest(text: bytes | str) -> Manifest:
     for table in (manifest.addresses, manifest.code_hashes):
         if set(table) != set(CONTRACTS):
             raise BadManifest(f"contracts {', '.join(CONTRACTS)} are required, found {', '.join(sorted(table))}")
-    people = (manifest.deployer, manifest.governor, manifest.guardian, manifest.sequencer)
+    people = (manifest.deployer, manifest.governor, manifest.guardian, manifest.announcer, manifest.sequencer)
     for address in (*manifest.addresses.values(), *manifest.publishers, *people):
         _must_be_hex(address, _N_ADDRESS_DIGITS)
     for code_hash in (*manifest.code_hashes.values(), manifest.abi_hash):

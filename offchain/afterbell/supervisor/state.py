@@ -149,6 +149,7 @@ def _read_plan(data_dir: Path, files: Mapping[str, object]) -> DeploymentPlan:
         publishers=tuple(address_of(publisher_key_path(data_dir, index)) for index in range(1, N_PUBLISHERS + 1)),
         proposers=(governor,),
         executors=(governor,),
+        announcer=address_of(keys_dir / "announcer.key"),
         guardian=address_of(keys_dir / "guardian.key"),
         standbys=(address_of(keys_dir / "standby.key"),),
     )

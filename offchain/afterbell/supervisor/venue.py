@@ -197,7 +197,8 @@ def _deploy(state: VenueState, running: _Running) -> str:
     deployer = read_or_create_key(state.keys_dir / "deployer.key")
     roles = state.plan.roles
     # Whoever may send a transaction of the venue's own needs gas; the roles beside the sequencer use `ape run`.
-    for address in {SigningKey(deployer).address, roles.sequencer, roles.guardian, *roles.standbys, *roles.executors}:
+    single = (SigningKey(deployer).address, roles.sequencer, roles.announcer, roles.guardian)
+    for address in {*single, *roles.standbys, *roles.executors}:
         running.anvil.call("anvil_setBalance", "0x" + address.hex(), hex(_GAS_WEI))
     web3 = connect(running.anvil.url)
     done = deploy(web3, KeySender(web3, Account.from_key(deployer)), state.plan, manifest_path=state.manifest_path)
