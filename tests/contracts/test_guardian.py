@@ -19,17 +19,17 @@ SETTLE_LAG_S: Final = 300
 # Nothing at a bound: each field may move both ways.
 START: Final = RulesWord(
     initial_margin_ppm=200_000, settlement_margin_ppm=150_000, maintenance_margin_ppm=100_000, band_ppm=100_000,
-    mark_step_ppm=10_000, max_age_s=60, open_interest_cap_lots=1_000_000, is_opening_allowed=True, is_funding_on=True,
-    size_step_lots=10, price_step_ticks=5, min_notional_quote=1_000_000, max_fee_ppm=1_000,
+    mark_step_ppm=10_000, max_age_s=60, open_interest_cap_lots=1_000_000, account_share=1_000, is_opening_allowed=True,
+    is_funding_on=True, size_step_lots=10, price_step_ticks=5, min_notional_quote=1_000_000, max_fee_ppm=1_000,
 )  # fmt: skip
 TIGHTER: Final[dict[str, int]] = {
     "initial_margin_ppm": 200_001, "settlement_margin_ppm": 150_001, "band_ppm": 99_999, "mark_step_ppm": 9_999,
-    "max_age_s": 59, "open_interest_cap_lots": 999_999, "is_opening_allowed": False, "is_funding_on": False,
+    "max_age_s": 59, "open_interest_cap_lots": 999_999, "account_share": 999, "is_opening_allowed": False, "is_funding_on": False,
 }  # fmt: skip
 LOOSER: Final[list[tuple[str, int]]] = [
     ("initial_margin_ppm", 199_999), ("settlement_margin_ppm", 149_999), ("maintenance_margin_ppm", 99_999),
     ("band_ppm", 100_001), ("mark_step_ppm", 10_001), ("max_age_s", 61), ("max_age_s", 0),
-    ("open_interest_cap_lots", 1_000_001), ("max_fee_ppm", 1_001),
+    ("open_interest_cap_lots", 1_000_001), ("account_share", 1_001), ("account_share", 0), ("max_fee_ppm", 1_001),
     # orders at the venue's rates would be FEE_ABOVE_MAXIMUM, closing ones too
     ("max_fee_ppm", 999), ("max_fee_ppm", 0),
     # raising it liquidates people
@@ -106,7 +106,9 @@ def test_tighten__flag_switched_on_again__reverts(chain: Chain, flag: str) -> No
 
 
 def test_tighten__no_age_limit_yet__any_limit_is_stricter(chain: Chain) -> None:
-    listing = Call.of(chain, REGISTRY, "list_market", 2, "MSFT", 4, 0, 5_000, [replace(START, max_age_s=0).pack()] * 9)
+    listing = Call.of(
+        chain, REGISTRY, "list_market", 2, "MSFT", 4, 0, 5_000, 10_000, 0, [replace(START, max_age_s=0).pack()] * 9
+    )
     schedule(chain, listing)
     wait(chain, FORTNIGHT_S)
     execute(chain, listing)
@@ -117,6 +119,40 @@ def test_tighten__no_age_limit_yet__any_limit_is_stricter(chain: Chain) -> None:
         )
 
     assert chain.call(REGISTRY, "latest_rules", 2 << 8 | 1) == replace(START, max_age_s=65_535).pack()
+
+
+def test_tighten__no_share_of_the_cap_yet__any_is_stricter(chain: Chain) -> None:
+    """0 is the whole cap; the smallest share lets nobody grow and keeps nobody from closing."""
+    whole = replace(START, account_share=0).pack()
+    change = Call.of(chain, REGISTRY, "set_rules", MARKET, [(REGULAR, whole)])
+    schedule(chain, change)
+    wait(chain, FORTNIGHT_S)
+    execute(chain, change)
+    wait(chain, 2 * SETTLE_LAG_S + 1)
+
+    tighten(chain, account_share=65_535)
+    wait(chain, 2 * SETTLE_LAG_S + 1)
+    tighten(chain, account_share=1)
+
+
+def test_tighten__market_with_tiers__changes_none_of_them(chain: Chain) -> None:
+    """A tier raises maintenance margin, and what liquidates is not the guardian's (D-013)."""
+    tiers = 1_000 | 10_000 << 48
+    listing = Call.of(chain, REGISTRY, "list_market", 2, "MSFT", 4, 0, 5_000, 10_000, tiers, [START.pack()] * 9)
+    schedule(chain, listing)
+    wait(chain, FORTNIGHT_S)
+    execute(chain, listing)
+    word = replace(START, initial_margin_ppm=200_001).pack()
+
+    # With the flag or without: it follows from the market.
+    chain.call(REGISTRY, "tighten_rules", 2, REGULAR, word, sender=GUARDIAN)
+    chain.call(REGISTRY, "tighten_rules", 2, CLOSED, word | 8 << 168, sender=GUARDIAN)
+
+    for session in (REGULAR, CLOSED):
+        assert chain.call(REGISTRY, "latest_rules", 2 << 8 | session) == word | 8 << 168
+        assert chain.call("Clearinghouse", "rules_word", 2 + 1280, session) == tiers
+    with refused("caller: not governor"):
+        chain.call(REGISTRY, "set_tiers", 2, 0, sender=GUARDIAN)
 
 
 def test_tighten__the_same_word__passes(chain: Chain) -> None:

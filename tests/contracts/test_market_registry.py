@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
 import pytest
+from pyrevm import AccountInfo
 
 from afterbell.domain.words import RulesWord
 from tests.contracts.venue import RULES, refused
-from tests.support.chain import GOVERNOR, OUTSIDER, ZERO_ADDRESS, Chain
+from tests.support.chain import GOVERNOR, OUTSIDER, SEQUENCER, ZERO_ADDRESS, Chain
 
 REGISTRY: Final = "MarketRegistry"
 WORD: Final = RULES.pack()
@@ -29,9 +32,20 @@ def chain(deployed: Chain) -> Any:
 def list_market(chain: Chain, **changes: Any) -> None:
     arguments: dict[str, Any] = {
         "market": 1, "symbol": "AAPL", "lot_exponent": 4, "source_id": 0, "max_confidence_ppm": 5_000,
-        "rules": [WORD] * 9,
+        "reference_ticks": 10_000, "tiers": 0, "rules": [WORD] * 9,
     }  # fmt: skip
     chain.call(REGISTRY, "list_market", *(arguments | changes).values(), sender=GOVERNOR)
+
+
+@contextmanager
+def lent(chain: Chain, contract: str) -> Iterator[None]:
+    """Let a contract send transactions: a sender with code is refused by the chain itself (EIP-3607)."""
+    account = chain.evm.basic(contract)
+    chain.evm.insert_account_info(contract, AccountInfo(nonce=1))
+    try:
+        yield
+    finally:
+        chain.evm.insert_account_info(contract, account)
 
 
 # Listing.
@@ -57,6 +71,7 @@ def test_list_market__valid__opens_it_at_epoch_one_with_rules_in_nine_sessions(c
             "multiplier_den": 1,
         }
     ]  # fmt: skip
+    assert events["ReferenceSet"] == [{"market": 7, "reference_ticks": 10_000}]
     assert events["PriceChanged"] == [{"market": 7, "price": 1 << 208}]
     assert events["MarketRulesSet"] == [
         {"market": 7, "session": session, "rules": word} for session, word in enumerate(words)
@@ -96,6 +111,8 @@ def test_list_market__confidence_at_the_bounds__listed(chain: Chain, max_confide
         ({"symbol": ""}, "market: symbol"),
         ({"lot_exponent": 7}, "market: lot exponent"),
         ({"lot_exponent": 2**256 - 1}, "market: lot exponent"),
+        ({"reference_ticks": 0}, "market: reference price"),
+        ({"reference_ticks": 2**32}, "market: reference price"),
         ({"max_confidence_ppm": 0}, "market: confidence"),
         ({"max_confidence_ppm": 1_000_001}, "market: confidence"),
         ({"rules": []}, "rules: count"),
@@ -135,13 +152,13 @@ def test_clearinghouse__told_to_list_twice__reverts_by_itself() -> None:
 
 
 def check(chain: Chain, word: int) -> None:
-    chain.call(REGISTRY, "check_rules", word)
+    chain.call(REGISTRY, "check_rules", word, 0)
 
 
 LOOSEST: Final = RulesWord(
     initial_margin_ppm=1_000_000, settlement_margin_ppm=900_000, maintenance_margin_ppm=900_000, band_ppm=999_999,
-    mark_step_ppm=50_000, max_age_s=2**16 - 1, open_interest_cap_lots=2**40 - 1, is_opening_allowed=True,
-    is_funding_on=True, size_step_lots=2**16 - 1, price_step_ticks=2**16 - 1, min_notional_quote=2**32 - 1,
+    mark_step_ppm=50_000, max_age_s=2**16 - 1, open_interest_cap_lots=2**40 - 1, account_share=2**16 - 1,
+    is_opening_allowed=True, is_funding_on=True, size_step_lots=2**16 - 1, price_step_ticks=2**16 - 1, min_notional_quote=2**32 - 1,
     max_fee_ppm=2**16 - 1,
 )  # fmt: skip
 TIGHTEST: Final = RulesWord(
@@ -169,10 +186,8 @@ def test_rules__at_every_bound__pass(chain: Chain, rules: RulesWord) -> None:
         (TIGHTEST, {"mark_step_ppm": 1}, "rules: margin gap"),
         (LOOSEST, {"band_ppm": 1_000_000}, "rules: band"),
         (LOOSEST, {"band_ppm": 2**20 - 1}, "rules: band"),
-        (LOOSEST, {"open_interest_cap_lots": 2**40}, "rules: open interest cap"),
-        (LOOSEST, {"open_interest_cap_lots": 2**56 - 1}, "rules: open interest cap"),
         (LOOSEST, {"reserved_flags": 1}, "rules: flags"),
-        (LOOSEST, {"reserved_flags": 16}, "rules: flags"),
+        (LOOSEST, {"reserved_flags": 8}, "rules: flags"),
         (LOOSEST, {"is_changing": True}, "rules: flags"),
         (TIGHTEST, {"size_step_lots": 0}, "rules: steps"),
         (TIGHTEST, {"price_step_ticks": 0}, "rules: steps"),
@@ -234,6 +249,216 @@ def test_set_rules__bad_argument__reverts_whole(
     assert chain.call("Clearinghouse", "rules_word", 1, 0) == TIGHTEST.pack()
 
 
+# Caps against quote. The venue's only source is the operator's: TRUSTED PRICE, 2,000,000 USDC at the reference price.
+
+
+@pytest.mark.parametrize(
+    ("reference_ticks", "cap_lots"), [(10_000, 200_000_000), (1, 2**40 - 1), (2**32 - 1, 465), (20_000, 100_000_000)]
+)
+def test_list_market__trusted_price_at_the_cap__listed(chain: Chain, reference_ticks: int, cap_lots: int) -> None:
+    word = replace(RULES, open_interest_cap_lots=cap_lots).pack()
+
+    list_market(chain, reference_ticks=reference_ticks, rules=[word] * 9)
+
+    assert chain.call(REGISTRY, "reference_ticks", 1) == reference_ticks
+
+
+@pytest.mark.parametrize(
+    ("reference_ticks", "cap_lots", "reason"),
+    [
+        (10_000, 200_000_001, "rules: trusted price cap"),
+        (2**32 - 1, 466, "rules: trusted price cap"),
+        (4_194_304, 2**40 - 1, "rules: trusted price cap"),
+        # 2^40 x 2^22 is 2^62: beyond what sums over a few markets may be, whoever says the price.
+        (4_194_305, 2**40 - 1, "rules: open interest cap"),
+    ],
+)
+def test_list_market__trusted_price_beyond_the_cap__reverts(
+    chain: Chain, reference_ticks: int, cap_lots: int, reason: str
+) -> None:
+    word = replace(RULES, open_interest_cap_lots=cap_lots).pack()
+
+    with refused(reason):
+        list_market(chain, reference_ticks=reference_ticks, rules=[*[WORD] * 8, word])
+
+
+def test_set_reference__as_long_as_the_caps_fit__replaces_it(chain: Chain) -> None:
+    list_market(chain, rules=[replace(RULES, open_interest_cap_lots=100_000_000).pack()] * 9)
+
+    chain.call(REGISTRY, "set_reference", 1, 20_000, sender=GOVERNOR)
+    assert [(event.name, event.args) for event in chain.events()] == [
+        ("ReferenceSet", {"market": 1, "reference_ticks": 20_000})
+    ]
+    with refused("rules: trusted price cap"):
+        chain.call(REGISTRY, "set_reference", 1, 20_001, sender=GOVERNOR)
+    with refused("market: reference price"):
+        chain.call(REGISTRY, "set_reference", 1, 0, sender=GOVERNOR)
+    with refused("market: not listed"):
+        chain.call(REGISTRY, "set_reference", 2, 1, sender=GOVERNOR)
+
+    assert chain.call(REGISTRY, "reference_ticks", 1) == 20_000
+    chain.call(REGISTRY, "check_caps", 1)
+    with refused("rules: trusted price cap"):
+        chain.call(
+            REGISTRY, "set_rules", 1, [(0, replace(RULES, open_interest_cap_lots=100_000_001).pack())], sender=GOVERNOR
+        )
+
+
+# Tiers.
+
+
+TIERED: Final = 1 << 171
+
+
+def tier_word(*tiers: tuple[int, int]) -> int:
+    """Return edges in whole USDC and adds in ppm, packed by hand: u48 and u20, from bit 0."""
+    return sum(edge << 68 * place | add << 68 * place + 48 for place, (edge, add) in enumerate(tiers))
+
+
+def binding(chain: Chain, market: int, session: int) -> tuple[int, int, int, int, int]:
+    """Return the rules word, its tiers, the successor, its tiers and binds_after."""
+    at = [chain.call("Clearinghouse", "rules_word", market + part, session) for part in (0, 1024, 256, 1280, 512)]
+    return at[0], at[1], at[2], at[3], at[4]
+
+
+@pytest.mark.parametrize(
+    "tiers",
+    [
+        0,
+        tier_word((1, 1)),
+        tier_word((2**48 - 1, 450_000)),
+        tier_word((10, 1), (11, 1), (12, 449_998)),
+    ],
+)
+def test_tiers__at_every_bound__are_listed_and_flagged(chain: Chain, tiers: int) -> None:
+    """Initial 10 % and twice 45 % are all of the notional."""
+    list_market(chain, tiers=tiers)
+
+    flag = TIERED if tiers else 0
+    assert [binding(chain, 1, session) for session in range(9)] == [(WORD | flag, tiers, 0, 0, 0)] * 9
+    assert chain.call(REGISTRY, "latest_tiers", 1) == tiers
+    assert chain.call(REGISTRY, "latest_rules", 1 << 8) == WORD | flag
+
+
+@pytest.mark.parametrize(
+    ("tiers", "reason"),
+    [
+        (tier_word((0, 1)), "tiers: order"),
+        (tier_word((1, 0)), "tiers: order"),
+        (tier_word((2, 1), (2, 1)), "tiers: order"),
+        (tier_word((3, 1), (2, 1)), "tiers: order"),
+        (tier_word((1, 1), (0, 0), (2, 1)), "tiers: order"),
+        (tier_word((0, 0), (1, 1)), "tiers: order"),
+        (1 << 204, "tiers: order"),
+        (tier_word((1, 1)) | 1 << 255, "tiers: order"),
+        (tier_word((1, 450_001)), "tiers: margin"),
+        (tier_word((1, 150_000), (2, 150_000), (3, 150_001)), "tiers: margin"),
+    ],
+)
+def test_tiers__one_beyond_a_bound__revert(chain: Chain, tiers: int, reason: str) -> None:
+    with refused(reason):
+        list_market(chain, tiers=tiers)
+    list_market(chain)
+    with refused(reason):
+        chain.call(REGISTRY, "set_tiers", 1, tiers, sender=GOVERNOR)
+    with refused(reason):
+        chain.call(REGISTRY, "check_rules", WORD, tiers)
+
+
+def test_tiers__session_without_openings__bounded_by_settlement_margin(chain: Chain) -> None:
+    """A halted session may ask for all of the notional at the first quote; what is kept there is still bounded."""
+    halted = replace(
+        RULES, initial_margin_ppm=1_000_000, settlement_margin_ppm=400_000, is_opening_allowed=False
+    )  # fmt: skip
+
+    chain.call(REGISTRY, "check_rules", halted.pack(), tier_word((1, 300_000)))
+    with refused("tiers: margin"):
+        chain.call(REGISTRY, "check_rules", halted.pack(), tier_word((1, 300_001)))
+    with refused("tiers: margin"):
+        chain.call(REGISTRY, "check_rules", replace(halted, is_opening_allowed=True).pack(), tier_word((1, 1)))
+
+
+def test_set_tiers__listed_market__binds_with_a_successor_in_every_session(chain: Chain) -> None:
+    first, second = tier_word((1_000, 10_000)), tier_word((2_000, 20_000), (3_000, 30_000))
+    list_market(chain, tiers=first)
+    begun_s = chain.time_s
+
+    chain.call(REGISTRY, "set_tiers", 1, second, sender=GOVERNOR)
+
+    changing = WORD | TIERED | 4 << 168
+    expected = (changing, first, WORD | TIERED, second, begun_s + 300)
+    assert [binding(chain, 1, session) for session in range(9)] == [expected] * 9
+    # Each write of a word that is in force, or will be, is told: 9 tier words, 9 rules words.
+    told = [(event.args["kind"], event.args["key"], event.args["value"]) for event in chain.events()]
+    assert sorted(told) == sorted(
+        told_of
+        for session in range(9)
+        for told_of in ((4, (1 + 1280) << 8 | session, second), (4, 1 << 8 | session, WORD | TIERED))
+    )
+    with refused("rules: pending"):
+        chain.call(REGISTRY, "set_tiers", 1, 0, sender=GOVERNOR)
+
+
+def test_set_tiers__to_none__drops_the_flag_and_the_word_before_keeps_its_own(chain: Chain) -> None:
+    tiers = tier_word((1_000, 10_000))
+    list_market(chain, tiers=tiers)
+    chain.call(REGISTRY, "set_tiers", 1, 0, sender=GOVERNOR)
+    chain.set_time(chain.time_s + 601)
+
+    assert binding(chain, 1, 0)[2:4] == (WORD, 0)
+    chain.call(REGISTRY, "set_rules", 1, [(0, TIGHTEST.pack())], sender=GOVERNOR)
+
+    # The word before is now the one without tiers, and so is what follows.
+    assert binding(chain, 1, 0)[:4] == (WORD | 4 << 168, 0, TIGHTEST.pack(), 0)
+    assert binding(chain, 1, 1)[:4] == (WORD | TIERED | 4 << 168, tiers, WORD, 0)
+
+
+def test_set_rules__market_with_tiers__keeps_them_whatever_the_flag_of_the_word(chain: Chain) -> None:
+    tiers = tier_word((1_000, 10_000))
+    list_market(chain, tiers=tiers)
+    other = replace(RULES, band_ppm=90_000).pack()
+
+    chain.call(REGISTRY, "set_rules", 1, [(0, other), (1, other | TIERED)], sender=GOVERNOR)
+
+    for session in (0, 1):
+        assert binding(chain, 1, session)[:4] == (WORD | TIERED | 4 << 168, tiers, other | TIERED, tiers)
+
+
+def test_set_rules__margin_too_high_for_the_tiers__reverts(chain: Chain) -> None:
+    list_market(chain, tiers=tier_word((1, 450_000)))
+
+    with refused("tiers: margin"):
+        chain.call(REGISTRY, "set_rules", 1, [(0, replace(RULES, initial_margin_ppm=100_001).pack())], sender=GOVERNOR)
+
+
+def test_set_tiers__market_that_is_not_listed__reverts(chain: Chain) -> None:
+    with refused("market: not listed"):
+        chain.call(REGISTRY, "set_tiers", 1, 0, sender=GOVERNOR)
+
+
+# Names.
+
+
+def test_set_symbol__by_corporate_actions_alone__renames(chain: Chain) -> None:
+    list_market(chain)
+    actions = chain.addresses["CorporateActions"]
+    for sender in (GOVERNOR, OUTSIDER, SEQUENCER):
+        with refused("caller: not corporate actions"):
+            chain.call(REGISTRY, "set_symbol", 1, "NEW", sender=sender)
+
+    with lent(chain, actions):
+        chain.call(REGISTRY, "set_symbol", 1, "NEW", sender=actions)
+        assert [(event.name, event.args) for event in chain.events()] == [
+            ("MarketRenamed", {"market": 1, "symbol": "NEW"})
+        ]
+        with refused("market: symbol"):
+            chain.call(REGISTRY, "set_symbol", 1, "", sender=actions)
+        with refused("market: not listed"):
+            chain.call(REGISTRY, "set_symbol", 2, "NEW", sender=actions)
+
+    assert chain.call(REGISTRY, "symbols", 1) == "NEW"
+
+
 # Sequencer and wiring.
 
 
@@ -246,9 +471,7 @@ def test_rotate_sequencer__to_a_standby__replaces_it_and_keeps_the_counter(chain
 
     chain.call(REGISTRY, "rotate_sequencer", OUTSIDER, sender=GOVERNOR)
 
-    assert [(event.name, event.args) for event in chain.events()] == [
-        ("SequencerSet", {"sequencer": OUTSIDER.lower()})
-    ]
+    assert [(event.name, event.args) for event in chain.events()] == [("SequencerSet", {"sequencer": OUTSIDER.lower()})]
     assert chain.call("Clearinghouse", "operator_word") == 1 << 160 | int(OUTSIDER, 16)
     assert chain.call(REGISTRY, "is_standby", OUTSIDER)
 

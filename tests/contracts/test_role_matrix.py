@@ -105,7 +105,12 @@ MATRIX: Final[dict[tuple[str, str], Row]] = {
     # proves who said what to anyone; writes nothing
     ("SignedPriceSource", "read_reports"): Row([b""], None, outcome="source: length"),
     **governed_by("SignedPriceSource"),
-    ("MarketRegistry", "list_market"): Row([9, "X", 4, 0, 1, [WORD] * 9], {"Timelock"}, "caller: not governor"),
+    ("MarketRegistry", "list_market"): Row(
+        [9, "X", 4, 0, 1, 10_000, 0, [WORD] * 9], {"Timelock"}, "caller: not governor"
+    ),
+    ("MarketRegistry", "set_tiers"): Row([1, 0], {"Timelock"}, "caller: not governor"),
+    ("MarketRegistry", "set_reference"): Row([1, 10_000], {"Timelock"}, "caller: not governor"),
+    ("MarketRegistry", "set_symbol"): Row([1, "X"], {"CorporateActions"}, "caller: not corporate actions"),
     ("MarketRegistry", "set_rules"): Row([1, [(0, WORD)]], {"Timelock"}, "caller: not governor"),
     ("MarketRegistry", "set_guardian"): Row([OUTSIDER], {"Timelock"}, "caller: not governor"),
     ("MarketRegistry", "approve_sequencer"): Row([OUTSIDER], {"Timelock"}, "caller: not governor"),
@@ -153,7 +158,7 @@ VIEWS: Final = {
     },
     "MarketRegistry": {
         "governor", "pending_governor", "check_rules", "CLEARINGHOUSE", "ORACLE", "symbols", "lot_exponents",
-        "guardian", "is_standby", "latest_rules",
+        "guardian", "is_standby", "latest_rules", "latest_tiers", "reference_ticks", "check_caps",
     },
     "Lens": {
         "account_summary", "position_summary", "market_summary", "effective_rules", "session_key_summary", "solvency",
@@ -284,7 +289,7 @@ def test_views__called_by_anybody__answer_all_alike(chain: Chain, contract: str)
         if entry["type"] == "function" and entry["name"] in VIEWS[contract]:
             arguments = [SAMPLES[part["type"]] for part in entry["inputs"]]
             if entry["name"] == "check_rules":
-                arguments = [WORD]
+                arguments = [WORD, 0]
             answers = {
                 role: chain.call(contract, entry["name"], *arguments, sender=person) for role, person in PEOPLE.items()
             }

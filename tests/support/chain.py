@@ -331,6 +331,8 @@ class Chain:
         lot_exponent: int = 4,
         source_id: int = 0,
         max_confidence_ppm: int = 5_000,
+        reference_ticks: int = 10_000,
+        tiers: int = 0,
     ) -> None:
         """List a market: one rules word for every session, or one each."""
         words = [rules] * N_SESSIONS if isinstance(rules, int) else list(rules)
@@ -342,6 +344,8 @@ class Chain:
             lot_exponent,
             source_id,
             max_confidence_ppm,
+            reference_ticks,
+            tiers,
             words,
             sender=GOVERNOR,
         )
