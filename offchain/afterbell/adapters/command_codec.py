@@ -17,6 +17,7 @@ from afterbell.domain.commands import (
     Command,
     CreditDeposit,
     LinkKey,
+    RequestTransfer,
     RequestWithdrawal,
     RevokeKey,
 )
@@ -29,6 +30,7 @@ _WITH_ACCOUNT: Final = (
     CancelOrder,
     CancelAll,
     RequestWithdrawal,
+    RequestTransfer,
     LinkKey,
     RevokeKey,
     AdoptDirectOperation,

@@ -34,13 +34,16 @@ class SetMarketRules(_Command, frozen=True, kw_only=True, forbid_unknown_fields=
 class AdoptPrices(_Command, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
     """Open a batch with new price rows and the evidence that carries the signed reports.
 
-    rows: (market, mark_ticks, index_ticks, auction_ticks), markets ascending.
+    rows: (market, mark_ticks, index_ticks, auction_ticks), markets ascending; premium and funding are the engine's to add.
     reports: what the contract will accept from the evidence, (market, external_ticks, time_s, session).
+    sessions: what it will find for every market of a row or report, (market, session, session_minutes, window_start_s),
+    markets ascending (PROTOCOL.md §2).
     """
 
     rows: tuple[tuple[int, int, int, int], ...]
     reports: tuple[tuple[int, int, int, int], ...]
     evidence: bytes
+    sessions: tuple[tuple[int, int, int, int], ...] = ()
 
 
 class PlaceOrder(_Command, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
@@ -112,8 +115,23 @@ class RequestWithdrawal(_Command, frozen=True, kw_only=True, forbid_unknown_fiel
     """The owner approved the digest on chain; r and vs are 32 zero bytes each."""
 
 
+class RequestTransfer(_Command, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
+    """Carry a signed Transfer to another subaccount of the owner in the open batch. `transfer_id` is its digest."""
+
+    transfer_id: bytes
+    account: int
+    to_subaccount: int
+    quote: int
+    expiry_s: int
+    nonce: int
+    r: bytes
+    vs: bytes
+    is_approved: bool = False
+    """The owner approved the digest on chain; r and vs are 32 zero bytes each."""
+
+
 class LinkKey(_Command, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
-    """Carry a signed LinkKey in the open batch, which is sealed at once: a key signs from the next batch on."""
+    """Carry a signed LinkKey in the open batch; the key signs orders of the same batch."""
 
     operation_id: bytes
     account: int
@@ -144,10 +162,11 @@ class RevokeKey(_Command, frozen=True, kw_only=True, forbid_unknown_fields=True,
 
 
 class AdoptDirectOperation(_Command, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
-    """Adopt what an owner or the registry did directly on chain (contracts/README.md, Direct operations).
+    """Adopt what an owner, the registry or a sibling contract did past every batch (contracts/README.md, PROTOCOL.md §1).
 
-    kind 1 cancel-all, 2 key link, 3 key revocation, 4 change of rules. `subject` is the event's key field (0, key
-    address, key address, market << 8 | session), `word` its value. direct_op has no gaps, deposits included.
+    kind 1 cancel-all, 2 key link, 3 key revocation, 4 change of rules, 5 deltas of accounts, 6 move of a market,
+    7 withdrawal by Exits, 8 mode. `subject` is the event's key field (0, key address, key address, market << 8 |
+    session, market, market, recipient, 0), `word` its value. direct_op has no gaps, deposits included.
     """
 
     direct_op: int
@@ -158,6 +177,14 @@ class AdoptDirectOperation(_Command, frozen=True, kw_only=True, forbid_unknown_f
     time_s: int
     block: int
     transaction: bytes
+    after_batch: int = 0
+    """Kinds 5 to 8: the last batch the chain had settled before."""
+    records: bytes = b""
+    """Kind 5: the three words of each position, as PositionsChanged of the same call has them."""
+    price_word: bytes = b""
+    """Kind 6: the price word it left; empty: unchanged."""
+    index_word: bytes = b""
+    """Kind 6: the index word it left; empty: unchanged."""
 
 
 class CreditDeposit(_Command, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
@@ -203,6 +230,7 @@ Command = (
     | CancelOrder
     | CancelAll
     | RequestWithdrawal
+    | RequestTransfer
     | LinkKey
     | RevokeKey
     | AdoptDirectOperation

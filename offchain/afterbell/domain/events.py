@@ -175,6 +175,27 @@ class WithdrawalRejected(_Event, frozen=True, kw_only=True, tag=True):
     action: str
 
 
+class TransferAccepted(_Event, frozen=True, kw_only=True, tag=True):
+    """Collateral goes from one subaccount of an owner to another with the open batch."""
+
+    transfer_id: bytes
+    sequence: int
+    account: int
+    receiver: int
+    quote: int
+
+
+class TransferRejected(_Event, frozen=True, kw_only=True, tag=True):
+    transfer_id: bytes
+    account: int
+    receiver: int
+    quote: int
+    reason: str
+    required: str
+    found: str
+    action: str
+
+
 class KeyLinked(_Event, frozen=True, kw_only=True, tag=True):
     """A session key word as the engine now holds it. operation_id is empty when linked directly on chain."""
 
@@ -226,6 +247,61 @@ class RulesAdopted(_Event, frozen=True, kw_only=True, tag=True):
     binds_after_s: int
 
 
+class PositionAdjusted(_Event, frozen=True, kw_only=True, tag=True):
+    """A sibling contract moved a position past every batch: liquidation, exit, corporate action (kind 5)."""
+
+    direct_op: int
+    account: int
+    market: int
+    size_change_lots: int
+    size_lots: int
+    realised_quote: int
+    """Added to collateral."""
+    funding_quote: int
+    """Funding payment it settled; positive: the account paid."""
+    block: int
+    transaction: bytes
+
+
+class MarketMoved(_Event, frozen=True, kw_only=True, tag=True):
+    """Price or index of a market moved past every batch: corporate action, spread of a loss (kind 6)."""
+
+    direct_op: int
+    market: int
+    price_word: bytes
+    index_word: bytes
+    block: int
+    transaction: bytes
+
+
+class CollateralExited(_Event, frozen=True, kw_only=True, tag=True):
+    """Exits turned collateral into a claim without the venue (kind 7)."""
+
+    direct_op: int
+    account: int
+    quote: int
+    recipient: bytes
+    block: int
+    transaction: bytes
+
+
+class ModeChanged(_Event, frozen=True, kw_only=True, tag=True):
+    """The instance's mode by Exits (kind 8): 0 normal, 1 exit mode, 2 settled."""
+
+    direct_op: int
+    mode: int
+
+
+class IndexAccrued(_Event, frozen=True, kw_only=True, tag=True):
+    """Funding moved the indices of a market; premium_ppb is what the engine sampled for it."""
+
+    market: int
+    premium_ppb: int
+    long_index_e12: int
+    short_index_e12: int
+    funding_time_s: int
+
+
 class BatchSealed(_Event, frozen=True, kw_only=True, tag=True):
     """A batch ready for the chain. fill_ids in payload order; codes and head as the mirror predicts them."""
 
@@ -265,11 +341,18 @@ Event = (
     | DepositCredited
     | WithdrawalAccepted
     | WithdrawalRejected
+    | TransferAccepted
+    | TransferRejected
     | KeyLinked
     | KeyRevoked
     | KeyOperationRejected
     | CancelAllAdopted
     | RulesAdopted
+    | PositionAdjusted
+    | MarketMoved
+    | CollateralExited
+    | ModeChanged
+    | IndexAccrued
     | BatchSealed
     | BatchConfirmed
 )
