@@ -12,7 +12,7 @@ from typing import TypeAlias
 from afterbell.domain.batch import OPERATION_APPROVED, OPERATION_SESSION_KEY, OperationRow, OrderRecord
 from afterbell.domain.chain_state import ChainState
 from afterbell.domain.codes import StatusCode
-from afterbell.domain.digests import build_digest, hash_operation, hash_order
+from afterbell.domain.digests import build_digest, compute_root_of, hash_operation, hash_order, hash_order_tree
 from afterbell.domain.errors import Faulted
 from afterbell.domain.ids import ZERO_ADDRESS, owner_of
 from afterbell.domain.order import Operation
@@ -30,21 +30,27 @@ def check_order_authority(
     price: PriceWord,
     matched_at_s: int,
     *,
+    get_key_word: Callable[[int, bytes], int],
     domain_separator: bytes | None,
     recover: Recover | None,
     signer: bytes | None,
 ) -> StatusCode:
-    """Return BAD_SIGNATURE, KEY_EXPIRED, KEY_LIMIT or OK. Session keys are those before the batch: the state's."""
+    """Return BAD_SIGNATURE, KEY_EXPIRED, KEY_LIMIT or OK.
+
+    get_key_word: (account id, key) -> session key word after the operations of the batch.
+    """
     if domain_separator is not None and recover is not None:
-        order = record.to_order(account_id, price.epoch - record.is_previous_epoch)
-        signer = recover(build_digest(domain_separator, hash_order(order)), record.r, record.vs)
+        signed_hash = hash_order(record.to_order(account_id, price.epoch - record.is_previous_epoch))
+        if record.is_bulk:
+            signed_hash = hash_order_tree(compute_root_of(signed_hash, record.proof))
+        signer = recover(build_digest(domain_separator, signed_hash), record.r, record.vs)
         if signer is None or signer == ZERO_ADDRESS:
             return StatusCode.BAD_SIGNATURE
         if not record.is_key_signed:
             return StatusCode.OK if signer == owner_of(account_id) else StatusCode.BAD_SIGNATURE
     if not record.is_key_signed:
         return StatusCode.OK
-    word = state.session_key_word(account_id, _must_be_named(signer))
+    word = get_key_word(account_id, _must_be_named(signer))
     code = check_order_key(word, record, price, matched_at_s)
     return code or _check_key_seq(state, record.seq, matched_at_s)
 

@@ -7,10 +7,11 @@ a batch moves it; execution.py and settlement.py do. Twin: the storage of contra
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from enum import IntEnum, unique
 from typing import Final
 
 from afterbell.domain.batch import SETTLE_LAG_S
-from afterbell.domain.errors import InvariantBroken
+from afterbell.domain.errors import DirectRefused, InvariantBroken
 from afterbell.domain.ids import (
     MAX_MARKETS,
     account_key,
@@ -21,6 +22,7 @@ from afterbell.domain.ids import (
     rules_key,
     rules_successor_key,
     session_key_id,
+    tier_key,
 )
 from afterbell.domain.units import Quote
 from afterbell.domain.words import (
@@ -34,6 +36,7 @@ from afterbell.domain.words import (
     PositionWord,
     PriceWord,
     RulesWord,
+    TierWord,
     TotalsWord,
     validate_collateral,
 )
@@ -41,12 +44,23 @@ from afterbell.domain.words import (
 FIRST_EPOCH: Final = 1
 
 
+@unique
+class Mode(IntEnum):
+    """What the operator word says about the whole venue."""
+
+    NORMAL = 0
+    EXIT = 1
+    """Every market counts as one without openings."""
+    SETTLED = 2
+    """No batch and no deposit; never left."""
+
+
 @dataclass(slots=True, kw_only=True)
 class ChainState:
     """Every word of the Clearinghouse, and the Vault beside it. Absent key = zero word, as in storage.
 
-    accounts, positions, lanes, rules: contract keys (ids.py) -> 256-bit words; rules hold successors and tiers too. overflows:
-    the contract keeps them in `accounts` under the same keys. prices, indices, totals: market id -> word.
+    accounts, positions, lanes, rules: contract keys (ids.py) -> 256-bit words; rules hold successors and tiers too.
+    overflows: the contract keeps them in `accounts` under the same keys. prices, indices, totals: market id -> word.
     session_keys: ids.session_key_id -> word. claims: recipient's 20 bytes -> unpaid quote. approvals: (owner's 20
     bytes, digest) that Operations is known to hold.
     """
@@ -63,8 +77,7 @@ class ChainState:
     batch_word: int = 0
     head: bytes = bytes(32)
     direct_op: int = 0
-    mode: int = 0
-    """0 normal, 1 exit mode, 2 settled (deltas.Mode)."""
+    mode: Mode = Mode.NORMAL
     claims: dict[bytes, int] = field(default_factory=dict)
     tracked_quote: int = 0
     approvals: set[tuple[bytes, bytes]] = field(default_factory=set)
@@ -144,17 +157,28 @@ class ChainState:
         """Return a market's totals word."""
         return TotalsWord.unpack(self.totals.get(market_id, 0))
 
+    def _rules_key_of(self, market_id: int, session: int, matched_at_s: int) -> int:
+        """Return the key of the rules word that binds a batch matched at this second."""
+        key = rules_key(market_id, session)
+        is_changing = self.rules.get(key, 0) & RULES_FLAG_CHANGING
+        if is_changing and matched_at_s > self.rules[rules_binds_after_key(market_id, session)]:
+            return rules_successor_key(market_id, session)
+        return key
+
     def rules_word_of(self, market_id: int, session: int, matched_at_s: int) -> int:
         """Return the rules word that binds a batch matched at this second; 0 if rules were never set."""
-        word = self.rules.get(rules_key(market_id, session), 0)
-        if word & RULES_FLAG_CHANGING and matched_at_s > self.rules[rules_binds_after_key(market_id, session)]:
-            return self.rules[rules_successor_key(market_id, session)]
-        return word
+        return self.rules.get(self._rules_key_of(market_id, session, matched_at_s), 0)
 
     def rules_of(self, market_id: int, session: int, matched_at_s: int) -> RulesWord | None:
-        """Return the rules that bind a batch matched at this second, or None if they were never set."""
-        word = self.rules_word_of(market_id, session, matched_at_s)
-        return RulesWord.unpack(word) if word else None
+        """Return the rules that bind a batch matched at this second with their tiers, or None if never set."""
+        key = self._rules_key_of(market_id, session, matched_at_s)
+        word = self.rules.get(key, 0)
+        if not word:
+            return None
+        rules = RulesWord.unpack(word)
+        return (
+            replace(rules, tiers=TierWord.unpack(self.rules.get(tier_key(key), 0)).tiers) if rules.is_tiered else rules
+        )
 
     def compute_conservation_gap_quote(self) -> Quote:
         """Return what is missing from the identity of contracts/README.md ("Words"); zero, always.
@@ -201,7 +225,12 @@ class ChainState:
 
 
 def apply_deposit(state: ChainState, account_id: int, quote: int) -> int:
-    """Credit a deposit; return its direct operation number. Raises: FieldOutOfRange, state unchanged."""
+    """Credit a deposit; return its direct operation number.
+
+    Raises: DirectRefused `clearinghouse: settled`, FieldOutOfRange; state unchanged.
+    """
+    if state.mode == Mode.SETTLED:
+        raise DirectRefused("clearinghouse: settled")
     account, batch = state.account(account_id), state.batch
     validate_collateral(account.collateral_quote + quote)
     account_word = replace(account, collateral_quote=account.collateral_quote + quote).pack()
@@ -227,9 +256,11 @@ def list_market(state: ChainState, market_id: int) -> None:
     state.prices[market_id] = PriceWord(epoch=FIRST_EPOCH).pack()
 
 
-def set_rules(state: ChainState, market_id: int, session: int, rules_word: int) -> None:
-    """Write the first rules of a market in a session; direct.py changes them later."""
-    state.rules[rules_key(market_id, session)] = rules_word
+def set_rules(state: ChainState, market_id: int, session: int, rules_word: int, tier_word: int = 0) -> None:
+    """Write the first rules of a market in a session, with their tiers; direct.py changes them later."""
+    key = rules_key(market_id, session)
+    state.rules[key] = rules_word
+    store_word(state.rules, tier_key(key), tier_word)
 
 
 def store_word(words: dict[int, int], key: int, word: int) -> None:

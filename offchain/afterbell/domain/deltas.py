@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from enum import IntEnum, unique
 from itertools import pairwise
 from typing import Final
 
-from afterbell.domain.chain_state import ChainState, store_word
+from afterbell.domain.chain_state import ChainState, Mode, store_word
 from afterbell.domain.errors import DirectRefused
 from afterbell.domain.ids import AccountId, account_key, position_key
 from afterbell.domain.outcomes import PositionChange
@@ -34,17 +33,6 @@ MAX_EXTERNAL_TICKS: Final = (1 << 32) - 1
 MAX_MARK_TICKS: Final = (1 << 33) - 1
 N_INDEX_BITS: Final = 88
 """|index| stays below 2^88, part of the proof that the lanes suffice (contracts/README.md)."""
-
-
-@unique
-class Mode(IntEnum):
-    """What the operator word says about the whole venue."""
-
-    NORMAL = 0
-    EXIT = 1
-    """Every market counts as one without openings."""
-    SETTLED = 2
-    """No batch and no deposit; never left."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -129,9 +129,9 @@ def rules_binds_after_key(market_id: int, session: int) -> int:
     return rules_key(market_id, session) + (1 << 17)
 
 
-def tier_key(market_id: int, session: int) -> int:
-    """Return the key of the tier word of a market in a session: rules_key + 2^18."""
-    return rules_key(market_id, session) + (1 << 18)
+def tier_key(key: int) -> int:
+    """Return the key of the tier word beside the rules word, or successor, at `key`: 2^18 further."""
+    return key + (1 << 18)
 
 
 def overflow_key(account_id: int) -> int:

@@ -7,17 +7,20 @@ steps 2 to 4.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from afterbell.domain.market import compute_valuation_ticks, is_fresh
 from afterbell.domain.position import compute_pending_quote
-from afterbell.domain.units import PPM, Quote, compute_notional_quote, div_up, mul_div_up
+from afterbell.domain.units import PPM, QUOTE_PER_USDC, Quote, compute_notional_quote, div_up
 from afterbell.domain.words import IndexWord, PositionWord, PriceWord, RulesWord
 
 WITHDRAWAL_MARGIN_DIVISOR: Final = 10
 """A withdrawal leaves at least a tenth of the notional, whatever the session's initial margin."""
+MAINTENANCE_TIER_WEIGHT: Final = 1
+OPENING_TIER_WEIGHT: Final = 2
+"""How often a tier counts: once in maintenance margin, twice in settlement and initial margin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +62,29 @@ class AccountHealth:
         return Quote(max(self.equity_quote - self.withdrawal_margin_quote, 0))
 
 
-def compute_margin_quote(notional_quote: int, margin_ppm: int) -> Quote:
-    """Return ceil(notional x margin / 1e6)."""
-    return Quote(mul_div_up(notional_quote, margin_ppm, PPM))
+def compute_margin_quote(
+    notional_quote: int, margin_ppm: int, tiers: Sequence[tuple[int, int]] = (), weight: int = 1
+) -> Quote:
+    """Return what a notional requires.
+
+    Formula: ceil((notional x margin + weight x sum add_i x max(0, notional - edge_i x 1e6)) / 1e6), tiers (edge_usdc,
+    add_ppm): continuous, each quote above an edge costs add_ppm more. Rounding: up, once.
+    """
+    scaled = notional_quote * margin_ppm
+    for edge_usdc, add_ppm in tiers:
+        scaled += weight * add_ppm * max(notional_quote - edge_usdc * QUOTE_PER_USDC, 0)
+    return Quote(div_up(scaled, PPM))
+
+
+def compute_margins_quote(notional_quote: int, rules: RulesWord | None) -> tuple[Quote, Quote, Quote]:
+    """Return (initial, settlement, maintenance) margin of a notional; zero without rules."""
+    if rules is None:
+        return Quote(0), Quote(0), Quote(0)
+    return (
+        compute_margin_quote(notional_quote, rules.initial_margin_ppm, rules.tiers, OPENING_TIER_WEIGHT),
+        compute_margin_quote(notional_quote, rules.settlement_margin_ppm, rules.tiers, OPENING_TIER_WEIGHT),
+        compute_margin_quote(notional_quote, rules.maintenance_margin_ppm, rules.tiers, MAINTENANCE_TIER_WEIGHT),
+    )
 
 
 def compute_position_health(
@@ -73,19 +96,20 @@ def compute_position_health(
     """
     if position.size_lots == 0:
         return NO_POSITION
-    valuation_ticks = compute_valuation_ticks(position.size_lots, price.mark_ticks, price.external_ticks)
+    valuation_ticks = compute_valuation_ticks(
+        position.size_lots, price.mark_ticks, price.external_ticks, index.reserve_ticks
+    )
     notional_quote = compute_notional_quote(position.size_lots, valuation_ticks)
     pending_quote = compute_pending_quote(position, index)
-    initial_ppm, settlement_ppm, maintenance_ppm = (
-        (rules.initial_margin_ppm, rules.settlement_margin_ppm, rules.maintenance_margin_ppm) if rules else (0, 0, 0)
+    initial_margin_quote, settlement_margin_quote, maintenance_margin_quote = compute_margins_quote(
+        notional_quote, rules
     )
-    initial_margin_quote = compute_margin_quote(notional_quote, initial_ppm)
     return PositionHealth(
         equity_quote=position.size_lots * valuation_ticks - position.entry_quote - pending_quote,
         notional_quote=notional_quote,
         initial_margin_quote=initial_margin_quote,
-        settlement_margin_quote=compute_margin_quote(notional_quote, settlement_ppm),
-        maintenance_margin_quote=compute_margin_quote(notional_quote, maintenance_ppm),
+        settlement_margin_quote=settlement_margin_quote,
+        maintenance_margin_quote=maintenance_margin_quote,
         withdrawal_margin_quote=max(initial_margin_quote, div_up(notional_quote, WITHDRAWAL_MARGIN_DIVISOR)),
         is_stale=not is_fresh(price, rules, matched_at_s),
     )

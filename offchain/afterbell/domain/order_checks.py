@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from afterbell.domain.batch import OrderRecord
 from afterbell.domain.codes import StatusCode
-from afterbell.domain.ids import OPERATION_LANE
+from afterbell.domain.ids import LIQUIDATION_LANE, OPERATION_LANE
 from afterbell.domain.order import KNOWN_FLAGS, MAX_LIFETIME_S, TriggerKind
 from afterbell.domain.units import compute_notional_quote
 from afterbell.domain.words import RulesWord
@@ -13,6 +13,8 @@ from afterbell.domain.words import RulesWord
 def has_unknown_flags(record: OrderRecord) -> bool:
     """Tell whether an order asks for something that does not exist or contradicts itself."""
     if record.flags & ~KNOWN_FLAGS or record.lane == OPERATION_LANE:
+        return True
+    if record.lane == LIQUIDATION_LANE and not record.is_liquidation:
         return True
     if record.post_only and record.time_in_force.is_immediate:
         return True

@@ -13,7 +13,7 @@ from afterbell.domain.words import pack_change
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PositionChange:
-    """One PositionChanged event: an (account, market) with at least one settled fill."""
+    """One record of PositionsChanged: an (account, market) with at least one settled fill, or one delta."""
 
     account_id: AccountId
     market_id: int
@@ -24,7 +24,7 @@ class PositionChange:
 
     @property
     def change_word(self) -> int:
-        """Return the event's `change` word."""
+        """Return the record's `change` word."""
         return pack_change(
             size_change_lots=self.size_change_lots, realised_quote=self.realised_quote, fees_quote=self.fees_quote
         )
@@ -36,6 +36,15 @@ class Withdrawn:
 
     account_id: AccountId
     recipient: bytes
+    quote: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transferred:
+    """One CollateralTransferred event."""
+
+    account_id: AccountId
+    receiver_id: AccountId
     quote: int
 
 
@@ -64,7 +73,7 @@ class KeyChanged:
     word: int
 
 
-OperationEffect: TypeAlias = Withdrawn | OrderKilled | AllKilled | KeyChanged
+OperationEffect: TypeAlias = Withdrawn | Transferred | OrderKilled | AllKilled | KeyChanged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,15 +7,15 @@ Twin: contracts/Clearinghouse.vy; tests/parity holds the two equal.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from afterbell.domain.authority import Recover
-from afterbell.domain.batch import SETTLE_LAG_S, Payload, compute_head, decode, hash_payload
-from afterbell.domain.chain_state import ChainState, apply_deposit, list_market, pay_claim, set_rules
+from afterbell.domain.batch import SETTLE_LAG_S, Payload, PriceRow, compute_head, decode, hash_payload
+from afterbell.domain.chain_state import ChainState, Mode, apply_deposit, list_market, pay_claim, set_rules
 from afterbell.domain.codes import StatusCode
-from afterbell.domain.errors import BatchReverted, FieldOutOfRange
+from afterbell.domain.errors import BatchReverted, Faulted, FieldOutOfRange
 from afterbell.domain.execution import Execution
 from afterbell.domain.outcomes import (
     AllKilled,
@@ -25,12 +25,12 @@ from afterbell.domain.outcomes import (
     OrderKilled,
     PositionChange,
     TableOrder,
+    Transferred,
     Withdrawn,
 )
-from afterbell.domain.prices import AcceptedReport
+from afterbell.domain.working import PriceUpdate
 
 __all__ = [
-    "AcceptedReport",
     "AllKilled",
     "BatchResult",
     "ChainState",
@@ -40,8 +40,11 @@ __all__ = [
     "OperationEffect",
     "OrderKilled",
     "PositionChange",
+    "PriceUpdate",
     "Recover",
     "TableOrder",
+    "Transferred",
+    "UpdatePrices",
     "Withdrawn",
     "apply_batch",
     "apply_deposit",
@@ -53,6 +56,10 @@ __all__ = [
 
 OUT_OF_LANE: Final = "batch: out of range"
 """Reason given when a number leaves its lane; the contract reverts in packing."""
+
+
+UpdatePrices: TypeAlias = Callable[[ChainState, tuple[PriceRow, ...], bytes, int], Sequence[PriceUpdate]]
+"""(state, rows, evidence, matched_at_s) -> what PriceOracle.update returns. prices.update over an oracle's state."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +79,8 @@ class BatchResult:
     operations: tuple[OperationEffect, ...]
     prices: dict[int, int]
     """Market -> price word, where it changed."""
+    indices: dict[int, int]
+    """Market -> index word, where it changed."""
     n_operations: int
     n_orders: int
 
@@ -99,6 +108,8 @@ class BatchResult:
 def validate_header(state: ChainState, payload: Payload, previous_head: bytes, block_time_s: int) -> None:
     """Check a batch against the state it claims to follow. Raises: BatchReverted with the contract's string."""
     batch, header = state.batch, payload.header
+    if state.mode == Mode.SETTLED:
+        raise BatchReverted("clearinghouse: settled")
     if previous_head != state.head:
         raise BatchReverted("batch: head")
     if header.sequence != batch.sequence + 1:
@@ -115,14 +126,14 @@ def apply_batch(
     *,
     previous_head: bytes,
     block_time_s: int,
-    accepted_reports: Sequence[AcceptedReport] = (),
+    update_prices: UpdatePrices | None = None,
     domain_separator: bytes,
     recover: Recover,
 ) -> BatchResult:
     """Settle a batch exactly as the contract does; `state` moves only if this returns.
 
-    `accepted_reports` are what PriceOracle accepts from the payload's evidence (evidence.py). `recover` may answer from
-    a cache; approved digests are the state's.
+    `update_prices` stands for PriceOracle and is asked only when the batch carries rows or evidence. `recover` may
+    answer from a cache; approved digests are the state's.
 
     Raises: BatchReverted (MalformedBatch among them) with the contract's revert string.
     """
@@ -130,9 +141,13 @@ def apply_batch(
     validate_header(state, batch, previous_head, block_time_s)
     execution = Execution(state, batch.header.matched_at_s)
     try:
-        execution.apply_prices(accepted_reports, batch.rows)
+        if batch.rows or batch.evidence:
+            if update_prices is None:
+                raise Faulted("a batch with rows or evidence needs the oracle: pass update_prices")
+            updates = update_prices(state, batch.rows, batch.evidence, batch.header.matched_at_s)
+            execution.apply_prices(updates, batch.rows)
         codes = _run_tables(execution, batch, domain_separator, recover)
-        prices = execution.changed_prices()
+        prices, indices = execution.changed_prices(), execution.changed_indices()
         payload_hash = hash_payload(payload)
         head = compute_head(previous_head, payload_hash, codes)
         changes = execution.commit(batch_sequence=batch.header.sequence, head=head)
@@ -151,36 +166,36 @@ def apply_batch(
         changes=changes,
         operations=execution.operations,
         prices=prices,
+        indices=indices,
         n_operations=len(batch.operations),
         n_orders=batch.n_orders,
     )
 
 
 def _run_tables(execution: Execution, batch: Payload, domain_separator: bytes, recover: Recover) -> bytes:
-    """Judge orders, run operations and fills in their order, consume; return one code per operation, order, fill."""
-    orders: list[TableOrder] = []
-    for account in batch.accounts:
-        for record in account.orders:
-            code = execution.check_order(account.account_id, record, domain_separator=domain_separator, recover=recover)
-            orders.append(TableOrder(account_id=account.account_id, record=record, code=code))
-    operation_codes: list[int] = []
-    fill_codes: list[int] = []
-
-    def run_operations(n_fills_done: int) -> None:
-        while len(operation_codes) < len(batch.operations):
-            row = batch.operations[len(operation_codes)]
-            if row.before_fill > n_fills_done:
-                return
-            account_id = batch.accounts[row.account_index].account_id
-            operation_codes.append(
-                execution.apply_operation(account_id, row, domain_separator=domain_separator, recover=recover)
-            )
-
-    for index, fill in enumerate(batch.fills):
-        run_operations(index)
-        outcome = execution.apply_fill(orders[fill.maker_order], orders[fill.taker_order], fill.size_lots)
-        fill_codes.append(outcome.code)
-    run_operations(len(batch.fills))
+    """Run operations, judge orders, run fills, consume; return one code per operation, order, fill."""
+    operation_codes = [
+        execution.apply_operation(row, domain_separator=domain_separator, recover=recover) for row in batch.operations
+    ]
+    orders = [
+        TableOrder(
+            account_id=account.account_id,
+            record=record,
+            code=execution.check_order(
+                account.account_id,
+                record,
+                sequence=batch.header.sequence,
+                domain_separator=domain_separator,
+                recover=recover,
+            ),
+        )
+        for account in batch.accounts
+        for record in account.orders
+    ]
+    fill_codes = [
+        execution.apply_fill(orders[fill.maker_order], orders[fill.taker_order], fill.size_lots).code
+        for fill in batch.fills
+    ]
     for order in orders:
         if order.code == StatusCode.OK:
             execution.consume_order(order.account_id, order.record)

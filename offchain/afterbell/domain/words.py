@@ -348,6 +348,8 @@ class RulesWord:
     is_changing: bool = False
     is_tiered: bool = False
     reserved_flags: int = 0
+    tiers: tuple[tuple[int, int], ...] = ()
+    """(edge_usdc, add_ppm) of the tier word beside this one, where it counts; not a part of the word."""
 
     def pack(self) -> int:
         """Return the 256-bit word."""
