@@ -139,7 +139,7 @@ def read_reports(evidence: Bytes[MAX_EVIDENCE]) -> DynArray[IPriceSource.Report,
 
 
 @external
-@pure
+@view
 def is_ageless_while_closed() -> bool:
     """
     @notice Tells that publishers sign around the clock.

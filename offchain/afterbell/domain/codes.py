@@ -99,6 +99,11 @@ class ReportCode(IntEnum):
     UNKNOWN_SESSION = 6
     UNKNOWN_MARKET = 7
     OUT_OF_RANGE = 8
+    # An observation that fails one of these is kept: it may count later, or confirm another.
+    UNCONFIRMED = 9
+    DISAGREES = 10
+    JUMP = 11
+    MARKET_HALTED = 12
 
 
 @unique

@@ -1,35 +1,29 @@
-"""Read, check and build the evidence of signed prices, and judge each report as PriceOracle does.
+"""Read, check and build the evidence of prices: its sections, and what publishers sign.
 
-One signature set covers the Merkle root of many markets' reports. A wrong or short set refuses the whole evidence
-(EvidenceRefused, the contract reverts); a report that fails a guard is ignored with a code. Must not: hold keys or
-fetch. Twin: contracts/SignedPriceSource.vy, contracts/PriceOracle.vy.
+Evidence is sections of length u16 and bytes for one source. In a section of signed prices one signature set covers the
+Merkle root of many markets' reports; a wrong or short set refuses the whole evidence (EvidenceRefused, the contract
+reverts). Must not: hold keys, fetch, or judge a price; oracle.py does. Twin: contracts/SignedPriceSource.vy.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from struct import Struct
 from typing import Final
 
-from afterbell.domain.codes import ReportCode
 from afterbell.domain.digests import build_digest, hash_price_root
 from afterbell.domain.errors import EvidenceRefused, RecordOutOfRange
 from afterbell.domain.hashing import keccak
-from afterbell.domain.prices import AcceptedReport
-from afterbell.domain.session import MAX_SESSION
-from afterbell.domain.units import PPM, PRICE_SCALE, Ticks, div_down
 
-MAX_REPORT_AGE_S: Final = 60
-"""A report is refused when it was published longer than this before the match."""
-MAX_EXTERNAL_TICKS: Final = (1 << 32) - 1
-"""Part of the proof that the lanes suffice (contracts/README.md)."""
 SIGNED_SOURCE_ID: Final = 0
 """First byte of the evidence: which source of PriceOracle reads it."""
 MAX_SIGNATURES: Final = 16
 MAX_REPORTS: Final = 32
 MAX_PROOF: Final = 16
+MAX_SECTIONS: Final = 32
+MAX_SECTION_BYTES: Final = 4_096
 
 _HEAD: Final = Struct(">BIBB32s")
 _LEAF: Final = Struct(">BBQQ14x")
@@ -138,8 +132,27 @@ def compute_root_of(leaf: bytes, proof: Sequence[bytes]) -> bytes:
     return node
 
 
+def join_sections(sections: Sequence[bytes]) -> bytes:
+    """Return the evidence of a batch. Formula: per section length u16 ‖ section."""
+    return b"".join(len(section).to_bytes(2, "big") + section for section in sections)
+
+
+def split_sections(evidence: bytes) -> list[bytes]:
+    """Return the sections of a batch's evidence. Raises: EvidenceRefused `source: length`."""
+    sections: list[bytes] = []
+    at = 0
+    while at < len(evidence):
+        n_bytes = int.from_bytes(evidence[at : at + 2], "big")
+        section = evidence[at + 2 : at + 2 + n_bytes]
+        if not section or len(section) != n_bytes or n_bytes > MAX_SECTION_BYTES or len(sections) == MAX_SECTIONS:
+            raise EvidenceRefused("source: length")
+        sections.append(section)
+        at += 2 + n_bytes
+    return sections
+
+
 def encode_evidence(evidence: Evidence) -> bytes:
-    """Return the bytes that a batch carries. No padding."""
+    """Return one section of signed prices. No padding."""
     parts = [
         _HEAD.pack(
             SIGNED_SOURCE_ID,
@@ -156,7 +169,7 @@ def encode_evidence(evidence: Evidence) -> bytes:
 
 
 def decode_evidence(evidence: bytes) -> Evidence:
-    """Read evidence. Raises: EvidenceRefused `source: length` unless it ends exactly at the last byte."""
+    """Read a section of signed prices. Raises: EvidenceRefused `source: length` unless it ends at the last byte."""
     try:
         _source_id, publish_time_s, n_signatures, n_reports, root = _HEAD.unpack_from(evidence)
     except struct.error as error:
@@ -214,113 +227,3 @@ def verify_evidence(
     for proven in evidence.reports:
         if compute_root_of(hash_leaf(proven.leaf_word, evidence.publish_time_s), proven.proof) != evidence.root:
             raise EvidenceRefused("source: proof")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OracleMarket:
-    """How PriceOracle reads one market: shares per unit as num / den, ticks per USD, tolerated confidence."""
-
-    multiplier_num: int = 1
-    multiplier_den: int = 1
-    ticks_per_usd: int
-    max_confidence_ppm: int
-
-
-def compute_external_ticks(price_e8: int, market: OracleMarket) -> Ticks:
-    """Return the price of one unit in ticks.
-
-    Formula: price_e8 x num x ticks_per_usd // (den x 1e8). Rounding: down.
-    """
-    return Ticks(div_down(price_e8 * market.multiplier_num * market.ticks_per_usd, market.multiplier_den * PRICE_SCALE))
-
-
-def judge_report(
-    report: PriceReport, *, publish_time_s: int, last_time_s: int, market: OracleMarket | None, matched_at_s: int
-) -> ReportCode:
-    """Return why a report is ignored, or ACCEPTED; the first guard that fails wins.
-
-    `last_time_s` is the publish time of the market's last accepted report, 0 if there is none.
-    """
-    if market is None:
-        return ReportCode.UNKNOWN_MARKET
-    if report.price_e8 == 0:
-        return ReportCode.NOT_POSITIVE
-    if publish_time_s > matched_at_s:
-        return ReportCode.FUTURE
-    if publish_time_s <= last_time_s:
-        return ReportCode.NOT_NEWER
-    if matched_at_s - publish_time_s > MAX_REPORT_AGE_S:
-        return ReportCode.TOO_OLD
-    if report.confidence_e8 * PPM > report.price_e8 * market.max_confidence_ppm:
-        return ReportCode.CONFIDENCE
-    if report.session > MAX_SESSION:
-        return ReportCode.UNKNOWN_SESSION
-    if not 0 < compute_external_ticks(report.price_e8, market) <= MAX_EXTERNAL_TICKS:
-        return ReportCode.OUT_OF_RANGE
-    return ReportCode.ACCEPTED
-
-
-@dataclass(slots=True, kw_only=True)
-class OracleState:
-    """What PriceOracle and SignedPriceSource keep."""
-
-    markets: dict[int, OracleMarket] = field(default_factory=dict)
-    last_times_s: dict[int, int] = field(default_factory=dict)
-    publishers: frozenset[bytes] = frozenset()
-    threshold: int = 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportVerdict:
-    """What became of one report."""
-
-    report: PriceReport
-    code: ReportCode
-
-
-def accept_reports(
-    state: OracleState,
-    evidence: bytes,
-    matched_at_s: int,
-    *,
-    domain_separator: bytes,
-    recover: Callable[[bytes, bytes, bytes], bytes | None],
-) -> tuple[tuple[AcceptedReport, ...], tuple[ReportVerdict, ...]]:
-    """Verify evidence, keep what passes, return (accepted reports, verdict on every report).
-
-    Raises: EvidenceRefused, state unchanged.
-    """
-    if evidence and evidence[0] != SIGNED_SOURCE_ID:
-        raise EvidenceRefused("source: unknown")
-    decoded = decode_evidence(evidence)
-    verify_evidence(
-        decoded,
-        publishers=state.publishers,
-        threshold=state.threshold,
-        domain_separator=domain_separator,
-        recover=recover,
-    )
-    accepted: list[AcceptedReport] = []
-    verdicts: list[ReportVerdict] = []
-    for proven in decoded.reports:
-        report = proven.report
-        market = state.markets.get(report.market_id)
-        code = judge_report(
-            report,
-            publish_time_s=decoded.publish_time_s,
-            last_time_s=state.last_times_s.get(report.market_id, 0),
-            market=market,
-            matched_at_s=matched_at_s,
-        )
-        verdicts.append(ReportVerdict(report=report, code=code))
-        if code is ReportCode.ACCEPTED and market is not None:
-            state.last_times_s[report.market_id] = decoded.publish_time_s
-            accepted.append(
-                AcceptedReport(
-                    market_id=report.market_id,
-                    external_ticks=compute_external_ticks(report.price_e8, market),
-                    external_time_s=decoded.publish_time_s,
-                    session=report.session,
-                )
-            )
-    return tuple(accepted), tuple(verdicts)

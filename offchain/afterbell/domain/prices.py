@@ -1,43 +1,196 @@
-"""Move the prices of a market: accept a report, then draw mark and index with a row of the batch.
+"""Move the prices of the markets a batch touches: reports, sessions, then mark, index and funding by its rows.
 
 The mark is drawn toward the row's mark, never outside the band around the external price, and never faster than one
 step per 3 s since it last moved (D-004): the step wins over the band. Must not: check signatures; evidence.py does.
-Twin: contracts/README.md, "settle()" step 1.
+Twin: contracts/PriceOracle.vy `update`, contracts/modules/price_rules.vy.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Protocol
 
 from afterbell.domain.batch import PriceRow
+from afterbell.domain.codes import ReportCode
 from afterbell.domain.errors import BatchReverted
+from afterbell.domain.evidence import split_sections
+from afterbell.domain.funding import accrue
+from afterbell.domain.ids import MAX_MARKETS
 from afterbell.domain.market import compute_band, is_fresh
+from afterbell.domain.oracle import (
+    NO_SESSION,
+    OracleState,
+    ReportVerdict,
+    SourceReport,
+    compute_external_ticks,
+    judge_observation,
+    observe,
+)
+from afterbell.domain.session import Session, is_stricter
 from afterbell.domain.units import PPM, clamp, div_down, mul_div_down
-from afterbell.domain.words import PriceWord, RulesWord
+from afterbell.domain.words import IndexWord, PriceWord, RulesWord, TotalsWord
 
 MARK_STEP_S: Final = 3
 MAX_MARK_STEPS: Final = 20
+MAX_SESSION_MINUTES: Final = (1 << 16) - 1
+
+
+class Words(Protocol):
+    """The words that PriceOracle reads from the Clearinghouse; ChainState has them."""
+
+    def price(self, market_id: int) -> PriceWord:
+        """Return a market's price word."""
+        ...
+
+    def index(self, market_id: int) -> IndexWord:
+        """Return a market's index word."""
+        ...
+
+    def totals_of(self, market_id: int) -> TotalsWord:
+        """Return a market's totals word."""
+        ...
+
+    def rules_of(self, market_id: int, session: int, matched_at_s: int) -> RulesWord | None:
+        """Return the rules that bind a batch."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AcceptedReport:
-    """One report that passed every guard of PriceOracle."""
+class MarketUpdate:
+    """What a batch makes of one market's words."""
 
     market_id: int
-    external_ticks: int
-    external_time_s: int
-    session: int
+    price: PriceWord
+    index: IndexWord
 
 
-def apply_report(price: PriceWord, report: AcceptedReport) -> PriceWord:
-    """Return the prices with external price, its time and the session replaced."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceUpdate:
+    """What `update` makes of a batch's rows and evidence."""
+
+    oracle: OracleState
+    """The oracle afterwards."""
+    markets: tuple[MarketUpdate, ...]
+    """Every market of which a word changed, ascending."""
+    verdicts: tuple[ReportVerdict, ...]
+    """Reports that the guards of their source ignored, in their order; then, by market, what became of the primary's."""
+
+
+def update(
+    oracle: OracleState, words: Words, rows: Sequence[PriceRow], evidence: bytes, matched_at_s: int
+) -> PriceUpdate:
+    """Apply the rows and the evidence of a batch.
+
+    Raises: BatchReverted `prices: market order`, `prices: unknown market`, `prices: no external`; EvidenceRefused.
+    Neither the oracle given nor the words change.
+    """
+    oracle = oracle.copy()
+    previous = 0
+    for row in rows:
+        if row.market_id <= previous:
+            raise BatchReverted("prices: market order")
+        if row.market_id > MAX_MARKETS:
+            raise BatchReverted("prices: unknown market")
+        previous = row.market_id
+    observed, ignored = observe(oracle, split_sections(evidence), matched_at_s)
+    verdicts = list(ignored)
+    row_of = {row.market_id: row for row in rows}
+    updates = []
+    for market_id in sorted(observed | set(row_of)):
+        price, index = words.price(market_id), words.index(market_id)
+        if not price.epoch:
+            raise BatchReverted("prices: unknown market")
+        market_row = row_of.get(market_id)
+        moved = _state(
+            oracle,
+            words,
+            market_id,
+            price,
+            is_observed=market_id in observed,
+            is_row=market_row is not None,
+            matched_at_s=matched_at_s,
+            verdicts=verdicts,
+        )
+        accrued = index
+        if market_row is not None:
+            rules = words.rules_of(market_id, moved.session, matched_at_s)
+            moved = apply_price_row(moved, rules, market_row, matched_at_s)
+            if market_row.funding == 1:
+                accrued = accrue(
+                    index,
+                    price=moved,
+                    rules=rules,
+                    totals=words.totals_of(market_id),
+                    premium_ppb=market_row.premium_ppb,
+                    window_start_s=oracle.calendar.window_at(matched_at_s).start_s,
+                    matched_at_s=matched_at_s,
+                )
+        if (moved, accrued) != (price, index):
+            updates.append(MarketUpdate(market_id=market_id, price=moved, index=accrued))
+    return PriceUpdate(oracle=oracle, markets=tuple(updates), verdicts=tuple(verdicts))
+
+
+def _state(
+    oracle: OracleState,
+    words: Words,
+    market_id: int,
+    price: PriceWord,
+    *,
+    is_observed: bool,
+    is_row: bool,
+    matched_at_s: int,
+    verdicts: list[ReportVerdict],
+) -> PriceWord:
+    """Let a new observation become the external price, if it may, and state the session and until when it is stated."""
+    session, until_s = oracle.find_base_session(market_id, matched_at_s)
+    observation = oracle.primaries.get(market_id)
+    is_stated = is_row
+    if is_observed and observation is not None and observation.publish_time_s > price.external_time_s:
+        reported = _stricter(session, observation.session)
+        code = ReportCode.MARKET_HALTED
+        if not oracle.is_halted(market_id, matched_at_s):
+            rules = words.rules_of(market_id, reported, matched_at_s)
+            code, observation = judge_observation(
+                oracle,
+                market_id,
+                external_ticks=price.external_ticks,
+                session=reported,
+                max_second_age_s=rules.max_age_s if rules else 0,
+                matched_at_s=matched_at_s,
+            )
+        verdicts.append(
+            ReportVerdict(
+                report=SourceReport(
+                    market_id=market_id,
+                    session=NO_SESSION if observation.session is None else observation.session,
+                    price_e8=observation.price_e8,
+                    publish_time_s=observation.publish_time_s,
+                ),
+                code=code,
+            )
+        )
+        if code is ReportCode.ACCEPTED:
+            observation = replace(observation, accepted_session=observation.session)
+            price = replace(
+                price,
+                external_ticks=compute_external_ticks(observation.price_e8, oracle.markets[market_id]),
+                external_time_s=observation.publish_time_s,
+            )
+            is_stated = True
+        oracle.primaries[market_id] = observation
+    if not is_stated:
+        return price
     return replace(
         price,
-        external_ticks=report.external_ticks,
-        external_time_s=report.external_time_s,
-        session=report.session,
+        session=_stricter(session, observation.accepted_session if observation else None),
+        session_minutes=clamp(div_down(until_s - price.external_time_s, 60), 0, MAX_SESSION_MINUTES),
     )
+
+
+def _stricter(session: int, reported: int | None) -> int:
+    """Return the stricter of two sessions, the first when they are alike."""
+    return reported if reported is not None and is_stricter(reported, session) else session
 
 
 def compute_mark_ticks(
@@ -47,13 +200,15 @@ def compute_mark_ticks(
 
     Formula: target = clamp(row, external -+ band); n_steps = min((matched_at - mark_time) // 3, 20);
     move = mark x step_ppm x n_steps // 1e6; mark = clamp(target, mark -+ move). Rounding: the move down. An unset mark
-    jumps to the target; with no room to move, neither mark nor its time changes.
+    jumps to the target; with no room to move, neither mark nor its time changes, nor in HALTED and CORPORATE_ACTION.
     """
     low_ticks, high_ticks = compute_band(price.external_ticks, rules.band_ppm if rules else 0)
     target_ticks = clamp(row_mark_ticks, low_ticks, high_ticks)
     if price.mark_ticks == 0:
         return target_ticks, matched_at_s
     n_steps = min(div_down(matched_at_s - price.mark_time_s, MARK_STEP_S), MAX_MARK_STEPS)
+    if rules is None or price.session in (Session.HALTED, Session.CORPORATE_ACTION):
+        n_steps = 0
     move_ticks = mul_div_down(price.mark_ticks, (rules.mark_step_ppm if rules else 0) * n_steps, PPM)
     if move_ticks == 0:
         return price.mark_ticks, price.mark_time_s

@@ -1,4 +1,4 @@
-"""Name the sessions of a stock market. Must not: know a calendar."""
+"""Name the sessions of a stock market and say which is stricter. Must not: know a calendar."""
 
 from __future__ import annotations
 
@@ -22,3 +22,20 @@ class Session(IntEnum):
 
 
 MAX_SESSION: Final = max(Session)
+
+_STRICTNESS: Final = {
+    Session.REGULAR: 0,
+    Session.PRE: 1,
+    Session.POST: 1,
+    Session.OVERNIGHT: 2,
+    Session.CLOSED: 3,
+    Session.UNKNOWN: 4,
+    Session.DISRUPTED: 5,
+    Session.HALTED: 6,
+    Session.CORPORATE_ACTION: 7,
+}
+
+
+def is_stricter(session: int, other: int) -> bool:
+    """Tell whether the first is stricter; PRE and POST are alike."""
+    return _STRICTNESS[Session(session)] > _STRICTNESS[Session(other)]
