@@ -24,7 +24,8 @@ START: Final = RulesWord(
 )  # fmt: skip
 TIGHTER: Final[dict[str, int]] = {
     "initial_margin_ppm": 200_001, "settlement_margin_ppm": 150_001, "band_ppm": 99_999, "mark_step_ppm": 9_999,
-    "max_age_s": 59, "open_interest_cap_lots": 999_999, "account_share": 999, "is_opening_allowed": False, "is_funding_on": False,
+    "max_age_s": 59, "open_interest_cap_lots": 999_999, "account_share": 999, "is_opening_allowed": False,
+    "is_funding_on": False,
 }  # fmt: skip
 LOOSER: Final[list[tuple[str, int]]] = [
     ("initial_margin_ppm", 199_999), ("settlement_margin_ppm", 149_999), ("maintenance_margin_ppm", 99_999),

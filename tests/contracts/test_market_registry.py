@@ -158,8 +158,8 @@ def check(chain: Chain, word: int) -> None:
 LOOSEST: Final = RulesWord(
     initial_margin_ppm=1_000_000, settlement_margin_ppm=900_000, maintenance_margin_ppm=900_000, band_ppm=999_999,
     mark_step_ppm=50_000, max_age_s=2**16 - 1, open_interest_cap_lots=2**40 - 1, account_share=2**16 - 1,
-    is_opening_allowed=True, is_funding_on=True, size_step_lots=2**16 - 1, price_step_ticks=2**16 - 1, min_notional_quote=2**32 - 1,
-    max_fee_ppm=2**16 - 1,
+    is_opening_allowed=True, is_funding_on=True, size_step_lots=2**16 - 1, price_step_ticks=2**16 - 1,
+    min_notional_quote=2**32 - 1, max_fee_ppm=2**16 - 1,
 )  # fmt: skip
 TIGHTEST: Final = RulesWord(
     initial_margin_ppm=1, settlement_margin_ppm=1, maintenance_margin_ppm=1, band_ppm=0, mark_step_ppm=0, max_age_s=0,
