@@ -24,8 +24,9 @@ from afterbell.domain.operations import apply_operation, consume_lane
 from afterbell.domain.order import is_trigger_met
 from afterbell.domain.order_checks import check_expiry, check_order_size, has_unknown_flags
 from afterbell.domain.outcomes import FillOutcome, OperationEffect, PositionChange, TableOrder
+from afterbell.domain.prices import MarketUpdate
 from afterbell.domain.words import PositionWord, PriceWord
-from afterbell.domain.working import BeforeFills, PriceUpdate, Workbench
+from afterbell.domain.working import BeforeFills, Workbench
 from afterbell.domain.write_back import write_back
 
 
@@ -57,7 +58,7 @@ class Execution:
 
     # Prices.
 
-    def apply_prices(self, updates: Iterable[PriceUpdate], rows: Iterable[PriceRow]) -> None:
+    def apply_prices(self, updates: Iterable[MarketUpdate], rows: Iterable[PriceRow]) -> None:
         """Adopt what PriceOracle.update returned (prices.update), and the auction prices of the rows."""
         self._bench.adopt_prices(updates, rows)
 

@@ -28,7 +28,7 @@ from afterbell.domain.outcomes import (
     Transferred,
     Withdrawn,
 )
-from afterbell.domain.working import PriceUpdate
+from afterbell.domain.prices import MarketUpdate
 
 __all__ = [
     "AllKilled",
@@ -37,10 +37,10 @@ __all__ = [
     "Execution",
     "FillOutcome",
     "KeyChanged",
+    "MarketUpdate",
     "OperationEffect",
     "OrderKilled",
     "PositionChange",
-    "PriceUpdate",
     "Recover",
     "TableOrder",
     "Transferred",
@@ -58,8 +58,8 @@ OUT_OF_LANE: Final = "batch: out of range"
 """Reason given when a number leaves its lane; the contract reverts in packing."""
 
 
-UpdatePrices: TypeAlias = Callable[[ChainState, tuple[PriceRow, ...], bytes, int], Sequence[PriceUpdate]]
-"""(state, rows, evidence, matched_at_s) -> what PriceOracle.update returns. prices.update over an oracle's state."""
+UpdatePrices: TypeAlias = Callable[[ChainState, tuple[PriceRow, ...], bytes, int], Sequence[MarketUpdate]]
+"""(state, rows, evidence, matched_at_s) -> the markets that changed: prices.update over an oracle's state."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 from afterbell.domain.batch import PriceRow
 from afterbell.domain.chain_state import ChainState, Mode
@@ -18,6 +17,7 @@ from afterbell.domain.ids import session_key_id
 from afterbell.domain.margin import AccountHealth, PositionHealth, compute_account_health, compute_position_health
 from afterbell.domain.market import compute_band, is_fresh
 from afterbell.domain.outcomes import OperationEffect
+from afterbell.domain.prices import MarketUpdate
 from afterbell.domain.words import (
     AccountWord,
     IndexWord,
@@ -27,9 +27,6 @@ from afterbell.domain.words import (
     replace_key_limits,
     validate_collateral,
 )
-
-PriceUpdate: TypeAlias = tuple[int, int, int]
-"""(market id, price word, index word): what PriceOracle.update returns for a market that changed."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -131,13 +128,13 @@ class Workbench:
         other.effects = list(self.effects)
         return other
 
-    def adopt_prices(self, updates: Iterable[PriceUpdate], rows: Iterable[PriceRow]) -> None:
+    def adopt_prices(self, updates: Iterable[MarketUpdate], rows: Iterable[PriceRow]) -> None:
         """Take over what the oracle returned, and the auction prices of the rows."""
         if self.accounts or self.markets:
             raise Faulted("prices come before everything else of a batch: adopt them first")
-        for market_id, price_word, index_word in updates:
-            self.prices[market_id] = PriceWord.unpack(price_word)
-            self.indices[market_id] = IndexWord.unpack(index_word)
+        for update in updates:
+            self.prices[update.market_id] = update.price
+            self.indices[update.market_id] = update.index
         for row in rows:
             self.market(row.market_id).auction_ticks = row.auction_ticks
 
