@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Final
 
 from afterbell.domain.chain_state import ChainState, Mode, store_word
-from afterbell.domain.errors import DirectRefused
+from afterbell.domain.errors import DirectRefused, Faulted
 from afterbell.domain.ids import AccountId, account_key, position_key
 from afterbell.domain.outcomes import PositionChange
 from afterbell.domain.position import compute_pending_quote, index_of_side
@@ -54,21 +54,22 @@ def apply_deltas(
     is realised into collateral. A position that is nothing before and after keeps its word. `realised_quote` of a
     record is everything added to the collateral.
 
-    Raises: DirectRefused `deltas: too many`, `deltas: account order`, `deltas: sizes` (they must sum to zero),
-    `deltas: value` (collateral - entry and the pot must), `deltas: open markets`; FieldOutOfRange. State unchanged.
+    Raises: DirectRefused `deltas: account order`, `deltas: too many markets`, `deltas: sum` (sizes must sum to zero, so
+    must collateral - entry with the pot, and open interest must not grow); FieldOutOfRange. State unchanged.
     """
     if len(deltas) > MAX_DELTAS:
-        raise DirectRefused("deltas: too many")
-    if any(left.account_id >= right.account_id for left, right in pairwise(deltas)):
+        raise Faulted(f"at most {MAX_DELTAS} deltas go into one call, found {len(deltas)}: cut them")
+    account_ids = [0, *(delta.account_id for delta in deltas)]
+    if any(left >= right for left, right in pairwise(account_ids)):
         raise DirectRefused("deltas: account order")
-    if sum(delta.size_lots for delta in deltas):
-        raise DirectRefused("deltas: sizes")
-    if sum(delta.collateral_quote - delta.entry_quote for delta in deltas) + pot_change_quote:
-        raise DirectRefused("deltas: value")
     index, totals = state.index(market_id), state.totals_of(market_id)
     moves = [_plan_delta(state, market_id, delta, index) for delta in deltas]
+    value_change_quote = sum(delta.collateral_quote - delta.entry_quote for delta in deltas) + pot_change_quote
+    long_change_lots = sum(move.long_change_lots for move in moves)
+    if sum(delta.size_lots for delta in deltas) or value_change_quote or long_change_lots > 0:
+        raise DirectRefused("deltas: sum")
     totals_word = TotalsWord(
-        open_interest_lots=totals.open_interest_lots + sum(move.long_change_lots for move in moves),
+        open_interest_lots=totals.open_interest_lots + long_change_lots,
         net_entry_quote=totals.net_entry_quote + sum(move.entry_change_quote for move in moves),
         pot_quote=totals.pot_quote + pot_change_quote + sum(move.pending_quote for move in moves),
     ).pack()
@@ -136,7 +137,7 @@ def _list_market(account: AccountWord, market_id: int, *, is_open: bool) -> Acco
         if market_id in account.open_markets:
             return account
         if 0 not in slots:
-            raise DirectRefused("deltas: open markets")
+            raise DirectRefused("deltas: too many markets")
         slots[slots.index(0)] = market_id
     return replace(account, open_markets=tuple(slots))
 

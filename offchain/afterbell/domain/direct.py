@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import IntEnum, unique
+from typing import Final
 
 from afterbell.domain.batch import SETTLE_LAG_S
-from afterbell.domain.chain_state import ChainState
+from afterbell.domain.chain_state import ChainState, store_word
 from afterbell.domain.errors import DirectRefused, Faulted
 from afterbell.domain.ids import (
     N_ADDRESS_BYTES,
@@ -24,6 +25,7 @@ from afterbell.domain.ids import (
     rules_key,
     rules_successor_key,
     session_key_id,
+    tier_key,
 )
 from afterbell.domain.session_keys import has_bad_limits
 from afterbell.domain.units import seconds_to_milliseconds
@@ -35,6 +37,10 @@ from afterbell.domain.words import (
     OverflowWord,
     SessionKeyWord,
 )
+
+
+TIER_MARKETS: Final = 1024
+"""Market numbers of the rules map from which on its words are tier words (ids.tier_key)."""
 
 
 @unique
@@ -56,8 +62,9 @@ class DirectKind(IntEnum):
 class DirectOperation:
     """One DirectOperation log.
 
-    subject: 0, the key's address, the key's address, market << 8 | session. word: the resulting overflow word, session
-    key word, session key word, the rules word that follows. account_id is 0 for rules.
+    subject: 0, the key's address, the key's address, market << 8 | session (of a tier word: its own key in the rules).
+    word: the resulting overflow word, session key word, session key word, the rules word that follows or the tier word.
+    account_id is 0 for rules.
     """
 
     direct_op: int
@@ -84,7 +91,10 @@ def apply_direct(state: ChainState, kind: int, account_id: int, subject: int, wo
         key = _key_id(account_id, subject)
         state.session_keys[key] = state.session_keys.get(key, 0) & ~KEY_REVOKED_AT_MASK | word & KEY_REVOKED_AT_MASK
     elif kind == DirectKind.CHANGE_RULES:
-        _install_rules(state, subject >> 8, subject & 0xFF, word, time_s)
+        if subject >> 8 < TIER_MARKETS:
+            _install_rules(state, subject >> 8, subject & 0xFF, word, time_s)
+        else:
+            store_word(state.rules, subject, word)
     else:
         raise Faulted(
             f"kind of a direct operation must be 1 to 4, found {kind}: this version does not know the chain's"
@@ -158,8 +168,21 @@ def record_key_revocation(state: ChainState, account_id: int, key: bytes, *, tim
     return _record(state, DirectKind.REVOKE_KEY, account_id=account_id, subject=subject, word=word, time_s=time_s)
 
 
+def record_tiers(
+    state: ChainState, market_id: int, session: int, tier_word: int, *, is_successor: bool, time_s: int
+) -> DirectOperation | None:
+    """Write the tiers beside the rules word of a session, or beside its successor; None where they are so already."""
+    key = tier_key((rules_successor_key if is_successor else rules_key)(market_id, session))
+    if state.rules.get(key, 0) == tier_word:
+        return None
+    return _record(state, DirectKind.CHANGE_RULES, account_id=0, subject=key, word=tier_word, time_s=time_s)
+
+
 def record_rules(state: ChainState, market_id: int, session: int, word: int, *, time_s: int) -> DirectOperation:
-    """Change the rules of a listed market. Raises: DirectRefused `rules: pending`."""
+    """Change the rules of a listed market; its tiers come before, by record_tiers.
+
+    Raises: DirectRefused `rules: pending`.
+    """
     # The one before must bind every batch that can still come; then it moves up and nothing remembers the oldest.
     if time_s <= state.rules.get(rules_binds_after_key(market_id, session), 0) + SETTLE_LAG_S:
         raise DirectRefused("rules: pending")
