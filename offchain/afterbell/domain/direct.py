@@ -38,7 +38,6 @@ from afterbell.domain.words import (
     SessionKeyWord,
 )
 
-
 TIER_MARKETS: Final = 1024
 """Market numbers of the rules map from which on its words are tier words (ids.tier_key)."""
 
