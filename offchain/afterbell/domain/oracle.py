@@ -1,8 +1,8 @@
 """Judge price reports as PriceOracle does, and keep what it keeps of markets, sources, overrides and halts.
 
 A report passes the guards of its own source and becomes an observation; an observation of the primary source becomes
-the external price if the second source agrees, or, without one, if it is no jump. Must not: move a price; prices.py does.
-Twin: contracts/PriceOracle.vy.
+the external price if the second source agrees, or, without one, if it is no jump. Must not: move a price; prices.py
+does. Twin: contracts/PriceOracle.vy.
 """
 
 from __future__ import annotations

@@ -57,12 +57,37 @@ class Words(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StatedMarket:
+    """What reports and clocks say of one market in a batch, before its row moves anything."""
+
+    market_id: int
+    external_ticks: int
+    external_time_s: int
+    session: int
+    session_minutes: int
+    window_start_s: int
+    """Start of the calendar's window; funding reaches no further back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MarketUpdate:
     """What a batch makes of one market's words."""
 
     market_id: int
     price: PriceWord
     index: IndexWord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StatedPrices:
+    """What `state_markets` makes of a batch's evidence."""
+
+    oracle: OracleState
+    """The oracle afterwards."""
+    markets: tuple[StatedMarket, ...]
+    """Every market with a row or a report that counts, ascending."""
+    verdicts: tuple[ReportVerdict, ...]
+    """What the guards of their source ignored, in their order; then, by market, what became of the primary's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,117 +99,139 @@ class PriceUpdate:
     markets: tuple[MarketUpdate, ...]
     """Every market of which a word changed, ascending."""
     verdicts: tuple[ReportVerdict, ...]
-    """Reports that the guards of their source ignored, in their order; then, by market, what became of the primary's."""
+    """As in StatedPrices."""
 
 
 def update(
     oracle: OracleState, words: Words, rows: Sequence[PriceRow], evidence: bytes, matched_at_s: int
 ) -> PriceUpdate:
-    """Apply the rows and the evidence of a batch.
+    """Apply the rows and the evidence of a batch: `state_markets`, then `move_markets`.
 
     Raises: BatchReverted `prices: market order`, `prices: unknown market`, `prices: no external`; EvidenceRefused.
     Neither the oracle given nor the words change.
     """
+    stated = state_markets(oracle, words, [row.market_id for row in rows], evidence, matched_at_s)
+    markets = move_markets(words, stated.markets, rows, matched_at_s)
+    return PriceUpdate(oracle=stated.oracle, markets=markets, verdicts=stated.verdicts)
+
+
+def state_markets(
+    oracle: OracleState, words: Words, row_markets: Sequence[int], evidence: bytes, matched_at_s: int
+) -> StatedPrices:
+    """Judge the evidence and find the session of every market with a row or a report that counts.
+
+    Raises: BatchReverted `prices: market order`, `prices: unknown market`; EvidenceRefused. Neither the oracle given nor
+    the words change.
+    """
     oracle = oracle.copy()
     previous = 0
-    for row in rows:
-        if row.market_id <= previous:
+    for market_id in row_markets:
+        if market_id <= previous:
             raise BatchReverted("prices: market order")
-        if row.market_id > MAX_MARKETS:
+        if market_id > MAX_MARKETS:
             raise BatchReverted("prices: unknown market")
-        previous = row.market_id
+        previous = market_id
     observed, ignored = observe(oracle, split_sections(evidence), matched_at_s)
     verdicts = list(ignored)
-    row_of = {row.market_id: row for row in rows}
-    updates = []
-    for market_id in sorted(observed | set(row_of)):
-        price, index = words.price(market_id), words.index(market_id)
+    markets = []
+    for market_id in sorted(observed.union(row_markets)):
+        price = words.price(market_id)
         if not price.epoch:
             raise BatchReverted("prices: unknown market")
-        market_row = row_of.get(market_id)
-        moved = _state(
-            oracle,
-            words,
-            market_id,
-            price,
-            is_observed=market_id in observed,
-            is_row=market_row is not None,
-            matched_at_s=matched_at_s,
-            verdicts=verdicts,
+        is_stated = market_id in row_markets
+        observation = oracle.primaries.get(market_id)
+        if market_id in observed and observation and observation.publish_time_s > price.external_time_s:
+            verdict, price = _judge(oracle, words, market_id, price, matched_at_s)
+            verdicts.append(verdict)
+            is_stated |= verdict.code is ReportCode.ACCEPTED
+        if is_stated:
+            markets.append(_state(oracle, market_id, price, matched_at_s))
+    return StatedPrices(oracle=oracle, markets=tuple(markets), verdicts=tuple(verdicts))
+
+
+def move_markets(
+    words: Words, markets: Sequence[StatedMarket], rows: Sequence[PriceRow], matched_at_s: int
+) -> tuple[MarketUpdate, ...]:
+    """Move mark, index and funding of stated markets by their rows; return those of which a word changed.
+
+    Raises: BatchReverted `prices: no external`.
+    """
+    row_of = {row.market_id: row for row in rows}
+    updates = []
+    for stated in markets:
+        price, index = words.price(stated.market_id), words.index(stated.market_id)
+        moved, accrued = (
+            replace(
+                price,
+                external_ticks=stated.external_ticks,
+                external_time_s=stated.external_time_s,
+                session=stated.session,
+                session_minutes=stated.session_minutes,
+            ),
+            index,
         )
-        accrued = index
-        if market_row is not None:
-            rules = words.rules_of(market_id, moved.session, matched_at_s)
-            moved = apply_price_row(moved, rules, market_row, matched_at_s)
-            if market_row.funding == 1:
+        row = row_of.get(stated.market_id)
+        if row is not None:
+            rules = words.rules_of(stated.market_id, stated.session, matched_at_s)
+            moved = apply_price_row(moved, rules, row, matched_at_s)
+            if row.funding == 1:
                 accrued = accrue(
                     index,
                     price=moved,
                     rules=rules,
-                    totals=words.totals_of(market_id),
-                    premium_ppb=market_row.premium_ppb,
-                    window_start_s=oracle.calendar.window_at(matched_at_s).start_s,
+                    totals=words.totals_of(stated.market_id),
+                    premium_ppb=row.premium_ppb,
+                    window_start_s=stated.window_start_s,
                     matched_at_s=matched_at_s,
                 )
         if (moved, accrued) != (price, index):
-            updates.append(MarketUpdate(market_id=market_id, price=moved, index=accrued))
-    return PriceUpdate(oracle=oracle, markets=tuple(updates), verdicts=tuple(verdicts))
+            updates.append(MarketUpdate(market_id=stated.market_id, price=moved, index=accrued))
+    return tuple(updates)
 
 
-def _state(
-    oracle: OracleState,
-    words: Words,
-    market_id: int,
-    price: PriceWord,
-    *,
-    is_observed: bool,
-    is_row: bool,
-    matched_at_s: int,
-    verdicts: list[ReportVerdict],
-) -> PriceWord:
-    """Let a new observation become the external price, if it may, and state the session and until when it is stated."""
+def _judge(
+    oracle: OracleState, words: Words, market_id: int, price: PriceWord, matched_at_s: int
+) -> tuple[ReportVerdict, PriceWord]:
+    """Let the primary's observation become the external price, if it may."""
+    observation = oracle.primaries[market_id]
+    session = _stricter(oracle.find_base_session(market_id, matched_at_s)[0], observation.session)
+    code = ReportCode.MARKET_HALTED
+    if not oracle.is_halted(market_id, matched_at_s):
+        rules = words.rules_of(market_id, session, matched_at_s)
+        code, observation = judge_observation(
+            oracle,
+            market_id,
+            external_ticks=price.external_ticks,
+            session=session,
+            max_second_age_s=rules.max_age_s if rules else 0,
+            matched_at_s=matched_at_s,
+        )
+    if code is ReportCode.ACCEPTED:
+        observation = replace(observation, accepted_session=observation.session)
+        external_ticks = compute_external_ticks(observation.price_e8, oracle.markets[market_id])
+        price = replace(price, external_ticks=external_ticks, external_time_s=observation.publish_time_s)
+    oracle.primaries[market_id] = observation
+    report = SourceReport(
+        market_id=market_id,
+        session=NO_SESSION if observation.session is None else observation.session,
+        price_e8=observation.price_e8,
+        publish_time_s=observation.publish_time_s,
+    )
+    return ReportVerdict(report=report, code=code), price
+
+
+def _state(oracle: OracleState, market_id: int, price: PriceWord, matched_at_s: int) -> StatedMarket:
+    """Say in which session a market is and until when that is stated."""
     session, until_s = oracle.find_base_session(market_id, matched_at_s)
     observation = oracle.primaries.get(market_id)
-    is_stated = is_row
-    if is_observed and observation is not None and observation.publish_time_s > price.external_time_s:
-        reported = _stricter(session, observation.session)
-        code = ReportCode.MARKET_HALTED
-        if not oracle.is_halted(market_id, matched_at_s):
-            rules = words.rules_of(market_id, reported, matched_at_s)
-            code, observation = judge_observation(
-                oracle,
-                market_id,
-                external_ticks=price.external_ticks,
-                session=reported,
-                max_second_age_s=rules.max_age_s if rules else 0,
-                matched_at_s=matched_at_s,
-            )
-        verdicts.append(
-            ReportVerdict(
-                report=SourceReport(
-                    market_id=market_id,
-                    session=NO_SESSION if observation.session is None else observation.session,
-                    price_e8=observation.price_e8,
-                    publish_time_s=observation.publish_time_s,
-                ),
-                code=code,
-            )
-        )
-        if code is ReportCode.ACCEPTED:
-            observation = replace(observation, accepted_session=observation.session)
-            price = replace(
-                price,
-                external_ticks=compute_external_ticks(observation.price_e8, oracle.markets[market_id]),
-                external_time_s=observation.publish_time_s,
-            )
-            is_stated = True
-        oracle.primaries[market_id] = observation
-    if not is_stated:
-        return price
-    return replace(
-        price,
+    minutes = clamp(div_down(until_s - price.external_time_s, 60), 0, MAX_SESSION_MINUTES)
+    return StatedMarket(
+        market_id=market_id,
+        external_ticks=price.external_ticks,
+        external_time_s=price.external_time_s,
         session=_stricter(session, observation.accepted_session if observation else None),
-        session_minutes=clamp(div_down(until_s - price.external_time_s, 60), 0, MAX_SESSION_MINUTES),
+        session_minutes=minutes,
+        window_start_s=oracle.calendar.window_at(matched_at_s).start_s,
     )
 
 
