@@ -14,7 +14,7 @@ from typing import Final
 from afterbell.domain.chain_state import ChainState
 from afterbell.domain.deltas import MAX_DELTAS, Delta, apply_deltas
 from afterbell.domain.errors import DirectRefused
-from afterbell.domain.ids import MAX_ACCOUNT_ID, AccountId
+from afterbell.domain.ids import MAX_ACCOUNT_ID, AccountId, account_key, position_key
 from afterbell.domain.outcomes import PositionChange
 from afterbell.domain.position import compute_pending_quote
 from afterbell.domain.words import PositionWord, read_signed, read_unsigned
@@ -62,21 +62,36 @@ def read_records(records: bytes) -> tuple[PositionRecord, ...]:
     return tuple(found)
 
 
+def check_records(
+    state: ChainState, market_id: int, records: tuple[PositionRecord, ...], pot_change_quote: int
+) -> None:
+    """Check that the deltas behind these records lead to the told words, and change nothing.
+
+    Raises: DirectRefused with the rule that is broken, or `deltas: words` when the words before must have been others;
+    FieldOutOfRange.
+    """
+    if not 0 < len(records) <= MAX_DELTAS or any(record.market_id != market_id for record in records):
+        raise DirectRefused("deltas: records")
+    keys = [position_key(record.account_id, market_id) for record in records]
+    account_keys = [account_key(record.account_id) for record in records]
+    excerpt = ChainState(
+        accounts={key: state.accounts[key] for key in account_keys if key in state.accounts},
+        positions={key: state.positions[key] for key in keys if key in state.positions},
+        indices={market_id: state.indices.get(market_id, 0)},
+        totals={market_id: state.totals.get(market_id, 0)},
+        batch_word=state.batch_word,
+    )
+    changes = apply_deltas(excerpt, market_id, [_find_delta(state, record) for record in records], pot_change_quote)
+    told = [(record.realised_quote, record.position_word) for record in records]
+    if [(change.realised_quote, change.position_word) for change in changes] != told:
+        raise DirectRefused("deltas: words")
+
+
 def apply_records(
     state: ChainState, market_id: int, records: tuple[PositionRecord, ...], pot_change_quote: int
 ) -> tuple[PositionChange, ...]:
-    """Apply the deltas behind these records; the words must come out as told.
-
-    Raises: DirectRefused, with the rule that is broken, or `deltas: words` when the words before must have been others;
-    FieldOutOfRange. State unchanged.
-    """
-    if len(records) > MAX_DELTAS or any(record.market_id != market_id for record in records):
-        raise DirectRefused("deltas: records")
-    trial = state.copy()
-    changes = apply_deltas(trial, market_id, [_find_delta(state, record) for record in records], pot_change_quote)
-    told = [(record.account_id, record.realised_quote, record.position_word) for record in records]
-    if [(change.account_id, change.realised_quote, change.position_word) for change in changes] != told:
-        raise DirectRefused("deltas: words")
+    """Apply the deltas behind these records. Raises: as check_records, state unchanged."""
+    check_records(state, market_id, records, pot_change_quote)
     return apply_deltas(state, market_id, [_find_delta(state, record) for record in records], pot_change_quote)
 
 

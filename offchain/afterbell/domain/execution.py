@@ -25,7 +25,7 @@ from afterbell.domain.order import is_trigger_met
 from afterbell.domain.order_checks import check_expiry, check_order_size, has_unknown_flags
 from afterbell.domain.outcomes import FillOutcome, OperationEffect, PositionChange, TableOrder
 from afterbell.domain.prices import MarketUpdate
-from afterbell.domain.words import PositionWord, PriceWord
+from afterbell.domain.words import IndexWord, PositionWord, PriceWord
 from afterbell.domain.working import BeforeFills, Workbench
 from afterbell.domain.write_back import write_back
 
@@ -65,6 +65,10 @@ class Execution:
     def price(self, market_id: int) -> PriceWord:
         """Return a market's prices in this batch."""
         return self._bench.price(market_id)
+
+    def index(self, market_id: int) -> IndexWord:
+        """Return a market's funding indices in this batch."""
+        return self._bench.index(market_id)
 
     def is_market_fresh(self, market_id: int) -> bool:
         """Tell whether openings may happen on this market's prices."""
