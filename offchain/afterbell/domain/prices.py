@@ -120,7 +120,7 @@ def state_markets(
 ) -> StatedPrices:
     """Judge the evidence and find the session of every market with a row or a report that counts.
 
-    Raises: BatchReverted `prices: market order`, `prices: unknown market`; EvidenceRefused. Neither the oracle given nor
+    Raises: BatchReverted `prices: market order`, `prices: unknown market`; EvidenceRefused. Neither the oracle nor
     the words change.
     """
     oracle = oracle.copy()
