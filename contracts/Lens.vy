@@ -5,7 +5,8 @@
 """
 @title Lens
 @license AGPL-3.0-only
-@notice Views for people, pages and monitors. Holds nothing; every number follows from words of the Clearinghouse.
+@notice Accounts for people, pages and monitors; markets: MarketLens. Holds nothing; every number follows from words of the
+        Clearinghouse.
 @dev Prices are those stored; what a batch would see after its own price rows may differ.
 @custom:security Nothing on chain reads from here.
 @custom:invariants None of its own.
@@ -13,26 +14,26 @@
 """
 
 from interfaces import IClearinghouse
-from interfaces import IVault
+from modules import account_risk
 from modules import codes
 from modules import fixed_point
+from modules import margin
 from modules import session_key
 from modules import typed_data
 
-MAX_MARKETS: constant(uint256) = 32
 MAX_OPEN_MARKETS: constant(uint256) = 6
+# no mark is higher: external < 2^32 and a band below 100 %
+MAX_MARK_TICKS: constant(uint256) = 2**33 - 1
+# halvings of that range
+N_HALVINGS: constant(uint256) = 33
+# depth of a tree of orders in a batch
+MAX_PROOF: constant(uint256) = 8
 
-M16: constant(uint256) = 2**16 - 1
-M20: constant(uint256) = 2**20 - 1
 M32: constant(uint256) = 2**32 - 1
 M40: constant(uint256) = 2**40 - 1
 M48: constant(uint256) = 2**48 - 1
 M64: constant(uint256) = 2**64 - 1
 M80: constant(uint256) = 2**80 - 1
-
-# parts of the Clearinghouse's rules map, as market offsets of rules_word
-SUCCESSOR: constant(uint256) = 256
-BINDS_AFTER: constant(uint256) = 512
 
 
 struct PositionSummary:
@@ -40,13 +41,15 @@ struct PositionSummary:
     size_lots: int256
     entry_quote: int256
     pending_funding_quote: int256
-    # worse of mark and external for this side
+    # worse of mark and external for this side, a short's with the announced dividend on top
     valuation_ticks: uint256
     notional_quote: uint256
     initial_margin_quote: uint256
     settlement_margin_quote: uint256
     maintenance_margin_quote: uint256
     is_fresh: bool
+    # last mark at which the account is not liquidatable while nothing else moves, 0 = no such mark
+    liquidation_ticks: uint256
 
 
 struct AccountSummary:
@@ -65,38 +68,6 @@ struct AccountSummary:
     pending_min_seq: uint256
     pending_binds_after_s: uint256
     positions: DynArray[PositionSummary, MAX_OPEN_MARKETS]
-
-
-struct MarketSummary:
-    epoch: uint256
-    session: uint256
-    mark_ticks: uint256
-    index_ticks: uint256
-    external_ticks: uint256
-    external_time_s: uint256
-    mark_time_s: uint256
-    is_fresh: bool
-    is_opening_allowed: bool
-    band_low_ticks: uint256
-    band_high_ticks: uint256
-    open_interest_lots: uint256
-    open_interest_cap_lots: uint256
-    net_entry_quote: int256
-    pot_quote: int256
-    # the operator is the only price source of this market so far
-    is_trusted_price: bool
-
-
-struct Solvency:
-    collateral_quote: int256
-    net_entry_quote: int256
-    pots_quote: int256
-    fees_quote: uint256
-    # collateral − net entry + pots + fees
-    owed_quote: int256
-    unpaid_claims_quote: uint256
-    tracked_quote: uint256
-    is_exact: bool
 
 
 struct SessionKey:
@@ -123,19 +94,15 @@ struct LaneState:
 
 # whose words are read
 CLEARINGHOUSE: public(immutable(address))
-# whose books must match
-VAULT: public(immutable(address))
 
 
 @deploy
-def __init__(clearinghouse: address, vault: address):
+def __init__(clearinghouse: address):
     """
     @notice Names what to look at.
     @param clearinghouse The Clearinghouse.
-    @param vault Its Vault.
     """
     CLEARINGHOUSE = clearinghouse
-    VAULT = vault
 
 
 @external
@@ -150,22 +117,18 @@ def account_summary(account_id: uint256, at_s: uint256) -> AccountSummary:
     word: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).account_word(account_id)
     summary: AccountSummary = empty(AccountSummary)
     summary.collateral_quote = fixed_point._as_signed(word << 184) >> 184
-    summary.equity_quote = summary.collateral_quote
     summary.min_seq, summary.pending_min_seq, summary.pending_binds_after_s = self._min_seq(account_id, word, at_s)
-    for slot: uint256 in range(MAX_OPEN_MARKETS):
-        market: uint256 = (word >> (200 + 8 * slot)) & 255
-        if market == 0:
-            continue
-        position: PositionSummary = self._position(account_id, market, at_s)
-        summary.equity_quote += (
-            self._signed_notional(position) - position.entry_quote - position.pending_funding_quote
-        )
-        summary.initial_margin_quote += position.initial_margin_quote
-        summary.settlement_margin_quote += position.settlement_margin_quote
-        summary.maintenance_margin_quote += position.maintenance_margin_quote
-        summary.withdrawal_margin_quote += max(position.initial_margin_quote, (position.notional_quote + 9) // 10)
-        summary.is_stale = summary.is_stale or not position.is_fresh
-        summary.positions.append(position)
+    holdings: DynArray[account_risk.Holding, account_risk.MAX_HOLDINGS] = self._holdings(account_id, word, at_s)
+    risk: account_risk.Risk = account_risk._risk(summary.collateral_quote, holdings, account_risk.AT_WORSE)
+    summary.equity_quote = risk.equity_quote
+    summary.initial_margin_quote = risk.initial_margin_quote
+    summary.settlement_margin_quote = risk.settlement_margin_quote
+    summary.maintenance_margin_quote = risk.maintenance_margin_quote
+    summary.withdrawal_margin_quote = risk.withdrawal_margin_quote
+    summary.is_stale = not account_risk._is_fresh(holdings)
+    spare_quote: int256 = self._spare_quote(summary.collateral_quote, holdings)
+    for holding: account_risk.Holding in holdings:
+        summary.positions.append(self._position(account_id, holding, spare_quote))
     return summary
 
 
@@ -179,41 +142,16 @@ def position_summary(account_id: uint256, market: uint256, at_s: uint256) -> Pos
     @param at_s Time of the batch to answer for.
     @return The summary.
     """
-    return self._position(account_id, market, at_s)
-
-
-@external
-@view
-def market_summary(market: uint256, at_s: uint256) -> MarketSummary:
-    """
-    @notice Shows a market.
-    @param market 1..32.
-    @param at_s Time of the batch to answer for.
-    @return The summary; epoch 0 = not listed.
-    """
-    price: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).price_word(market)
-    rules: uint256 = self._rules(market, (price >> 200) & 255, at_s)
-    totals: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).totals_word(market)
-    external_ticks: uint256 = (price >> 80) & M40
-    band_ticks: uint256 = external_ticks * ((rules >> 60) & M20) // 1_000_000
-    return MarketSummary(
-        epoch=(price >> 208) & M32,
-        session=(price >> 200) & 255,
-        mark_ticks=price & M40,
-        index_ticks=(price >> 40) & M40,
-        external_ticks=external_ticks,
-        external_time_s=(price >> 120) & M40,
-        mark_time_s=(price >> 160) & M40,
-        is_fresh=self._is_fresh(price, rules, at_s),
-        is_opening_allowed=(rules >> 168) & 1 == 1,
-        band_low_ticks=external_ticks - band_ticks,
-        band_high_ticks=external_ticks + band_ticks,
-        open_interest_lots=totals & M64,
-        open_interest_cap_lots=(rules >> 112) & (2**56 - 1),
-        net_entry_quote=fixed_point._lane96(totals, 64),
-        pot_quote=fixed_point._lane96(totals, 160),
-        is_trusted_price=True,
-    )
+    word: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).account_word(account_id)
+    holdings: DynArray[account_risk.Holding, account_risk.MAX_HOLDINGS] = self._holdings(account_id, word, at_s)
+    spare_quote: int256 = self._spare_quote(account_risk._collateral_quote(word), holdings)
+    for holding: account_risk.Holding in holdings:
+        if holding.market == market:
+            return self._position(account_id, holding, spare_quote)
+    summary: PositionSummary = empty(PositionSummary)
+    summary.market = market
+    summary.is_fresh = account_risk._market(IClearinghouse(CLEARINGHOUSE), market, at_s).is_fresh
+    return summary
 
 
 @external
@@ -226,7 +164,20 @@ def effective_rules(market: uint256, session: uint256, at_s: uint256) -> uint256
     @param at_s Time of the batch to answer for.
     @return Rules word, without the mark of a change under way; 0 = not listed.
     """
-    return self._rules(market, session, at_s)
+    return account_risk._rules(IClearinghouse(CLEARINGHOUSE), market, session, at_s)[0] & ~account_risk.CHANGING
+
+
+@external
+@view
+def effective_tiers(market: uint256, session: uint256, at_s: uint256) -> uint256:
+    """
+    @notice Shows the margin tiers a batch is under.
+    @param market 1..32.
+    @param session 0..8.
+    @param at_s Time of the batch to answer for.
+    @return Tier word; 0 = none.
+    """
+    return account_risk._rules(IClearinghouse(CLEARINGHOUSE), market, session, at_s)[1]
 
 
 @external
@@ -265,32 +216,6 @@ def session_key_summary(account_id: uint256, key: address, at_s: uint256) -> Ses
 
 @external
 @view
-def solvency() -> Solvency:
-    """
-    @notice Shows both sides of the solvency identity.
-    @return Sums of the Clearinghouse and what the Vault answers for; exact after every transaction.
-    """
-    batch: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).batch_word()
-    sums: Solvency = empty(Solvency)
-    sums.collateral_quote = fixed_point._lane96(batch, 160)
-    sums.fees_quote = (batch >> 80) & M80
-    for market: uint256 in range(1, MAX_MARKETS + 1):
-        totals: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).totals_word(market)
-        sums.net_entry_quote += fixed_point._lane96(totals, 64)
-        sums.pots_quote += fixed_point._lane96(totals, 160)
-    sums.owed_quote = (
-        sums.collateral_quote - sums.net_entry_quote + sums.pots_quote + convert(sums.fees_quote, int256)
-    )
-    sums.unpaid_claims_quote = staticcall IVault(VAULT).total_claims_quote()
-    sums.tracked_quote = staticcall IVault(VAULT).tracked_quote()
-    sums.is_exact = (
-        sums.owed_quote + convert(sums.unpaid_claims_quote, int256) == convert(sums.tracked_quote, int256)
-    )
-    return sums
-
-
-@external
-@view
 def lane_state(account_id: uint256, lane: uint256) -> LaneState:
     """
     @notice Shows what a lane remembers: orders with a lower seq are dead, an equal one has filled_lots behind it.
@@ -317,22 +242,45 @@ def order_digest(account_id: uint256, epoch: uint256, order: uint256, trigger: u
     @param trigger Word 3, zero without has_trigger.
     @return EIP-712 digest.
     """
-    return typed_data._order_digest(
-        staticcall IClearinghouse(CLEARINGHOUSE).domain_separator(), account_id << 16, epoch, order, trigger
+    return typed_data._digest(
+        staticcall IClearinghouse(CLEARINGHOUSE).domain_separator(),
+        typed_data._order_hash(account_id << 16, epoch, order, trigger),
+    )
+
+
+@external
+@view
+def order_tree_digest(
+    account_id: uint256, epoch: uint256, order: uint256, trigger: uint256, proof: DynArray[bytes32, MAX_PROOF]
+) -> bytes32:
+    """
+    @notice Computes what the owner of a tree of orders signs, from one of them.
+    @param account_id owner << 80 | subaccount.
+    @param epoch Epoch the order names.
+    @param order Word 0 of the order as in a batch.
+    @param trigger Its trigger word, zero without has_trigger.
+    @param proof Siblings from the order up to the root.
+    @return EIP-712 digest.
+    """
+    node: bytes32 = typed_data._order_hash(account_id << 16, epoch, order, trigger)
+    for sibling: bytes32 in proof:
+        node = typed_data._node(node, sibling)
+    return typed_data._digest(
+        staticcall IClearinghouse(CLEARINGHOUSE).domain_separator(), typed_data._order_tree_hash(node)
     )
 
 
 @external
 @view
 def operation_digest(
-    account_id: uint256, kind: uint256, subject: uint256, recipient: address, expiry_s: uint256, seq: uint256
+    account_id: uint256, kind: uint256, subject: uint256, operand: uint256, expiry_s: uint256, seq: uint256
 ) -> bytes32:
     """
     @notice Computes what the owner of an operation signs, or approves in Operations.
     @param account_id owner << 80 | subaccount.
-    @param kind 1 withdraw, 2 cancel order, 3 cancel all, 5 link key, 6 revoke key.
-    @param subject Word 1: quote, order nonce, minimum seq, limits of a key, or nothing.
-    @param recipient Who receives a withdrawal, or the key; not read for cancellations.
+    @param kind 1 withdraw, 2 cancel order, 3 cancel all, 4 transfer, 5 link key, 6 revoke key.
+    @param subject Word 2: quote, order nonce, minimum seq, limits of a key, or nothing.
+    @param operand Who receives a withdrawal, the receiving subaccount, or the key; not read for cancellations.
     @param expiry_s UNIX seconds.
     @param seq Seq in lane 65535.
     @return EIP-712 digest.
@@ -342,28 +290,10 @@ def operation_digest(
         account_id << 16,
         kind,
         subject,
-        convert(recipient, uint256),
+        operand,
         expiry_s,
         seq,
     )
-
-
-@internal
-@view
-def _rules(market: uint256, session: uint256, at_s: uint256) -> uint256:
-    """
-    @notice Reads the rules a batch is under.
-    @param market 1..32.
-    @param session 0..8.
-    @param at_s Time of the batch.
-    @return Rules word as it was set: the Clearinghouse's mark of a change under way is taken off.
-    """
-    rules: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).rules_word(market, session)
-    if (rules >> 170) & 1 == 0:
-        return rules
-    if at_s > staticcall IClearinghouse(CLEARINGHOUSE).rules_word(market + BINDS_AFTER, session):
-        return staticcall IClearinghouse(CLEARINGHOUSE).rules_word(market + SUCCESSOR, session)
-    return rules ^ (1 << 170)
 
 
 @internal
@@ -389,64 +319,110 @@ def _min_seq(account_id: uint256, word: uint256, at_s: uint256) -> (uint256, uin
 
 @internal
 @view
-def _position(account_id: uint256, market: uint256, at_s: uint256) -> PositionSummary:
+def _holdings(
+    account_id: uint256, word: uint256, at_s: uint256
+) -> DynArray[account_risk.Holding, account_risk.MAX_HOLDINGS]:
     """
-    @notice Reads and values a position.
+    @notice Reads the positions of an account.
     @param account_id owner << 80 | subaccount.
-    @param market 1..32.
+    @param word Its account word.
     @param at_s Time of the batch to answer for.
+    @return Its holdings.
+    """
+    return account_risk._holdings(IClearinghouse(CLEARINGHOUSE), account_id, word, at_s)
+
+
+@internal
+@pure
+def _spare_quote(
+    collateral_quote: int256, holdings: DynArray[account_risk.Holding, account_risk.MAX_HOLDINGS]
+) -> int256:
+    """
+    @notice Computes equity above maintenance margin, everything at its mark.
+    @param collateral_quote Collateral of the account.
+    @param holdings Its positions.
+    @return Quote units, negative below.
+    """
+    risk: account_risk.Risk = account_risk._risk(collateral_quote, holdings, account_risk.AT_MARK)
+    return risk.equity_quote - convert(risk.maintenance_margin_quote, int256)
+
+
+@internal
+@view
+def _position(account_id: uint256, holding: account_risk.Holding, spare_quote: int256) -> PositionSummary:
+    """
+    @notice Shows a position.
+    @param account_id owner << 80 | subaccount.
+    @param holding The position as read, not zero.
+    @param spare_quote Equity of its account above maintenance margin, everything at its mark.
     @return The summary.
     """
-    word: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).position_word(account_id, market)
-    price: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).price_word(market)
-    rules: uint256 = self._rules(market, (price >> 200) & 255, at_s)
-    index: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).index_word(market)
     summary: PositionSummary = empty(PositionSummary)
-    summary.market = market
-    summary.size_lots = fixed_point._as_signed(word << 192) >> 192
-    summary.entry_quote = fixed_point._lane96(word, 64)
-    summary.is_fresh = self._is_fresh(price, rules, at_s)
-    if summary.size_lots > 0:
-        summary.valuation_ticks = min(price & M40, (price >> 80) & M40)
-        summary.pending_funding_quote = fixed_point._div_up(
-            summary.size_lots * (fixed_point._lane96(index, 0) - fixed_point._lane96(word, 160)), fixed_point.E12
-        )
-    elif summary.size_lots < 0:
-        summary.valuation_ticks = max(price & M40, (price >> 80) & M40)
-        summary.pending_funding_quote = fixed_point._div_up(
-            summary.size_lots * (fixed_point._lane96(index, 96) - fixed_point._lane96(word, 160)), fixed_point.E12
-        )
-    summary.notional_quote = convert(abs(summary.size_lots), uint256) * summary.valuation_ticks
-    summary.initial_margin_quote = fixed_point._ceil_ppm(summary.notional_quote, rules & M20)
-    summary.settlement_margin_quote = fixed_point._ceil_ppm(summary.notional_quote, (rules >> 20) & M20)
-    summary.maintenance_margin_quote = fixed_point._ceil_ppm(summary.notional_quote, (rules >> 40) & M20)
+    summary.market = holding.market
+    summary.size_lots = holding.size_lots
+    summary.entry_quote = fixed_point._lane96(
+        staticcall IClearinghouse(CLEARINGHOUSE).position_word(account_id, holding.market), 64
+    )
+    summary.pending_funding_quote = -holding.cushion_quote - summary.entry_quote
+    summary.is_fresh = holding.is_fresh
+    summary.valuation_ticks = account_risk._valuation_ticks(holding, account_risk.AT_WORSE)
+    summary.notional_quote = convert(abs(holding.size_lots), uint256) * summary.valuation_ticks
+    summary.initial_margin_quote = margin._initial_quote(summary.notional_quote, holding.rules, holding.tiers)
+    margins: uint256 = margin._tiered_margins(summary.notional_quote, holding.rules, holding.tiers)
+    summary.settlement_margin_quote = margins >> 80
+    summary.maintenance_margin_quote = margins & M80
+    # what the rest of the account has to spare: all of it less this position's part
+    summary.liquidation_ticks = self._liquidation_ticks(
+        holding, spare_quote - self._excess_quote(holding, holding.mark_ticks)
+    )
     return summary
 
 
 @internal
 @pure
-def _signed_notional(position: PositionSummary) -> int256:
+def _liquidation_ticks(holding: account_risk.Holding, rest_quote: int256) -> uint256:
     """
-    @notice Returns size x price with the sign of the size.
-    @param position The position.
-    @return Quote units.
+    @notice Finds the last mark at which an account keeps its maintenance margin while only this market's mark moves.
+    @dev What a position adds less what it requires never falls in the price for a long and never rises for a short, no margin
+         with its tiers being above 100 %: the edge is found by halving. Twin: domain/liquidation.py.
+    @param holding The position, not zero.
+    @param rest_quote Collateral plus equity less maintenance margin of every other position.
+    @return Ticks; 0 = every mark is healthy, or none is.
     """
-    if position.size_lots < 0:
-        return -convert(position.notional_quote, int256)
-    return convert(position.notional_quote, int256)
+    is_long: bool = holding.size_lots > 0
+    if (rest_quote + self._excess_quote(holding, 1) >= 0) == (
+        rest_quote + self._excess_quote(holding, MAX_MARK_TICKS) >= 0
+    ):
+        return 0
+    low: uint256 = 1
+    high: uint256 = MAX_MARK_TICKS
+    for _: uint256 in range(N_HALVINGS):
+        if high - low <= 1:
+            break
+        middle: uint256 = (low + high) // 2
+        if (rest_quote + self._excess_quote(holding, middle) >= 0) == is_long:
+            high = middle
+        else:
+            low = middle
+    if is_long:
+        return high
+    return high - 1
 
 
 @internal
 @pure
-def _is_fresh(price: uint256, rules: uint256, at_s: uint256) -> bool:
+def _excess_quote(holding: account_risk.Holding, mark_ticks: uint256) -> int256:
     """
-    @notice Tells whether a market can be opened on.
-    @param price Price word.
-    @param rules Rules word of the session now.
-    @param at_s Time to judge at.
-    @return Whether it is fresh.
+    @notice Computes what a position adds to equity at a mark, less the maintenance margin it needs there.
+    @param holding The position.
+    @param mark_ticks The mark, external price aside.
+    @return Quote units.
     """
-    if rules == 0 or price & M40 == 0 or (price >> 80) & M40 == 0:
-        return False
-    max_age_s: uint256 = (rules >> 96) & M16
-    return max_age_s == 0 or ((price >> 120) & M40) + max_age_s >= at_s
+    moved: account_risk.Holding = holding
+    moved.mark_ticks = mark_ticks
+    ticks: uint256 = account_risk._valuation_ticks(moved, account_risk.AT_MARK)
+    return (
+        moved.size_lots * convert(ticks, int256)
+        + moved.cushion_quote
+        - convert(account_risk._maintenance_margin_quote(moved, account_risk.AT_MARK), int256)
+    )

@@ -395,8 +395,8 @@ def _must_be_as_planned(web3: Web3, manifest: Manifest, plan: DeploymentPlan, ar
             "REGISTRY": "market_registry",
             "CORPORATE_ACTIONS": "corporate_actions",
         },
-        "lens": {"CLEARINGHOUSE": "clearinghouse", "VAULT": "vault"},
-        "market_lens": {"CLEARINGHOUSE": "clearinghouse", "VAULT": "vault"},
+        "lens": {"CLEARINGHOUSE": "clearinghouse"},
+        "market_lens": {"CLEARINGHOUSE": "clearinghouse"},
         "market_registry": {"CLEARINGHOUSE": "clearinghouse", "ORACLE": "price_oracle"},
     }
     for name in GOVERNED:

@@ -145,8 +145,8 @@ def _build_constructors(
             *(vault, oracle, registry, operations, liquidations, exits, actions),
             *(token, roles.sequencer, genesis_s),
         ),
-        "lens": (clearinghouse, vault),
-        "market_lens": (clearinghouse, vault),
+        "lens": (clearinghouse,),
+        "market_lens": (clearinghouse,),
         "timelock": (plan.timelock_delay_s, list(roles.proposers), list(roles.executors), roles.guardian),
     }
 
