@@ -340,12 +340,14 @@ def check_rules(rules: uint256, tiers: uint256):
 
 @external
 @view
-def check_caps(market: uint256):
+def check_caps(market: uint256) -> bool:
     """
     @notice Reverts if a cap of a market is too high for what its price is worth. Before a source is taken away, for one.
     @param market A listed market.
+    @return True: another contract's view must return something to be called.
     """
     self._check_caps(market)
+    return True
 
 
 @internal
