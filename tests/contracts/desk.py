@@ -22,7 +22,7 @@ from afterbell.domain.batch import (
     build_order_record,
     encode,
 )
-from afterbell.domain.evidence import Evidence, PriceReport, build_proven_reports, encode_evidence
+from afterbell.domain.evidence import Evidence, PriceReport, build_proven_reports, encode_evidence, join_sections
 from afterbell.domain.ids import OPERATION_LANE, AccountId, build_account_id
 from afterbell.domain.order import (
     CancelAll,
@@ -153,9 +153,10 @@ class Desk:
         ]
         root, proven = build_proven_reports(reports, time_s)
         message = digest(PriceRoot(root=root, publish_time_s=time_s), self.chain.price_domain_separator)
-        return encode_evidence(
+        section = encode_evidence(
             Evidence(publish_time_s=time_s, root=root, signatures=(self.publisher.sign(message),), reports=proven)
         )
+        return join_sections([section])
 
     def settle_prices(self, ticks: int, *, session: int = Session.REGULAR, mark_ticks: int | None = None) -> None:
         """Settle a batch that prices every market."""
@@ -232,22 +233,17 @@ class Desk:
         message: Operation,
         key: SigningKey,
         *,
-        before_fill: int = 0,
         signer: SigningKey | None = None,
         by_key: SigningKey | None = None,
-    ) -> tuple[AccountId, OperationRow]:
+    ) -> OperationRow:
         """Return an operation of a key's account, signed by it unless told otherwise. by_key: a session key signs."""
         r, vs = (by_key or signer or key).sign(digest(message, self.chain.domain_separator))
         flags = OPERATION_SESSION_KEY if by_key else 0
-        row = build_operation_row(message, before_fill=before_fill, account_index=0, r=r, vs=vs, flags=flags)
-        return build_account_id(message.owner, message.subaccount), row
+        return build_operation_row(message, r=r, vs=vs, flags=flags)
 
-    def approved(self, message: Operation, *, before_fill: int = 0) -> tuple[AccountId, OperationRow]:
+    def approved(self, message: Operation) -> OperationRow:
         """Return an operation that claims its owner's approval on chain, without a signature."""
-        row = build_operation_row(
-            message, before_fill=before_fill, account_index=0, r=bytes(32), vs=bytes(32), flags=OPERATION_APPROVED
-        )
-        return build_account_id(message.owner, message.subaccount), row
+        return build_operation_row(message, r=bytes(32), vs=bytes(32), flags=OPERATION_APPROVED)
 
     def withdraw(
         self,
@@ -255,34 +251,32 @@ class Desk:
         quote: int,
         recipient: bytes,
         *,
-        before_fill: int = 0,
         signer: SigningKey | None = None,
         by_key: SigningKey | None = None,
         **changes: Any,
-    ) -> tuple[AccountId, OperationRow]:
+    ) -> OperationRow:
         """Return a signed withdrawal."""
         message = Withdraw(**self.common(key) | {"quote": quote, "recipient": recipient} | changes)
-        return self.operation(message, key, signer=signer, by_key=by_key, before_fill=before_fill)
+        return self.operation(message, key, signer=signer, by_key=by_key)
 
     def cancel_order(
         self,
         key: SigningKey,
         order_nonce: int,
         *,
-        before_fill: int = 0,
         by_key: SigningKey | None = None,
         **changes: Any,
-    ) -> tuple[AccountId, OperationRow]:
+    ) -> OperationRow:
         """Return a signed cancellation of one lane up to a seq."""
         message = CancelOrder(**self.common(key) | {"order_nonce": order_nonce} | changes)
-        return self.operation(message, key, by_key=by_key, before_fill=before_fill)
+        return self.operation(message, key, by_key=by_key)
 
     def cancel_all(
-        self, key: SigningKey, min_seq: int, *, before_fill: int = 0, by_key: SigningKey | None = None, **changes: Any
-    ) -> tuple[AccountId, OperationRow]:
+        self, key: SigningKey, min_seq: int, *, by_key: SigningKey | None = None, **changes: Any
+    ) -> OperationRow:
         """Return a signed cancellation of everything older than a seq."""
         message = CancelAll(**self.common(key) | {"min_seq": min_seq} | changes)
-        return self.operation(message, key, by_key=by_key, before_fill=before_fill)
+        return self.operation(message, key, by_key=by_key)
 
     def link_message(self, key: SigningKey, session_key: SigningKey | bytes, **changes: Any) -> LinkKey:
         """Return what links a session key for a day, in every market, for orders up to 100 USDC."""
@@ -299,26 +293,24 @@ class Desk:
         key: SigningKey,
         session_key: SigningKey | bytes,
         *,
-        before_fill: int = 0,
         by_key: SigningKey | None = None,
         **changes: Any,
-    ) -> tuple[AccountId, OperationRow]:
+    ) -> OperationRow:
         """Return a signed link of a session key."""
         message = self.link_message(key, session_key, **changes)
-        return self.operation(message, key, by_key=by_key, before_fill=before_fill)
+        return self.operation(message, key, by_key=by_key)
 
     def revoke_key(
         self,
         key: SigningKey,
         session_key: SigningKey | bytes,
         *,
-        before_fill: int = 0,
         by_key: SigningKey | None = None,
         **changes: Any,
-    ) -> tuple[AccountId, OperationRow]:
+    ) -> OperationRow:
         """Return a signed revocation of a session key."""
         message = RevokeKey(**self.common(key) | {"key": as_address(session_key)} | changes)
-        return self.operation(message, key, by_key=by_key, before_fill=before_fill)
+        return self.operation(message, key, by_key=by_key)
 
     # What owners do directly on chain.
 
@@ -350,13 +342,13 @@ class Desk:
         orders: Sequence[Placed] = (),
         fills: Sequence[tuple[int, int, int]] = (),
         *,
-        operations: Sequence[tuple[AccountId, OperationRow]] = (),
+        operations: Sequence[OperationRow] = (),
         rows: tuple[PriceRow, ...] = (),
         evidence: bytes = b"",
         **header: Any,
     ) -> Codes:
         """Settle orders and (maker, taker, lots) by the positions in `orders`; return the codes in the same order."""
-        ids = sorted({placed.account_id for placed in orders} | {account_id for account_id, _ in operations})
+        ids = sorted({placed.account_id for placed in orders})
         accounts: list[AccountRecord] = []
         table_index: dict[int, int] = {}
         for account_id in ids:
@@ -373,7 +365,7 @@ class Desk:
             ),
             rows=rows,
             evidence=evidence,
-            operations=tuple(replace(row, account_index=ids.index(account_id)) for account_id, row in operations),
+            operations=tuple(operations),
             accounts=tuple(accounts),
         )
         codes = self.settle_payload(payload)

@@ -26,9 +26,19 @@ from afterbell.domain.batch import (
     build_order_record,
     encode,
 )
-from afterbell.domain.evidence import build_proof, build_tree
+from afterbell.domain.digests import build_proof, build_tree
 from afterbell.domain.hashing import keccak
-from afterbell.domain.order import CancelAll, CancelOrder, Operation, Order, SignedOrder, TimeInForce, Withdraw
+from afterbell.domain.ids import AccountId
+from afterbell.domain.order import (
+    CancelAll,
+    CancelOrder,
+    Operation,
+    Order,
+    SignedOrder,
+    TimeInForce,
+    Transfer,
+    Withdraw,
+)
 from afterbell.domain.words import AccountWord, BatchWord, LaneWord, PositionWord, PriceWord, RulesWord, TotalsWord
 from afterbell.signing.keys import SigningKey
 from afterbell.signing.typed_data import PriceRoot, digest
@@ -95,7 +105,7 @@ def build_evidence(
     carried: Sequence[int] | None = None,
     sort: bool = True,
 ) -> bytearray:
-    """Return evidence over a tree of all reports that carries some of them."""
+    """Return evidence of one section over a tree of all reports that carries some of them."""
     moment = publish_time_s.to_bytes(4, "big")
     leaves = [keccak(keccak(report.pack() + bytes([source_id]) + moment)) for report in reports]
     levels = build_tree(leaves)
@@ -105,13 +115,13 @@ def build_evidence(
     if sort:
         chosen.sort(key=lambda key: key.address)
     indices = range(len(reports)) if carried is None else carried
-    evidence = bytearray([source_id]) + moment + bytes([len(chosen), len(indices)]) + root
+    section = bytearray([source_id]) + moment + bytes([len(chosen), len(indices)]) + root
     for signer in chosen:
-        evidence += b"".join(signer.sign(message))
+        section += b"".join(signer.sign(message))
     for index in indices:
         proof = build_proof(levels, index)
-        evidence += reports[index].pack() + bytes([len(proof)]) + b"".join(proof)
-    return evidence
+        section += reports[index].pack() + bytes([len(proof)]) + b"".join(proof)
+    return bytearray(len(section).to_bytes(2, "big")) + section
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,44 +206,44 @@ class Venue:
         self,
         message: Operation,
         *,
-        before_fill: int = 0,
         signer: SigningKey | None = None,
         domain: bytes | None = None,
         account: int | None = None,
-    ) -> tuple[int, OperationRow]:
-        """Return (account, row) of a signed operation; `account` claims it for another account."""
+    ) -> OperationRow:
+        """Return the row of a signed operation; `account` claims it for another account."""
         keys = {key.address: key for key in (MAKER, TAKER, THIRD)}
         r, vs = (signer or keys[message.owner]).sign(digest(message, domain or self.chain.domain_separator))
-        row = build_operation_row(message, before_fill=before_fill, account_index=0, r=r, vs=vs)
-        return message.account_id if account is None else account, row
+        row = build_operation_row(message, r=r, vs=vs)
+        return row if account is None else replace(row, account_id=AccountId(account))
 
     def _next_seq(self) -> int:
         self.seq += 1
         return self.seq
 
-    def withdraw(
-        self, key: SigningKey, quote: int, *, recipient: str | None = None, before_fill: int = 0, **changes: Any
-    ) -> tuple[int, OperationRow]:
+    def withdraw(self, key: SigningKey, quote: int, *, recipient: str | None = None, **changes: Any) -> OperationRow:
         message = Withdraw(
             owner=key.address, quote=quote, recipient=bytes.fromhex((recipient or address_of(key))[2:]),
             expiry_s=self.chain.time_s + 60, seq=self._next_seq(),
         )  # fmt: skip
-        return self.operation(replace(message, **changes), before_fill=before_fill)
+        return self.operation(replace(message, **changes))
 
-    def cancel(
-        self, key: SigningKey, order: OrderRecord | int, *, before_fill: int = 0, **changes: Any
-    ) -> tuple[int, OperationRow]:
+    def transfer(self, key: SigningKey, quote: int, to_subaccount: int, **changes: Any) -> OperationRow:
+        message = Transfer(
+            owner=key.address, quote=quote, to_subaccount=to_subaccount, expiry_s=self.chain.time_s + 60,
+            seq=self._next_seq(),
+        )  # fmt: skip
+        return self.operation(replace(message, **changes))
+
+    def cancel(self, key: SigningKey, order: OrderRecord | int, **changes: Any) -> OperationRow:
         nonce = order if isinstance(order, int) else order.lane << 40 | order.seq
         message = CancelOrder(
             owner=key.address, order_nonce=nonce, expiry_s=self.chain.time_s + 60, seq=self._next_seq()
         )
-        return self.operation(replace(message, **changes), before_fill=before_fill)
+        return self.operation(replace(message, **changes))
 
-    def cancel_all(
-        self, key: SigningKey, min_seq: int, *, before_fill: int = 0, **changes: Any
-    ) -> tuple[int, OperationRow]:
+    def cancel_all(self, key: SigningKey, min_seq: int, **changes: Any) -> OperationRow:
         message = CancelAll(owner=key.address, min_seq=min_seq, expiry_s=self.chain.time_s + 60, seq=self._next_seq())
-        return self.operation(replace(message, **changes), before_fill=before_fill)
+        return self.operation(replace(message, **changes))
 
     def pair(
         self, *, maker_buys: bool = False, maker: dict[str, Any] | None = None, taker: dict[str, Any] | None = None
@@ -258,7 +268,7 @@ class Venue:
         self,
         orders: Sequence[tuple[int, OrderRecord]] = (),
         fills: Sequence[tuple[int, int, int]] = (),
-        operations: Sequence[tuple[int, OperationRow]] = (),
+        operations: Sequence[OperationRow] = (),
         *,
         rows: Sequence[PriceRow] = (),
         evidence: bytes = b"",
@@ -266,7 +276,7 @@ class Venue:
         **header: Any,
     ) -> Payload:
         """Return the next batch; fills name orders by their place in `orders`."""
-        accounts = sorted({account for account, _ in (*orders, *operations)} | set(extra_accounts))
+        accounts = sorted({account for account, _ in orders} | set(extra_accounts))
         self.index_of = {}
         records = []
         for account in accounts:
@@ -286,7 +296,7 @@ class Venue:
             ),
             rows=tuple(rows),
             evidence=evidence,
-            operations=tuple(replace(row, account_index=accounts.index(account)) for account, row in operations),
+            operations=tuple(operations),
             accounts=tuple(records),
         )
 
@@ -294,7 +304,7 @@ class Venue:
         self,
         orders: Sequence[tuple[int, OrderRecord]] = (),
         fills: Sequence[tuple[int, int, int]] = (),
-        operations: Sequence[tuple[int, OperationRow]] = (),
+        operations: Sequence[OperationRow] = (),
         **table: Any,
     ) -> Settled:
         """Settle the next batch and check what holds after every batch."""

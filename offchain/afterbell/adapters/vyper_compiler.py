@@ -89,6 +89,15 @@ def compile_contracts(*, is_forced: bool = False) -> Artifacts:
     )
 
 
+def compile_contract(name: str) -> Artifact:
+    """Return one contract, compiled now or earlier; others need not compile. Raises: CompilationFailed."""
+    contracts = find_project_root() / "contracts"
+    builds = find_project_root() / ".build" / "contracts"
+    source = next(path for path in (contracts / f"{name}.vy", contracts / "mocks" / f"{name}.vy") if path.exists())
+    with _lock(builds):
+        return _load_or_compile(source, contracts, builds / name, is_forced=False)
+
+
 def compute_source_hash(contracts: Path) -> str:
     """Return sha256 over compiler and library version and every source with its relative path; 64 digits."""
     return _hash_sources(contracts, {path for kind in ("*.vy", "*.vyi") for path in contracts.rglob(kind)})
