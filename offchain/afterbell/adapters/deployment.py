@@ -409,9 +409,18 @@ def _must_be_as_planned(web3: Web3, manifest: Manifest, plan: DeploymentPlan, ar
     answers += [
         ("Clearinghouse.GENESIS_S", clearinghouse.GENESIS_S().call(), manifest.genesis_s),
         (
-            "PriceOracle.sources(0)",
-            contracts["price_oracle"].sources(0).call(),
+            "PriceOracle.source(0)",
+            contracts["price_oracle"].source(0).call(),
             addresses["signed_price_source"],
+        ),
+        ("PriceOracle.n_boundaries", contracts["price_oracle"].n_boundaries().call(), len(plan.boundaries)),
+        *(
+            (
+                f"PriceOracle.boundary({index})",
+                tuple(contracts["price_oracle"].boundary(index).call()),
+                (boundary.start_s, boundary.session),
+            )
+            for index, boundary in enumerate(plan.boundaries)
         ),
         ("SignedPriceSource.threshold", contracts["signed_price_source"].threshold().call(), manifest.threshold),
         (

@@ -15,6 +15,7 @@ import msgspec
 import yaml
 
 from afterbell.adapters.project import find_project_root
+from afterbell.domain.calendar import Boundary
 from afterbell.domain.errors import AfterbellError
 from afterbell.domain.manifest import ManifestMarket, ManifestRules
 from afterbell.domain.session import Session
@@ -27,6 +28,11 @@ MIN_TIMELOCK_DELAY_S: Final = 14 * 86_400
 _MAX_TIMELOCK_DELAY_S: Final = 365 * 86_400
 """Beyond it somebody wrote another unit, and the delay of a Timelock never changes."""
 _MAX_GOVERNORS: Final = 16
+_ALWAYS_REGULAR: Final = (
+    Boundary(start_s=1, session=Session.REGULAR),
+    Boundary(start_s=4_102_444_800, session=Session.UNKNOWN),
+)
+"""Until 2100: the stricter session of calendar and report counts, so that the publishers' reports name it alone."""
 MAX_TRUSTED_QUOTE: Final = 2_000_000 * 10**6
 """Most open interest of a market whose price one source alone says (contracts/MarketRegistry.vy)."""
 
@@ -41,6 +47,7 @@ class _Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     token: str | None
     threshold: int
     timelock_delay_s: int
+    calendar: str | None
     sessions: dict[str, ManifestRules]
     defaults: dict[str, Any]
     markets: list[dict[str, Any]]
@@ -74,6 +81,8 @@ class DeploymentPlan:
     """Publishers, proposers, executors and standbys ascending."""
     threshold: int
     timelock_delay_s: int
+    boundaries: tuple[Boundary, ...]
+    """The session calendar of the first months, ending in UNKNOWN; what follows is the governor's to append."""
     markets: tuple[ManifestMarket, ...]
 
     def compute_hash(self) -> str:
@@ -124,8 +133,22 @@ def read_plan(path: Path, *, roles: Roles, with_history: Collection[str] = ()) -
         ),
         threshold=plan.threshold,
         timelock_delay_s=plan.timelock_delay_s,
+        boundaries=_ALWAYS_REGULAR if plan.calendar is None else read_calendar(path.parent / plan.calendar),
         markets=markets,
     )
+
+
+def read_calendar(path: Path) -> tuple[Boundary, ...]:
+    """Read boundaries, a line each: UNIX second and session. Ascending, the last UNKNOWN. Raises: BadPlan."""
+    try:
+        lines = [line.split() for line in path.read_text().splitlines() if line and not line.startswith("#")]
+        boundaries = tuple(Boundary(start_s=int(start_s), session=Session[name]) for start_s, name in lines)
+    except (OSError, ValueError, KeyError) as error:
+        raise BadPlan(f"{path.name}: lines of a UNIX second and a session's name are required: {error!r}") from error
+    starts_s = [boundary.start_s for boundary in boundaries]
+    if not boundaries or starts_s != sorted(set(starts_s)) or boundaries[-1].session != Session.UNKNOWN:
+        raise BadPlan(f"{path.name}: ascending boundaries that end in UNKNOWN are required")
+    return boundaries
 
 
 def _validate_roles(roles: Roles, threshold: int) -> None:

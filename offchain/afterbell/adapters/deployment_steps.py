@@ -7,15 +7,17 @@ Must not: send. Twin: contracts/README.md, "Deployment order".
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from eth_utils.address import to_checksum_address
 
 from afterbell.adapters.deployment_plan import DeploymentPlan
+from afterbell.domain.calendar import MAX_CALL_WORDS, Boundary, pack_boundaries
 from afterbell.domain.hashing import keccak
 from afterbell.domain.manifest import ManifestMarket
+from afterbell.domain.session import Session
 
 SOURCE_NAMES: Final[Mapping[str, str]] = {
     "token": "TestStablecoin",
@@ -35,6 +37,7 @@ SOURCE_NAMES: Final[Mapping[str, str]] = {
 """Name in the manifest -> source file."""
 GOVERNED: Final = ("signed_price_source", "price_oracle", "market_registry", "corporate_actions")
 """What the Timelock governs."""
+_MAX_CALL_BOUNDARIES: Final = 5 * MAX_CALL_WORDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +156,13 @@ def _build_constructors(
 
 def _build_settings(plan: DeploymentPlan) -> Iterator[Step]:
     """Yield what the deployer does as first governor."""
+    for part in split_calendar(plan.boundaries):
+        yield Step(
+            contract="price_oracle",
+            function="append_windows",
+            arguments=(pack_boundaries(part),),
+            note=f"{len(part)} boundaries",
+        )
     for market in plan.markets:
         yield Step(
             contract="market_registry",
@@ -179,6 +189,18 @@ def _build_settings(plan: DeploymentPlan) -> Iterator[Step]:
             arguments=(standby,),
             note=to_checksum_address(standby),
         )
+
+
+def split_calendar(boundaries: Sequence[Boundary]) -> Iterator[Sequence[Boundary]]:
+    """Yield a calendar in parts that a call of the Timelock can carry, each a whole one that ends in UNKNOWN.
+
+    The end of a part is the first boundary of the next, which takes its place.
+    """
+    most = _MAX_CALL_BOUNDARIES - 1
+    for first in range(0, max(len(boundaries) - 1, 1), most):
+        part = boundaries[first : first + most + 1]
+        end = Boundary(start_s=part[-1].start_s, session=Session.UNKNOWN)
+        yield [*part[:-1], end]
 
 
 def _build_hand_over(addresses: Mapping[str, bytes]) -> Iterator[Step]:

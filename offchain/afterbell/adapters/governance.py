@@ -223,7 +223,7 @@ class Governance:
             case "MarketRegistry", "rotate_sequencer":
                 yield f"sequencer: {self.read_sequencer()} -> {arguments['sequencer']}"
             case "PriceOracle", "set_source":
-                was = self._contracts["price_oracle"].functions.sources(arguments["source_id"]).call()
+                was = self._contracts["price_oracle"].functions.source(arguments["source_id"]).call()
                 yield f"price source {arguments['source_id']}: {was} -> {arguments['source']}"
             case "SignedPriceSource", "set_publishers":
                 yield f"threshold: {source.threshold().call()} -> {arguments['threshold']}"
