@@ -9,7 +9,7 @@
         reports, so a batch carries only the markets it needs.
 @dev Layout of the evidence: contracts/README.md. 
 @custom:security Stateless toward callers: it proves who said what, PriceOracle decides what counts.
-@custom:invariants At least `threshold` distinct publishers signed every root that passes.
+@custom:invariants At least `threshold` distinct publishers of its time signed every root that passes.
 @custom:kill The governor replaces publishers, or moves markets to another source.
 """
 
@@ -27,6 +27,9 @@ MAX_REPORTS: constant(uint256) = 32
 MAX_PUBLISHERS: constant(uint256) = 16
 MAX_PROOF: constant(uint256) = 16
 HEAD_BYTES: constant(uint256) = 39
+SETTLE_LAG: constant(uint256) = 300
+# until when who is a publisher now counts
+FOREVER: constant(uint256) = max_value(uint256)
 
 NAME_HASH: constant(bytes32) = keccak256("Afterbell Prices")
 
@@ -38,10 +41,13 @@ event PublishersSet:
 
 # distinct signatures a root needs; written by set_publishers
 threshold: public(uint256)
-# who may sign; written by set_publishers
-is_publisher: public(HashMap[address, bool])
-# the same as a list, to clear the map with
+# last publish time a publisher's signature counts for, 0 = never was one; written by set_publishers
+valid_until_s: public(HashMap[address, uint256])
+# the publishers as a list, to end their time with
 publishers: DynArray[address, MAX_PUBLISHERS]
+# threshold before the last change, and the last publish time it counts for; written by set_publishers
+previous_threshold: public(uint256)
+previous_until_s: public(uint256)
 
 
 @deploy
@@ -59,7 +65,8 @@ def __init__(governor: address, publishers: DynArray[address, MAX_PUBLISHERS], t
 @external
 def set_publishers(publishers: DynArray[address, MAX_PUBLISHERS], threshold: uint256):
     """
-    @notice Replaces the publisher set.
+    @notice Replaces the publisher set. Who leaves, and a lower threshold, count for roots published within 2 x SETTLE_LAG from now,
+            so that no batch matched before is refused.
     @param publishers Distinct, not zero.
     @param threshold Signatures needed, 1..number of publishers.
     """
@@ -83,7 +90,7 @@ def read_reports(evidence: Bytes[MAX_EVIDENCE]) -> DynArray[IPriceSource.Report,
     n_signatures: uint256 = (head >> 208) & 255
     n_reports: uint256 = (head >> 200) & 255
     root: bytes32 = extract32(evidence, 7)
-    assert n_signatures >= self.threshold, errors.EVIDENCE_THRESHOLD
+    assert n_signatures >= self._threshold_at(publish_time_s), errors.EVIDENCE_THRESHOLD
     assert n_signatures <= MAX_PUBLISHERS, errors.EVIDENCE_PUBLISHER
     assert n_reports > 0 and n_reports <= MAX_REPORTS, errors.EVIDENCE_REPORTS
     assert HEAD_BYTES + n_signatures * 64 <= length, errors.EVIDENCE_LENGTH
@@ -102,7 +109,7 @@ def read_reports(evidence: Bytes[MAX_EVIDENCE]) -> DynArray[IPriceSource.Report,
         assert signer != empty(address), errors.EVIDENCE_SIGNATURE
         # ascending, so nobody counts twice
         assert convert(signer, uint256) > previous, errors.EVIDENCE_SIGNER_ORDER
-        assert self.is_publisher[signer], errors.EVIDENCE_PUBLISHER
+        assert publish_time_s <= self.valid_until_s[signer], errors.EVIDENCE_PUBLISHER
         previous = convert(signer, uint256)
         offset += 64
 
@@ -150,6 +157,17 @@ def is_ageless_while_closed() -> bool:
 
 @external
 @view
+def is_publisher(publisher: address) -> bool:
+    """
+    @notice Tells whether an address is a publisher now, not one that leaves.
+    @param publisher The address.
+    @return Whether it is.
+    """
+    return self.valid_until_s[publisher] == FOREVER
+
+
+@external
+@view
 def domain_separator() -> bytes32:
     """
     @notice Returns the EIP-712 domain separator roots are signed under.
@@ -170,6 +188,19 @@ def get_publishers() -> DynArray[address, MAX_PUBLISHERS]:
 
 @internal
 @view
+def _threshold_at(publish_time_s: uint256) -> uint256:
+    """
+    @notice Says how many signatures a root needs.
+    @param publish_time_s When it was published.
+    @return The threshold, or the one before if that is lower and still counts.
+    """
+    if publish_time_s <= self.previous_until_s:
+        return min(self.threshold, self.previous_threshold)
+    return self.threshold
+
+
+@internal
+@view
 def _domain() -> bytes32:
     """
     @notice Computes the domain separator.
@@ -186,11 +217,15 @@ def _set_publishers(publishers: DynArray[address, MAX_PUBLISHERS], threshold: ui
     @param threshold Signatures needed.
     """
     assert threshold > 0 and threshold <= len(publishers), errors.PUBLISHER_SET
+    until_s: uint256 = block.timestamp + 2 * SETTLE_LAG
+    if self.threshold > 0:
+        self.previous_threshold = self._threshold_at(block.timestamp)
+        self.previous_until_s = until_s
     for publisher: address in self.publishers:
-        self.is_publisher[publisher] = False
+        self.valid_until_s[publisher] = until_s
     for publisher: address in publishers:
-        assert publisher != empty(address) and not self.is_publisher[publisher], errors.PUBLISHER_SET
-        self.is_publisher[publisher] = True
+        assert publisher != empty(address) and self.valid_until_s[publisher] != FOREVER, errors.PUBLISHER_SET
+        self.valid_until_s[publisher] = FOREVER
     self.publishers = publishers
     self.threshold = threshold
     log PublishersSet(publishers=publishers, threshold=threshold)
