@@ -177,7 +177,7 @@ def announce(action: ICorporateActions.Announcement):
         assert ticks > 0 and ticks <= MAX_DIVIDEND_TICKS, errors.ACTION_DIVIDEND
         assert 2 * ticks <= external_ticks, errors.ACTION_DIVIDEND
         assert action.reserve_s >= block.timestamp, errors.ACTION_RESERVE
-        assert action.reserve_s + MIN_RESERVE_S <= action.effective_s, errors.ACTION_RESERVE
+        assert action.reserve_s <= action.effective_s - MIN_RESERVE_S, errors.ACTION_RESERVE
         assert action.reserve_s + MAX_RESERVE_S >= action.effective_s, errors.ACTION_RESERVE
         maintenance_ppm: uint256 = (self._regular_rules(market) >> 40) & M20
         if ticks * MILLION > external_ticks * maintenance_ppm:
@@ -585,6 +585,7 @@ def _check_fields(action: ICorporateActions.Announcement):
     has_feeds: bool = action.kind == STOCK_MERGER or action.kind == RENAME
     assert has_ratio or (action.num == 0 and action.den == 0), errors.ACTION_FIELDS
     assert has_price or action.price_e8 == 0, errors.ACTION_FIELDS
+    assert action.price_e8 <= MAX_PRICE_E8, errors.ACTION_FIELDS
     assert action.kind == DIVIDEND or action.reserve_s == 0, errors.ACTION_FIELDS
     assert has_feeds or (action.source_id == 0 and action.second_source_id == 0), errors.ACTION_FIELDS
     assert has_feeds == (len(action.symbol) > 0), errors.ACTION_FIELDS
@@ -607,11 +608,11 @@ def _check_ratio(num: uint256, den: uint256):
 @view
 def _regular_rules(market: uint256) -> uint256:
     """
-    @notice Reads the rules of the regular session.
+    @notice Reads the rules of the regular session that were set last.
     @param market Market id.
     @return Rules word.
     """
-    return staticcall IClearinghouse(CLEARINGHOUSE).rules_word(market, REGULAR)
+    return staticcall IMarketRegistry(REGISTRY).latest_rules((market << 8) | REGULAR)
 
 
 @internal
@@ -623,7 +624,6 @@ def _ticks_of(market: uint256, price_e8: uint256) -> uint256:
     @param price_e8 1e-8 USD a share, < 2^64.
     @return Ticks: price_e8 x num x ticks_per_usd / (den x 1e8).
     """
-    assert price_e8 <= MAX_PRICE_E8, errors.ACTION_FIELDS
     num: uint256 = 0
     den: uint256 = 0
     num, den = staticcall IPriceOracle(ORACLE).multiplier(market)
