@@ -182,7 +182,7 @@ class Chain:
         chain.contracts["token"] = token
         order = (
             "SignedPriceSource", "PriceOracle", "MarketRegistry", "Operations", "Liquidations", "Exits",
-            "CorporateActions", "Vault", "Clearinghouse", "Lens",
+            "CorporateActions", "Vault", "Clearinghouse", "Lens", "MarketLens",
         )  # fmt: skip
         at = {name: predict_address(DEPLOYER, chain.nonce + i) for i, name in enumerate(order)}
         wired_registry = registry or at["MarketRegistry"]
@@ -198,7 +198,7 @@ class Chain:
         chain.create("MarketRegistry", GOVERNOR, at["Clearinghouse"], at["PriceOracle"])
         chain.create("Operations", at["Clearinghouse"], at["Vault"])
         chain.create("Liquidations", at["Clearinghouse"], at["CorporateActions"])
-        chain.create("Exits", at["Clearinghouse"], at["Vault"])
+        chain.create("Exits", at["Clearinghouse"], at["Vault"], ZERO_ADDRESS)
         chain.create(
             "CorporateActions", GOVERNOR, at["Clearinghouse"], at["PriceOracle"], wired_registry, at["Liquidations"]
         )
@@ -216,7 +216,8 @@ class Chain:
             sequencer,
             GENESIS_S,
         )
-        chain.create("Lens", at["Clearinghouse"], at["Vault"])
+        chain.create("Lens", at["Clearinghouse"])
+        chain.create("MarketLens", at["Clearinghouse"])
         assert {name: chain.addresses[name] for name in order} == at
         if calendar:
             chain.call("PriceOracle", "append_windows", pack_boundaries(calendar), sender=GOVERNOR)

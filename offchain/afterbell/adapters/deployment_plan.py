@@ -45,6 +45,7 @@ class _Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """The YAML document."""
 
     token: str | None
+    uptime_feed: str | None
     threshold: int
     timelock_delay_s: int
     calendar: str | None
@@ -77,6 +78,8 @@ class DeploymentPlan:
 
     token: bytes | None
     """None: a test stablecoin is deployed too."""
+    uptime_feed: bytes
+    """Chainlink's record of when the L2 was down, whose time counts towards no exit; zero where there is none."""
     roles: Roles
     """Publishers, proposers, executors and standbys ascending."""
     threshold: int
@@ -122,6 +125,7 @@ def read_plan(path: Path, *, roles: Roles, with_history: Collection[str] = ()) -
         )
     return DeploymentPlan(
         token=None if plan.token is None else bytes.fromhex(plan.token.removeprefix("0x")),
+        uptime_feed=bytes(20) if plan.uptime_feed is None else bytes.fromhex(plan.uptime_feed.removeprefix("0x")),
         roles=Roles(
             sequencer=roles.sequencer,
             publishers=tuple(sorted(roles.publishers)),

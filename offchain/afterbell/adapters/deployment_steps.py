@@ -141,7 +141,7 @@ def _build_constructors(
         "market_registry": (deployer, clearinghouse, oracle),
         "operations": (clearinghouse, vault),
         "liquidations": (clearinghouse, actions),
-        "exits": (clearinghouse, vault),
+        "exits": (clearinghouse, vault, plan.uptime_feed),
         "corporate_actions": (deployer, clearinghouse, oracle, registry, liquidations),
         "vault": (token, clearinghouse, operations),
         "clearinghouse": (
