@@ -1,6 +1,6 @@
 # pragma version 0.4.3
 # pragma evm-version cancun
-# pragma optimize gas
+# pragma optimize codesize
 # pragma nonreentrancy on
 """
 @title Clearinghouse
@@ -10,22 +10,25 @@
 @dev Words, payload, rules and codes: contracts/README.md. Specification: offchain/afterbell/domain/ (settle: batch.py).
      `settle` is one long function on purpose: Vyper passes memory arrays by copy, so the tables of a batch can only be
      worked on where they are declared. What needs no table stands in internal functions on plain words.
-@custom:security No token is ever called from here. Foreign calls: PriceOracle (only with evidence), Operations.check (a view,
-        only for an operation; reads session keys back), Vault.add_claim (only for a withdrawal); all addresses are immutable.
+@custom:security No token is ever called from here. Foreign calls: PriceOracle.update (only with rows or evidence), Operations.run
+        (only with operations), both before settle reads an account; Liquidations.check_order (a view, only for a liquidation
+        order); Vault.add_claim (only for a withdrawal). All addresses are immutable. What siblings read or write meanwhile is
+        reentrant and names its callers; words are never kept across such a call.
 @custom:invariants sum of lots = 0 per market; sum collateral − sum net_entry + sum pots + fees = deposits − moved to claims.
-@custom:kill A stopped sequencer stops settle; exits without it are a sibling contract (later). Rules with openings off make
-        every market reduce-only, SETTLE_LAG after they are set.
+@custom:kill A stopped sequencer stops settle; Exits pays without it. Rules with openings off make every market reduce-only,
+        SETTLE_LAG after they are set; so does exit mode.
 """
 
 from modules import codes
 from modules import errors
 from modules import fixed_point
+from modules import margin
 from modules import refusals
 from modules import session_key
 from modules import typed_data
 from interfaces import IClearinghouse
+from interfaces import ILiquidations
 from interfaces import IOperations
-from interfaces import IPriceOracle
 from interfaces import IVault
 
 
@@ -37,18 +40,19 @@ MAX_FILLS: constant(uint256) = 208
 MAX_OPERATIONS: constant(uint256) = 16
 MAX_MARKETS: constant(uint256) = 32
 MAX_OPEN_MARKETS: constant(uint256) = 6
+MAX_PROOF: constant(uint256) = 8
+MAX_DELTAS: constant(uint256) = 34
+# words of a log: three per position a batch can touch
+MAX_RECORDS: constant(uint256) = 3 * MAX_ORDERS
 # one byte per operation, order and fill, in whole words: 16 + 112 + 208 = 336 <= 11 x 32
 CODE_WORDS: constant(uint256) = 11
 
 MAX_EXPIRY_S: constant(uint256) = 30 * 86_400
-MARK_STEP_S: constant(uint256) = 3
-MAX_MARK_STEPS: constant(uint256) = 20
 MAX_SESSION: constant(uint256) = 8
-# external prices stay below, contracts/README.md "Why the lanes suffice"
-MAX_EXTERNAL_TICKS: constant(uint256) = 2**32
 
 M16: constant(uint256) = 2**16 - 1
 M20: constant(uint256) = 2**20 - 1
+M32: constant(uint256) = 2**32 - 1
 M40: constant(uint256) = 2**40 - 1
 M48: constant(uint256) = 2**48 - 1
 M64: constant(uint256) = 2**64 - 1
@@ -68,17 +72,26 @@ PREVIOUS_EPOCH: constant(uint256) = 1 << 237
 HAS_TRIGGER: constant(uint256) = 1 << 238
 # signed by a session key
 BY_KEY: constant(uint256) = 1 << 239
-RESERVED_FLAGS: constant(uint256) = 255 << 240
+# nobody signed: Liquidations judges it
+LIQUIDATION: constant(uint256) = 1 << 240
+# the root of a tree of orders is signed
+BULK: constant(uint256) = 1 << 241
+RESERVED_FLAGS: constant(uint256) = 63 << 242
 MARKET_BITS: constant(uint256) = 255 << 248
 # order table only: code and owner number stand where max_fee_ppm stood, the places where expiry stood
 CODE_BITS: constant(uint256) = 255 << 72
+# what the place of an account holds in the order table: no order, and no code of one
+NO_ORDER: constant(uint256) = 255 << 72
 OWNER_BITS: constant(uint256) = 255 << 80
-ORDER_KEPT: constant(uint256) = (max_value(uint256) - (2**88 - 1)) | ((2**32 - 1) << 40)
+ORDER_KEPT: constant(uint256) = (max_value(uint256) - (2**88 - 1)) | (M32 << 40)
 
 # market table: flags of the bounds word
 FRESH: constant(uint256) = 1 << 200
 NO_OPENINGS: constant(uint256) = 1 << 201
 LOADED: constant(uint256) = 1 << 202
+# margins rise with size: the key of the tier word stands above
+TIERED: constant(uint256) = 1 << 203
+TIER_KEY_BIT: constant(uint256) = 208
 
 # position table: what one fill adds to the count above size and entry
 ONE_FILL: constant(uint256) = 1 << 160
@@ -95,55 +108,94 @@ WRITTEN: constant(uint256) = max_value(uint256)
 STALE_BITS: constant(uint256) = 15
 
 RULES_OPENINGS: constant(uint256) = 1 << 168
-# set here alone: the word at + SUCCESSOR replaces this one in batches matched later than the time at + BINDS_AFTER
+# set by the registry alone: the word at + SUCCESSOR replaces this one in batches matched later than the time at + BINDS_AFTER
 RULES_CHANGING: constant(uint256) = 1 << 170
+# the tier word stands at the key of the word in use + TIERS
+RULES_TIERED: constant(uint256) = 1 << 171
+RULES_ACCOUNT_SHARE: constant(uint256) = M16 << 152
 SUCCESSOR: constant(uint256) = 2**16
 BINDS_AFTER: constant(uint256) = 2**17
+TIERS: constant(uint256) = 2**18
+# set_rules_word: markets from here on name tier words
+TIER_MARKETS: constant(uint256) = 1024
+
+# operator word: mode
+MODE_BIT: constant(uint256) = 200
+EXIT_MODE: constant(uint256) = 1
+SETTLED: constant(uint256) = 2
 
 # account word: an overflow word exists
 HAS_OVERFLOW: constant(uint256) = 1 << 248
 # kinds of direct operations
 DIRECT_CANCEL_ALL: constant(uint256) = 1
 DIRECT_RULES: constant(uint256) = 4
+DIRECT_DELTAS: constant(uint256) = 5
+DIRECT_MARKET: constant(uint256) = 6
+DIRECT_WITHDRAWAL: constant(uint256) = 7
+DIRECT_MODE: constant(uint256) = 8
+# kinds of words an operation of a batch writes
+LANE_WORD: constant(uint256) = 1
+ACCOUNT_WORD: constant(uint256) = 2
+KEY_WORD: constant(uint256) = 3
+# bits of the account word an operation may write: min_seq and lane 0
+OPERATION_BITS: constant(uint256) = (2**128 - 1) << 72
 
 NAME_HASH: constant(bytes32) = keccak256("Afterbell")
 
+
+# what every neighbour has
+interface INeighbour:
+    def CLEARINGHOUSE() -> address: view
+
+
+# PriceOracle and Operations as settle calls them: a part of the payload is as wide as the payload to the compiler
+interface IBatchPart:
+    def update(data: Bytes[MAX_PAYLOAD], n_rows: uint256, matched_at_s: uint256) -> DynArray[uint256, 3 * MAX_MARKETS]: nonpayable
+    def run(domain: bytes32, operations: Bytes[MAX_PAYLOAD], matched_at_s: uint256, sequence: uint256) -> uint256: nonpayable
+
+
 # the stablecoin vault; the only caller of credit_deposit
 VAULT: public(immutable(address))
-# called with the evidence of a batch
+# called with the rows and the evidence of a batch
 ORACLE: public(immutable(address))
 # the only writer of rules and the sequencer address
 REGISTRY: public(immutable(address))
-# checks operations; the only caller of record_direct
+# runs operations; writes what owners change
 OPERATIONS: public(immutable(address))
+# judges liquidation orders; moves positions between accounts, and indices
+LIQUIDATIONS: public(immutable(address))
+# pays and closes without the sequencer; sets the mode
+EXITS: public(immutable(address))
+# moves prices, indices and positions of a market under a corporate action
+CORPORATE_ACTIONS: public(immutable(address))
 # UNIX seconds at which order seqs count from zero
 GENESIS_S: public(immutable(uint256))
 CACHED_CHAIN_ID: immutable(uint256)
 CACHED_DOMAIN: immutable(bytes32)
 
-# account words by account_id << 16, overflow words at + 0xffff; written by settle, credit_deposit and record_direct
+# account words by account_id << 16, overflow words at + 0xffff; written by settle, operations, deposits and siblings
 accounts: HashMap[uint256, uint256]
-# position words by account_id << 16 | market; written by settle; sizes sum to zero per market
+# position words by account_id << 16 | market; written by settle and apply_deltas; sizes sum to zero per market
 positions: HashMap[uint256, uint256]
-# lane words by account_id << 16 | lane >> 1; written by settle; a lane's seq never falls
+# lane words by account_id << 16 | lane >> 1; written by settle and write_operation; a lane's seq never falls
 lanes: HashMap[uint256, uint256]
-# price words by market; written by settle, epoch by list_market
+# price words by market; written by settle, move_market and list_market
 prices: HashMap[uint256, uint256]
-# rules words by market << 8 | session, with successors; written by set_market_rules
+# rules words by market << 8 | session, with successors and tiers; written by set_rules_word
 rules: HashMap[uint256, uint256]
-# funding indices by market, 1e-12 quote per lot; no writer yet
+# funding indices by market, 1e-12 quote per lot; written by settle and move_market
 indices: HashMap[uint256, uint256]
-# open interest, sum of entries and pot by market; written by settle
+# open interest, sum of entries and pot by market; written by settle and apply_deltas
 totals: HashMap[uint256, uint256]
-# sequence, matched_at, fees and sum of collateral; written by settle and credit_deposit
+# sequence, matched_at, fees and sum of collateral; written by settle and whatever moves collateral
 batch: uint256
-# sequencer address and number of direct operations; written by set_sequencer and whatever is made directly
+# sequencer address, number of direct operations and mode; written by set_sequencer, set_mode and whatever is made directly
 operator: uint256
 # within one settle: twice the quote a position realised, bit 0 set when the side closed last was short; by position key
 realised: transient(HashMap[uint256, uint256])
 # commits to every batch and its status codes; written by settle
 head: public(bytes32)
-# session key words by account_id << 16 and key address; written by settle and record_direct
+# session key words by account_id << 16 and key address; written by write_operation and record_direct
 session_keys: HashMap[uint256, HashMap[uint256, uint256]]
 
 
@@ -153,6 +205,9 @@ def __init__(
     oracle: address,
     registry: address,
     operations: address,
+    liquidations: address,
+    exits: address,
+    corporate_actions: address,
     token: address,
     sequencer: address,
     genesis_s: uint256,
@@ -163,6 +218,9 @@ def __init__(
     @param oracle PriceOracle.
     @param registry MarketRegistry.
     @param operations Operations.
+    @param liquidations Liquidations.
+    @param exits Exits.
+    @param corporate_actions CorporateActions.
     @param token The stablecoin of the vault.
     @param sequencer First operator.
     @param genesis_s UNIX seconds at which seqs start, not in the future.
@@ -171,14 +229,17 @@ def __init__(
     assert staticcall IVault(vault).CLEARINGHOUSE() == self, errors.WRONG_WIRING
     assert staticcall IVault(vault).TOKEN() == token, errors.WRONG_WIRING
     assert staticcall IVault(vault).OPERATIONS() == operations, errors.WRONG_WIRING
-    assert staticcall IOperations(operations).CLEARINGHOUSE() == self, errors.WRONG_WIRING
     assert staticcall IOperations(operations).VAULT() == vault, errors.WRONG_WIRING
-    assert staticcall IPriceOracle(oracle).CLEARINGHOUSE() == self, errors.WRONG_WIRING
+    for neighbour: address in [oracle, operations, liquidations, exits, corporate_actions]:
+        assert staticcall INeighbour(neighbour).CLEARINGHOUSE() == self, errors.WRONG_WIRING
     assert genesis_s <= block.timestamp, errors.WRONG_MATCHED_AT
     VAULT = vault
     ORACLE = oracle
     REGISTRY = registry
     OPERATIONS = operations
+    LIQUIDATIONS = liquidations
+    EXITS = exits
+    CORPORATE_ACTIONS = corporate_actions
     GENESIS_S = genesis_s
     CACHED_CHAIN_ID = chain.id
     CACHED_DOMAIN = typed_data._domain_separator(NAME_HASH)
@@ -208,28 +269,32 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
     """
     operator: uint256 = self.operator
     if convert(msg.sender, uint256) != operator & M160:
-        self._refuse(convert(refusals.NOT_SEQUENCER, uint256))
+        self._refuse(refusals.NOT_SEQUENCER)
     if previous_head != self.head:
-        self._refuse(convert(refusals.WRONG_HEAD, uint256))
+        self._refuse(refusals.WRONG_HEAD)
     length: uint256 = len(payload)
     if length < 64:
-        self._refuse(convert(refusals.WRONG_LENGTH, uint256))
+        self._refuse(refusals.WRONG_LENGTH)
     batch: uint256 = self.batch
     header: uint256 = extract32(payload, 0, output_type=uint256)
-    if header >> 248 != 1:
-        self._refuse(convert(refusals.WRONG_VERSION, uint256))
+    if header >> 248 != 2:
+        self._refuse(refusals.WRONG_VERSION)
     sequence: uint256 = (header >> 208) & M40
     if sequence != unsafe_add(batch & M40, 1):
-        self._refuse(convert(refusals.WRONG_SEQUENCE, uint256))
+        self._refuse(refusals.WRONG_SEQUENCE)
+    logged_sequence: uint64 = convert(sequence, uint64)
     matched_at_s: uint256 = (header >> 168) & M40
     if (
         matched_at_s > block.timestamp
         or matched_at_s < (batch >> 40) & M40
         or unsafe_add(matched_at_s, session_key.SETTLE_LAG_S) < block.timestamp
     ):
-        self._refuse(convert(refusals.WRONG_MATCHED_AT, uint256))
-    if (header >> 128) & M40 > operator >> 160:
-        self._refuse(convert(refusals.UNKNOWN_DIRECT_OP, uint256))
+        self._refuse(refusals.WRONG_MATCHED_AT)
+    if (header >> 128) & M40 > (operator >> 160) & M40:
+        self._refuse(refusals.UNKNOWN_DIRECT_OP)
+    mode: uint256 = operator >> MODE_BIT
+    if mode == SETTLED:
+        self._refuse(refusals.IS_SETTLED)
     n_rows: uint256 = (header >> 120) & 255
     n_operations: uint256 = (header >> 112) & 255
     n_accounts: uint256 = (header >> 104) & 255
@@ -244,52 +309,57 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
         or n_rows > MAX_MARKETS
         or evidence_length > MAX_EVIDENCE
     ):
-        self._refuse(convert(refusals.TOO_MANY, uint256))
+        self._refuse(refusals.TOO_MANY)
     # sections, each in whole words; all counts are bounded above, so nothing overflows
     rows_at: uint256 = unsafe_add(64, unsafe_add(n_fills, 3) >> 2 << 5)
-    evidence_at: uint256 = unsafe_add(rows_at, unsafe_add(n_rows, 1) >> 1 << 5)
-    operations_at: uint256 = unsafe_add(evidence_at, unsafe_add(evidence_length, 31) >> 5 << 5)
+    # rows and evidence side by side, as the oracle takes them
+    prices_length: uint256 = unsafe_add(n_rows << 5, evidence_length)
+    operations_at: uint256 = unsafe_add(rows_at, unsafe_add(prices_length, 31) >> 5 << 5)
     offset: uint256 = unsafe_add(operations_at, unsafe_mul(n_operations, 160))
     if offset > length:
-        self._refuse(convert(refusals.WRONG_LENGTH, uint256))
+        self._refuse(refusals.WRONG_LENGTH)
     domain: bytes32 = self._domain()
 
-    # ---- 1. prices: reports first. Before the tables, so that its buffers and theirs share memory
-    changed_markets: uint256 = 0
-    if evidence_length != 0:
-        reports: DynArray[uint256, MAX_MARKETS] = extcall IPriceOracle(ORACLE).accept_reports(
-            slice(payload, evidence_at, evidence_length), matched_at_s
+    # neighbours are immutable and checked when wired, so neither their code nor the length of an answer is asked for again
+    # ---- 1. prices, then operations, on stored words and before the tables, so that these buffers and those share memory
+    if prices_length != 0:
+        moved: DynArray[uint256, 3 * MAX_MARKETS] = extcall IBatchPart(ORACLE).update(
+            slice(payload, rows_at, prices_length), n_rows, matched_at_s, skip_contract_check=True
         )
-        for report: uint256 in reports:
-            self._apply_report(report)
-            changed_markets |= 1 << (report & 255)
+        for i: uint256 in range(len(moved) // 3, bound=MAX_MARKETS):
+            place: uint256 = unsafe_mul(i, 3)
+            self._move_market(moved[place], moved[unsafe_add(place, 1)], moved[unsafe_add(place, 2)])
+    operation_codes: uint256 = 0
+    if n_operations != 0:
+        operation_codes = extcall IBatchPart(OPERATIONS).run(
+            domain,
+            slice(payload, operations_at, unsafe_mul(n_operations, 160)),
+            matched_at_s,
+            sequence,
+            skip_contract_check=True,
+        )
+        # withdrawals moved the sum of collateral
+        batch = self.batch
 
-    n_failures: uint256 = 0
+    n_failures: uint256 = operation_codes & M16
     volume_quote: uint256 = 0
     fees_quote: uint256 = 0
-    # change of the sum of collateral: realised by fills, less withdrawals
+    # change of the sum of collateral: realised by fills
     collateral_change: int256 = 0
     code_words: uint256[CODE_WORDS] = empty(uint256[CODE_WORDS])
+    code_words[0] = operation_codes >> 128 << 128
     market_table: uint256[5][MAX_MARKETS + 1] = empty(uint256[5][MAX_MARKETS + 1])
-    order_table: DynArray[uint256, MAX_ORDERS] = []
+    order_table: DynArray[uint256, MAX_ACCOUNTS + MAX_ORDERS] = []
     account_table: DynArray[uint256, 3 * MAX_ACCOUNTS] = []
     lane_table: DynArray[uint256, MAX_ORDERS] = []
     position_table: DynArray[uint256, 2 * MAX_ORDERS] = []
 
-    # then the sequencer's rows, inside their bounds
-    previous_market: uint256 = 0
+    # auction prices hold for this batch alone
     for i: uint256 in range(n_rows, bound=MAX_MARKETS):
-        # the header and a journal hash precede, so 16 bytes ahead of the row's end always exist
-        row: uint256 = extract32(payload, unsafe_add(rows_at, unsafe_sub(i << 4, 16)), output_type=uint256)
-        market: uint256 = (row >> 120) & 255
-        if market <= previous_market:
-            self._refuse(convert(refusals.PRICE_MARKET_ORDER, uint256))
-        previous_market = market
-        if self._apply_price_row(row, matched_at_s):
-            changed_markets |= 1 << market
-        market_table[market] = self._load_market(market, matched_at_s, row & M40)
-    if changed_markets != 0:
-        self._log_prices(changed_markets)
+        row: uint256 = extract32(payload, unsafe_add(rows_at, i << 5), output_type=uint256)
+        if (row >> 128) & M40 != 0:
+            # the oracle has refused a market there is not
+            market_table[row >> 248] = self._load_market(row >> 248, matched_at_s, (row >> 128) & M40, mode)
 
     # ---- 2. accounts and orders
     previous_key: uint256 = 0
@@ -304,20 +374,21 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
     price: uint256 = 0
     for account_index: uint256 in range(n_accounts, bound=MAX_ACCOUNTS):
         if unsafe_add(offset, 32) > length:
-            self._refuse(convert(refusals.WRONG_LENGTH, uint256))
+            self._refuse(refusals.WRONG_LENGTH)
         account_key: uint256 = extract32(payload, offset, output_type=uint256)
         n_account_orders: uint256 = account_key & M16
         account_key = unsafe_sub(account_key, n_account_orders)
         if account_key <= previous_key:
-            self._refuse(convert(refusals.ACCOUNT_ORDER, uint256))
+            self._refuse(refusals.ACCOUNT_ORDER)
         # accounts of one owner are neighbours, so a running number tells owners apart; 112 at most
         if account_key >> 96 != previous_key >> 96:
             owner_number = unsafe_add(owner_number, 1)
         previous_key = account_key
         offset = unsafe_add(offset, 32)
-        first_order: uint256 = len(order_table)
-        if unsafe_add(first_order, n_account_orders) > n_orders:
-            self._refuse(convert(refusals.ORDER_COUNT, uint256))
+        # the account has a place among the orders, so that a place of the payload is a place of the table
+        if unsafe_add(unsafe_sub(len(order_table), account_index), n_account_orders) > n_orders:
+            self._refuse(refusals.ORDER_COUNT)
+        order_table.append(NO_ORDER)
 
         account_word: uint256 = self.accounts[account_key]
         # the effective one: what was raised directly counts when it binds
@@ -340,25 +411,33 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
         recorded_lane: uint256 = 2**16
         for j: uint256 in range(n_account_orders, bound=MAX_ORDERS):
             if unsafe_add(offset, 96) > length:
-                self._refuse(convert(refusals.WRONG_LENGTH, uint256))
+                self._refuse(refusals.WRONG_LENGTH)
             order: uint256 = extract32(payload, offset, output_type=uint256)
             lane: uint256 = (order >> 216) & M16
             if lane < last_lane:
-                self._refuse(convert(refusals.LANE_ORDER, uint256))
+                self._refuse(refusals.LANE_ORDER)
             trigger: uint256 = 0
             next_offset: uint256 = unsafe_add(offset, 96)
-            if order & HAS_TRIGGER != 0:
-                if unsafe_add(offset, 128) > length:
-                    self._refuse(convert(refusals.WRONG_LENGTH, uint256))
-                trigger = extract32(payload, next_offset, output_type=uint256)
-                next_offset = unsafe_add(offset, 128)
+            n_proof: uint256 = 0
+            if order & (HAS_TRIGGER | BULK) != 0:
+                # a trigger, then a proof behind its length
+                next_offset = unsafe_add(next_offset, unsafe_add((order >> 233) & 32, (order >> 236) & 32))
+                if next_offset > length:
+                    self._refuse(refusals.WRONG_LENGTH)
+                if order & HAS_TRIGGER != 0:
+                    trigger = extract32(payload, unsafe_add(offset, 96), output_type=uint256)
+                if order & BULK != 0:
+                    n_proof = extract32(payload, unsafe_sub(next_offset, 32), output_type=uint256)
+                    next_offset = unsafe_add(next_offset, n_proof << 5)
+                    if n_proof > MAX_PROOF or next_offset > length:
+                        self._refuse(refusals.WRONG_LENGTH)
 
             market: uint256 = order >> 248
             code: uint256 = codes.UNKNOWN_MARKET
             if market <= MAX_MARKETS:
                 if market != current_market:
                     if market_table[market][0] == 0:
-                        market_table[market] = self._load_market(market, matched_at_s, 0)
+                        market_table[market] = self._load_market(market, matched_at_s, 0, mode)
                     current_market = market
                     bounds = market_table[market][0]
                     rules = market_table[market][1]
@@ -366,19 +445,30 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
                     price = market_table[market][4]
                 code = self._order_code(order, trigger, price, rules, matched_at_s, min_seq)
                 if code == 0:
-                    # epoch >= 1, and >= 2 with previous_epoch: WRONG_EPOCH otherwise
-                    epoch: uint256 = unsafe_sub((price >> 208) & (2**32 - 1), (order >> 237) & 1)
-                    signer: uint256 = convert(
-                        typed_data._recovered(
-                            typed_data._order_digest(domain, account_key, epoch, order, trigger),
-                            extract32(payload, unsafe_add(offset, 32), output_type=uint256),
-                            extract32(payload, unsafe_add(offset, 64), output_type=uint256),
-                        ),
-                        uint256,
-                    )
-                    # ordinary: the owner signed and no key is claimed; nobody, zero, wraps beyond 160 bits
-                    if (signer ^ (account_key >> 96)) | (order & BY_KEY) | (unsafe_sub(signer, 1) >> 160) != 0:
-                        code = self._order_key_code(account_key, signer, order, price, matched_at_s)
+                    if order & LIQUIDATION != 0:
+                        code = staticcall ILiquidations(LIQUIDATIONS).check_order(
+                            account_key >> 16, order, sequence, matched_at_s, skip_contract_check=True
+                        )
+                    else:
+                        # epoch >= 1, and >= 2 with previous_epoch: WRONG_EPOCH otherwise
+                        epoch: uint256 = unsafe_sub((price >> 208) & M32, (order >> 237) & 1)
+                        hashed: bytes32 = typed_data._order_hash(account_key, epoch, order, trigger)
+                        if order & BULK != 0:
+                            for k: uint256 in range(n_proof, bound=MAX_PROOF):
+                                sibling_at: uint256 = unsafe_sub(next_offset, unsafe_sub(n_proof, k) << 5)
+                                hashed = typed_data._node(hashed, extract32(payload, sibling_at))
+                            hashed = typed_data._order_tree_hash(hashed)
+                        signer: uint256 = convert(
+                            typed_data._recovered(
+                                typed_data._digest(domain, hashed),
+                                extract32(payload, unsafe_add(offset, 32), output_type=uint256),
+                                extract32(payload, unsafe_add(offset, 64), output_type=uint256),
+                            ),
+                            uint256,
+                        )
+                        # ordinary: the owner signed and no key is claimed; nobody, zero, wraps beyond 160 bits
+                        if (signer ^ (account_key >> 96)) | (order & BY_KEY) | (unsafe_sub(signer, 1) >> 160) != 0:
+                            code = self._order_key_code(account_key, signer, order, price, matched_at_s)
             if code == 0:
                 # the market's position of this account, loaded at its first order
                 place_bit: uint256 = unsafe_sub(market, 1) << 3
@@ -412,7 +502,8 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
             else:
                 order_table.append(code << 72)
                 n_failures = unsafe_add(n_failures, 1)
-                at: uint256 = unsafe_add(n_operations, unsafe_sub(len(order_table), 1))
+                # orders are numbered without the accounts before them
+                at: uint256 = unsafe_add(n_operations, unsafe_sub(len(order_table), unsafe_add(account_index, 2)))
                 code_words[at >> 5] |= code << unsafe_sub(248, (at & 31) << 3)
             last_lane = lane
             offset = next_offset
@@ -426,7 +517,7 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
             open_markets >>= 8
             if (position_places >> (unsafe_sub(market, 1) << 3)) & 255 == 0:
                 if market_table[market][0] == 0:
-                    market_table[market] = self._load_market(market, matched_at_s, 0)
+                    market_table[market] = self._load_market(market, matched_at_s, 0, mode)
                 sum_word: uint256 = 0
                 share: uint256 = 0
                 sum_word, share = self._value_position(
@@ -439,149 +530,21 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
                     n_stale = unsafe_add(n_stale, 1)
                 risk = unsafe_add(risk, share)
         n_stale_positions = unsafe_add(n_stale_positions, n_stale)
-        account_table.append(account_key | (first_order << 4) | n_stale)
+        account_table.append(account_key | n_stale)
         account_table.append(account_word)
         account_table.append(risk)
-    if len(order_table) != n_orders:
-        self._refuse(convert(refusals.ORDER_COUNT, uint256))
+    n_places: uint256 = len(order_table)
+    if n_places != unsafe_add(n_accounts, n_orders):
+        self._refuse(refusals.ORDER_COUNT)
     if offset != length:
-        self._refuse(convert(refusals.WRONG_LENGTH, uint256))
+        self._refuse(refusals.WRONG_LENGTH)
 
-    # ---- 3. fills in order, 4. operations before the fill they name
-    n_operations_done: uint256 = 0
-    is_seq_raised: bool = False
-    for i: uint256 in range(n_fills + 1, bound=MAX_FILLS + 1):
-        if n_operations_done != n_operations:
-            for operation_index: uint256 in range(n_operations_done, n_operations, bound=MAX_OPERATIONS):
-                operation_at: uint256 = unsafe_add(operations_at, unsafe_mul(n_operations_done, 160))
-                operation: uint256 = extract32(payload, operation_at, output_type=uint256)
-                if (operation >> 240) & 255 > i:
-                    break
-                if (operation >> 240) & 255 != i:
-                    self._refuse(convert(refusals.OPERATION_ORDER, uint256))
-                account_index: uint256 = (operation >> 232) & 255
-                if account_index >= n_accounts:
-                    self._refuse(convert(refusals.ACCOUNT_INDEX, uint256))
-                account_place: uint256 = unsafe_mul(account_index, 3)
-                account_key: uint256 = account_table[account_place]
-                kind: uint256 = operation >> 248
-                seq: uint256 = (operation >> 152) & M40
-                subject: uint256 = extract32(payload, unsafe_add(operation_at, 32), output_type=uint256)
-                recipient: uint256 = extract32(payload, unsafe_add(operation_at, 64), output_type=uint256)
-                # immutable and checked when wired, so neither its code nor the length of its answer is asked for again
-                code: uint256 = staticcall IOperations(OPERATIONS).check(
-                    domain,
-                    account_key,
-                    operation,
-                    subject,
-                    recipient,
-                    extract32(payload, unsafe_add(operation_at, 96), output_type=uint256),
-                    extract32(payload, unsafe_add(operation_at, 128), output_type=uint256),
-                    matched_at_s,
-                    skip_contract_check=True,
-                )
-                # the signature holds: the nonce is consumed, whatever else fails
-                if code == 0 or code > codes.NONCE_CONSUMED:
-                    record: uint256 = self._load_lane(account_key, 0, typed_data.OPERATION_LANE)
-                    if seq <= record >> 48:
-                        code = codes.NONCE_CONSUMED
-                    else:
-                        self._store_lane(account_key, typed_data.OPERATION_LANE, self._consume_lane(record, seq))
-                if code == 0:
-                    if kind == typed_data.KIND_WITHDRAW:
-                        account_word: uint256 = account_table[unsafe_add(account_place, 1)]
-                        equity: int256 = convert(convert(account_table[unsafe_add(account_place, 2)], bytes32), int256) >> 160
-                        if account_key & STALE_BITS != 0:
-                            code = codes.STALE_PRICE
-                        else:
-                            # positions as they stand now: from the table where an order brought them there
-                            required: uint256 = 0
-                            open_markets: uint256 = (account_word >> 200) & M48
-                            for _: uint256 in range(MAX_OPEN_MARKETS):
-                                if open_markets == 0:
-                                    break
-                                market: uint256 = open_markets & 255
-                                open_markets >>= 8
-                                size: uint256 = self.positions[(account_key >> 16 << 16) | market]
-                                for k: uint256 in range((account_key >> 4) & 255, n_orders, bound=MAX_ORDERS):
-                                    order: uint256 = order_table[k]
-                                    if order & CODE_BITS == 0:
-                                        if order & 8191 != account_place:
-                                            break
-                                        if order >> 248 == market:
-                                            size = position_table[(order >> 13) & 8191]
-                                            break
-                                required = unsafe_add(
-                                    required,
-                                    self._withdrawal_requirement(
-                                        size, market_table[market][0], market_table[market][1]
-                                    ),
-                                )
-                            if equity - convert(subject, int256) < convert(required, int256):
-                                code = codes.MARGIN
-                        if code == 0:
-                            change: int256 = -convert(subject, int256)
-                            account_table[unsafe_add(account_place, 1)] = self._add_collateral(account_word, change)
-                            account_table[unsafe_add(account_place, 2)] = unsafe_sub(account_table[unsafe_add(account_place, 2)], subject << 160)
-                            collateral_change += change
-                            extcall IVault(VAULT).add_claim(convert(recipient, address), subject)
-                            log IClearinghouse.CollateralWithdrawn(
-                                account=account_key >> 16,
-                                recipient=convert(recipient, address),
-                                sequence=convert(sequence, uint64),
-                                quote=subject,
-                            )
-                    elif kind == typed_data.KIND_CANCEL_ORDER:
-                        cancelled_lane: uint256 = subject >> 40
-                        is_in_table: bool = False
-                        for k: uint256 in range((account_key >> 4) & 255, n_orders, bound=MAX_ORDERS):
-                            order: uint256 = order_table[k]
-                            if order & CODE_BITS == 0:
-                                if order & 8191 != account_place:
-                                    break
-                                if (order >> 216) & M16 == cancelled_lane:
-                                    lane_place: uint256 = (order >> 26) & 8191
-                                    lane_table[lane_place] = self._consume_lane(lane_table[lane_place], subject & M40)
-                                    is_in_table = True
-                                    break
-                        if not is_in_table:
-                            word_at: uint256 = unsafe_add(account_place, 1)
-                            record: uint256 = self._consume_lane(
-                                self._load_lane(account_key, account_table[word_at], cancelled_lane), subject & M40
-                            )
-                            if cancelled_lane == 0:
-                                account_table[word_at] = self._with_lane0(account_table[word_at], record)
-                            else:
-                                self._store_lane(account_key, cancelled_lane, record)
-                        log IClearinghouse.OrderCancelled(account=account_key >> 16, nonce=convert(subject, uint64))
-                    elif kind >= typed_data.KIND_LINK_KEY:
-                        key: uint256 = account_key >> 16 << 16
-                        word: uint256 = (
-                            subject
-                            | (self.session_keys[key][recipient] & session_key.REVOKED_MASK)
-                            | session_key.LINKED
-                        )
-                        self.session_keys[key][recipient] = word
-                        log IClearinghouse.KeyChanged(
-                            account=account_key >> 16, key=convert(recipient, address), word=word
-                        )
-                    else:
-                        account_word: uint256 = account_table[unsafe_add(account_place, 1)]
-                        min_seq: uint256 = max((account_word >> 72) & M40, subject)
-                        account_table[unsafe_add(account_place, 1)] = (account_word & ~(M40 << 72)) | (min_seq << 72)
-                        is_seq_raised = True
-                        log IClearinghouse.AllCancelled(account=account_key >> 16, min_seq=convert(min_seq, uint64))
-                if code != 0:
-                    n_failures = unsafe_add(n_failures, 1)
-                    code_words[0] |= code << unsafe_sub(248, n_operations_done << 3)
-                n_operations_done = unsafe_add(n_operations_done, 1)
-        if i == n_fills:
-            break
-
+    # ---- 3. fills in order
+    for i: uint256 in range(n_fills, bound=MAX_FILLS):
         fill: uint256 = extract32(payload, unsafe_add(64, i << 3), output_type=uint256)
         lots: uint256 = (fill >> 192) & M48
-        if fill >> 248 >= n_orders or (fill >> 240) & 255 >= n_orders:
-            self._refuse(convert(refusals.FILL_INDEX, uint256))
+        if fill >> 248 >= n_places or (fill >> 240) & 255 >= n_places:
+            self._refuse(refusals.FILL_INDEX)
         maker: uint256 = order_table[fill >> 248]
         taker: uint256 = order_table[(fill >> 240) & 255]
         difference: uint256 = maker ^ taker
@@ -596,6 +559,8 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
             or difference & OWNER_BITS == 0
             or lots == 0
         ):
+            if maker == NO_ORDER or taker == NO_ORDER:
+                self._refuse(refusals.FILL_INDEX)
             code = self._pairing_code(maker, taker, lots)
         else:
             auction_ticks: uint256 = (bounds >> 160) & M40
@@ -614,11 +579,6 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
             if code == 0:
                 if price < (bounds >> 80) & M40 or price > (bounds >> 120) & M40:
                     code = codes.PRICE_OUTSIDE_BAND
-                elif is_seq_raised:
-                    if (maker >> 176) & M40 < (account_table[unsafe_add(maker & 8191, 1)] >> 72) & M40:
-                        code = codes.SEQ_BELOW_MINIMUM
-                    elif (taker >> 176) & M40 < (account_table[unsafe_add(taker & 8191, 1)] >> 72) & M40:
-                        code = codes.SEQ_BELOW_MINIMUM + codes.TAKER_SIDE
 
         if code == 0:
             # an older seq is replaced, a newer one or too many lots end beyond the order's size: 88 + 1 bits, no overflow
@@ -660,45 +620,59 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
                     taker_old, taker & IS_BUY, lots, notional_quote, (taker >> 56) & M16, bounds, rules
                 )
                 outcomes: uint256 = maker_outcome | taker_outcome
-                # nothing here can stop an ordinary fill: no reduce-only order, openings allowed and fresh, nobody stale, no new position
+                # half the change of the sum of absolute sizes
+                grown: uint256 = open_interest
+                if outcomes & (REDUCING | FLIPPED) == 0:
+                    grown = unsafe_add(open_interest, lots)
+                elif outcomes & FLIPPED != 0:
+                    grown = unsafe_add(
+                        open_interest,
+                        convert(
+                            convert(
+                                unsafe_add(self._size_change(maker_old, maker_sum), self._size_change(taker_old, taker_sum)) >> 1,
+                                bytes32,
+                            ),
+                            uint256,
+                        ),
+                    )
+                elif maker_outcome & taker_outcome & REDUCING != 0:
+                    grown = unsafe_sub(open_interest, lots)
+                # nothing here can stop an ordinary fill: no reduce-only order, openings allowed and fresh, nobody stale, no new
+                # position, no cap of an account, far from the market's (nobody holds more than all hold together)
                 if (
                     ((maker | taker) & REDUCE_ONLY)
                     | ((bounds & (FRESH | NO_OPENINGS)) ^ FRESH)
                     | (outcomes & OPENED)
+                    | (rules & RULES_ACCOUNT_SHARE)
                     | n_stale_positions
                     != 0
+                    or unsafe_add(open_interest & M64, lots) > (rules >> 112) & M40
                 ):
                     code = self._opening_code(
                         maker,
                         maker_outcome,
                         bounds,
+                        rules,
                         account_table[maker_account],
                         account_table[unsafe_add(maker_account, 1)],
+                        maker_old,
+                        maker_sum,
                     )
                     if code == 0:
                         code = self._opening_code(
                             taker,
                             taker_outcome,
                             bounds,
+                            rules,
                             account_table[taker_account],
                             account_table[unsafe_add(taker_account, 1)],
+                            taker_old,
+                            taker_sum,
                         )
                         if code != 0:
                             code = unsafe_add(code, codes.TAKER_SIDE)
-                # half the change of the sum of absolute sizes
-                if outcomes & (REDUCING | FLIPPED) == 0:
-                    open_interest = unsafe_add(open_interest, lots)
-                    if code == 0 and open_interest & M64 > (rules >> 112) & (2**56 - 1):
-                        code = codes.OPEN_INTEREST_CAP
-                elif outcomes & FLIPPED != 0:
-                    change: int256 = (
-                        self._size_change(maker_old, maker_sum) + self._size_change(taker_old, taker_sum)
-                    ) >> 1
-                    open_interest = unsafe_add(open_interest, convert(convert(change, bytes32), uint256))
-                    if code == 0 and change > 0 and open_interest & M64 > (rules >> 112) & (2**56 - 1):
-                        code = codes.OPEN_INTEREST_CAP
-                elif maker_outcome & taker_outcome & REDUCING != 0:
-                    open_interest = unsafe_sub(open_interest, lots)
+                        elif grown > open_interest and grown & M64 > (rules >> 112) & M40:
+                            code = codes.OPEN_INTEREST_CAP
                 if code == 0:
                     old: uint256 = account_table[unsafe_add(maker_account, 2)]
                     maker_risk: uint256 = unsafe_add(
@@ -723,7 +697,7 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
                         lane_table[(taker >> 26) & 8191] = taker_lane
                         account_table[unsafe_add(maker_account, 2)] = maker_risk
                         account_table[unsafe_add(taker_account, 2)] = taker_risk
-                        market_table[market][3] = open_interest
+                        market_table[market][3] = grown
                         # a position opened or closed moves the list of open markets, a closed one realises its entry
                         if outcomes & (OPENED | CLOSED) != 0:
                             for is_taker: bool in [False, True]:
@@ -768,9 +742,6 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
             n_failures = unsafe_add(n_failures, 1)
             at: uint256 = unsafe_add(unsafe_add(n_operations, n_orders), i)
             code_words[at >> 5] |= code << unsafe_sub(248, (at & 31) << 3)
-    if n_operations_done != n_operations:
-        self._refuse(convert(refusals.OPERATION_ORDER, uint256))
-
     # ---- 5. consumption, 6. write once
     if has_shared_lane:
         # a shared lane is written at its first order, so all of its orders are consumed before
@@ -779,6 +750,7 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
                 lane_place: uint256 = (order >> 26) & 8191
                 lane_table[lane_place] = self._consume_lane(lane_table[lane_place], (order >> 176) & M40)
     touched_markets: uint256 = 0
+    records: DynArray[uint256, MAX_RECORDS] = []
     for order: uint256 in order_table:
         if order & CODE_BITS != 0:
             continue
@@ -811,15 +783,18 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
             market: uint256 = order >> 248
             touched_markets |= 1 << market
             fees_quote = unsafe_add(fees_quote, counters >> 16)
-            market_table[market][3] = unsafe_add(
-                market_table[market][3],
-                self._write_position(
-                    account_key | market,
-                    sum_word,
-                    counters,
-                    market_table[market][2],
-                ),
+            change: uint256 = 0
+            word: uint256 = 0
+            totals_change: uint256 = 0
+            change, word, totals_change = self._write_position(
+                account_key | market, sum_word, counters, market_table[market][2]
             )
+            market_table[market][3] = unsafe_add(market_table[market][3], totals_change)
+            records.append(account_key | market)
+            records.append(change)
+            records.append(word)
+    if len(records) != 0:
+        log IClearinghouse.PositionsChanged(sequence=logged_sequence, records=records)
     for i: uint256 in range(n_accounts, bound=MAX_ACCOUNTS):
         account_place: uint256 = unsafe_mul(i, 3)
         self.accounts[account_table[account_place] >> 16 << 16] = account_table[unsafe_add(account_place, 1)]
@@ -828,20 +803,33 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
             break
         if (touched_markets >> market) & 1 != 0:
             touched_markets ^= 1 << market
-            self._write_totals(market, market_table[market][3])
+            running: uint256 = market_table[market][3]
+            # read from the top down after taking the lanes below away
+            entry_change: int256 = fixed_point._lane96(running, 64)
+            self._write_totals(
+                market,
+                running & M64,
+                entry_change,
+                convert(
+                    convert(unsafe_sub(running, convert(convert(entry_change << 64, bytes32), uint256)), bytes32), int256
+                )
+                >> 160,
+            )
 
     # ---- 7. head
     payload_hash: bytes32 = keccak256(payload)
     codes_hash: bytes32 = empty(bytes32)
     if n_failures != 0:
-        failures: Bytes[352] = slice(abi_encode(code_words), 0, n_operations + n_orders + n_fills)
+        failures: Bytes[352] = slice(
+            abi_encode(code_words), 0, unsafe_add(unsafe_add(n_operations, n_orders), n_fills)
+        )
         codes_hash = keccak256(failures)
-        log IClearinghouse.BatchFailures(sequence=convert(sequence, uint64), codes=failures)
+        log IClearinghouse.BatchFailures(sequence=logged_sequence, codes=failures)
     head: bytes32 = keccak256(concat(previous_head, payload_hash, codes_hash))
     self.head = head
     self.batch = self._batch_word(batch, sequence, matched_at_s, fees_quote, collateral_change)
     log IClearinghouse.BatchSettled(
-        sequence=convert(sequence, uint64),
+        sequence=logged_sequence,
         head=head,
         payload_hash=payload_hash,
         journal_hash=extract32(payload, 32),
@@ -853,7 +841,7 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
     )
 
 
-# ---------------------------------------------------------------- vault, operations and registry
+# ---------------------------------------------------------------- vault, operations, siblings and registry
 
 
 @external
@@ -865,13 +853,10 @@ def credit_deposit(account_id: uint256, sender: address, quote: uint256) -> uint
     @param quote Sum in quote units, 1..2^64 - 1 by the vault.
     @return Number of this direct operation.
     """
-    if msg.sender != VAULT:
-        self._refuse(convert(refusals.NOT_VAULT, uint256))
-    change: int256 = convert(quote, int256)
-    key: uint256 = account_id << 16
-    self.accounts[key] = self._add_collateral(self.accounts[key], change)
-    batch: uint256 = self.batch
-    self.batch = self._batch_word(batch, batch & M40, (batch >> 40) & M40, 0, change)
+    self._check_caller(VAULT, refusals.NOT_VAULT)
+    if self.operator >> MODE_BIT == SETTLED:
+        self._refuse(refusals.IS_SETTLED)
+    self._move_collateral(account_id, convert(quote, int256))
     direct_op: uint256 = self._next_direct_op()
     log IClearinghouse.CollateralDeposited(
         account=account_id, direct_op=convert(direct_op, uint64), sender=sender, quote=quote
@@ -889,8 +874,7 @@ def record_direct(kind: uint256, account_id: uint256, key: uint256, word: uint25
     @param word The resulting word.
     @return Number of this direct operation.
     """
-    if msg.sender != OPERATIONS:
-        self._refuse(convert(refusals.NOT_OPERATIONS, uint256))
+    self._check_caller(OPERATIONS, refusals.NOT_OPERATIONS)
     account_key: uint256 = account_id << 16
     if kind == DIRECT_CANCEL_ALL:
         self.accounts[account_key | M16] = word
@@ -901,47 +885,210 @@ def record_direct(kind: uint256, account_id: uint256, key: uint256, word: uint25
 
 
 @external
+@reentrant
+def write_operation(kind: uint256, account_id: uint256, key: uint256, word: uint256):
+    """
+    @notice Writes what a signed operation of the batch changes: a lane word, minimum seq and lane 0, or a session key word.
+    @dev Reentrant because Operations.run is called by settle, which has read none of these words yet.
+    @param kind 1 lane word, 2 account word, 3 session key word.
+    @param account_id owner << 80 | subaccount, < 2^240 by Operations.
+    @param key lane >> 1 for kind 1, session key for kind 3.
+    @param word The resulting word; of an account word its bits 72 to 199 count.
+    """
+    self._check_caller(OPERATIONS, refusals.NOT_OPERATIONS)
+    account_key: uint256 = account_id << 16
+    if kind == LANE_WORD:
+        self.lanes[account_key | key] = word
+    elif kind == ACCOUNT_WORD:
+        account_word: uint256 = self.accounts[account_key]
+        self.accounts[account_key] = account_word ^ ((account_word ^ word) & OPERATION_BITS)
+    else:
+        self.session_keys[account_key][key] = word
+
+
+@external
+@reentrant
+def withdraw_to_claim(account_id: uint256, recipient: address, quote: uint256):
+    """
+    @notice Moves collateral into a claim. Operations and Exits have asked for signature or request, and for margin.
+    @dev Reentrant because Operations.run is called by settle, which has read no account yet.
+    @param account_id owner << 80 | subaccount.
+    @param recipient Who may collect from the Vault.
+    @param quote Sum in quote units, < 2^64.
+    """
+    sequence: uint256 = 0
+    if msg.sender == EXITS:
+        self._log_direct(DIRECT_WITHDRAWAL, account_id, convert(recipient, uint256), quote)
+    else:
+        self._check_caller(OPERATIONS, refusals.NOT_OPERATIONS)
+        # the batch that is being settled
+        sequence = unsafe_add(self.batch & M40, 1)
+    self._move_collateral(account_id, -convert(quote, int256))
+    extcall IVault(VAULT).add_claim(recipient, quote, skip_contract_check=True)
+    log IClearinghouse.CollateralWithdrawn(
+        account=account_id, recipient=recipient, sequence=convert(sequence, uint64), quote=quote
+    )
+
+
+@external
+@reentrant
+def transfer(account_id: uint256, receiver_id: uint256, quote: uint256):
+    """
+    @notice Moves collateral between two accounts of one owner, as an operation of the batch.
+    @dev Reentrant because Operations.run is called by settle, which has read no account yet.
+    @param account_id Who gives, owner << 80 | subaccount.
+    @param receiver_id Who gets.
+    @param quote Sum in quote units, < 2^64.
+    """
+    self._check_caller(OPERATIONS, refusals.NOT_OPERATIONS)
+    self._move_collateral(account_id, -convert(quote, int256))
+    self._move_collateral(receiver_id, convert(quote, int256))
+
+
+@external
+def apply_deltas(
+    market: uint256, deltas: DynArray[IClearinghouse.Delta, MAX_DELTAS], pot_change_quote: int256
+) -> uint256:
+    """
+    @notice Moves positions of one market and collateral between accounts and the market's pot. Value is neither made nor lost,
+            and open interest never grows.
+    @param market Market id.
+    @param deltas Per account what is added, account ids strictly ascending.
+    @param pot_change_quote What is added to the pot.
+    @return Number of this direct operation.
+    """
+    if msg.sender != LIQUIDATIONS and msg.sender != EXITS:
+        self._check_caller(CORPORATE_ACTIONS, refusals.NOT_SIBLING)
+    index: uint256 = self.indices[market]
+    previous_id: uint256 = 0
+    sum_lots: int256 = 0
+    sum_value: int256 = pot_change_quote
+    # changes: of open interest as the sum of long sizes, of the sums of entries and collateral, of the pot
+    interest_change: int256 = 0
+    entry_change: int256 = 0
+    collateral_change: int256 = 0
+    pot_change: int256 = pot_change_quote
+    records: DynArray[uint256, 3 * MAX_DELTAS] = []
+    for delta: IClearinghouse.Delta in deltas:
+        if delta.account_id <= previous_id:
+            self._refuse(refusals.DELTA_ORDER)
+        previous_id = delta.account_id
+        account_key: uint256 = delta.account_id << 16
+        account_word: uint256 = self.accounts[account_key]
+        word: uint256 = self.positions[account_key | market]
+        old_lots: int256 = convert(convert(word << 192, bytes32), int256) >> 192
+        size_lots: int256 = old_lots + delta.size_lots
+        old_entry: int256 = fixed_point._lane96(word, 64)
+        pending: int256 = margin._pending_quote(word, index)
+        entry_quote: int256 = old_entry + pending + delta.entry_quote
+        realised: int256 = delta.collateral_quote
+        if size_lots == 0:
+            realised -= entry_quote
+            entry_quote = 0
+            if old_lots != 0:
+                account_word = self._closed(account_word, market)
+        elif old_lots == 0:
+            # the list has no holes, so its last slot tells whether it is full
+            if (account_word >> 240) & 255 != 0:
+                self._refuse(refusals.DELTA_MARKETS)
+            account_word = self._opened(account_word, market)
+        self.accounts[account_key] = self._add_collateral(account_word, realised)
+        # a position that is nothing before and after keeps its word
+        if size_lots | old_lots != 0:
+            word = self._position_word(size_lots, entry_quote, index, size_lots if size_lots != 0 else old_lots)
+            self.positions[account_key | market] = word
+        # every number here has passed a range of its own, 34 of them stay far inside 256 bits
+        sum_lots = unsafe_add(sum_lots, delta.size_lots)
+        interest_change = unsafe_add(interest_change, unsafe_sub(max(size_lots, 0), max(old_lots, 0)))
+        sum_value += delta.collateral_quote - delta.entry_quote
+        entry_change = unsafe_add(entry_change, unsafe_sub(entry_quote, old_entry))
+        pot_change = unsafe_add(pot_change, pending)
+        collateral_change = unsafe_add(collateral_change, realised)
+        records.append(account_key | market)
+        records.append(
+            (convert(convert(delta.size_lots, bytes32), uint256) & M64)
+            | ((convert(convert(realised, bytes32), uint256) & M96) << 64)
+        )
+        records.append(word)
+    # nobody's position grows but by what another's shrinks
+    if sum_lots != 0 or interest_change > 0:
+        self._refuse(refusals.DELTA_SIZES)
+    if sum_value != 0:
+        self._refuse(refusals.DELTA_VALUE)
+    self._write_totals(
+        market,
+        unsafe_add(self.totals[market] & M64, convert(convert(interest_change, bytes32), uint256)),
+        entry_change,
+        pot_change,
+    )
+    self._move_sum(collateral_change)
+    log IClearinghouse.PositionsChanged(sequence=0, records=records)
+    return self._log_direct(DIRECT_DELTAS, 0, market, convert(convert(pot_change_quote, bytes32), uint256))
+
+
+@external
+def move_market(market: uint256, price_word: uint256, index_word: uint256) -> uint256:
+    """
+    @notice Writes price and indices of a market, for a corporate action; for Liquidations the indices alone.
+    @param market Market id.
+    @param price_word The resulting price word.
+    @param index_word The resulting index word.
+    @return Number of this direct operation.
+    """
+    if msg.sender != LIQUIDATIONS or price_word != self.prices[market]:
+        self._check_caller(CORPORATE_ACTIONS, refusals.NOT_SIBLING)
+    self._move_market(market, price_word, index_word)
+    return self._log_direct(DIRECT_MARKET, 0, market, 0)
+
+
+@external
+def set_mode(mode: uint256):
+    """
+    @notice Sets the mode: 1 exit mode, nothing opens; 2 settled, for good; 0 neither.
+    @param mode 0, 1 or 2.
+    """
+    self._check_caller(EXITS, refusals.NOT_EXITS)
+    operator: uint256 = self.operator
+    if operator >> MODE_BIT == SETTLED:
+        self._refuse(refusals.IS_SETTLED)
+    self.operator = (operator & (2**MODE_BIT - 1)) | (mode << MODE_BIT)
+    self._log_direct(DIRECT_MODE, 0, 0, mode)
+
+
+@external
 def list_market(market: uint256):
     """
     @notice Opens a market at epoch 1.
     @param market Market id, 1..32, checked by the registry.
     """
-    self._check_registry()
+    self._check_caller(REGISTRY, refusals.NOT_REGISTRY)
     if self.prices[market] != 0:
-        self._refuse(convert(refusals.MARKET_LISTED, uint256))
+        self._refuse(refusals.MARKET_LISTED)
     # epoch 1, nothing else
-    price: uint256 = 1 << 208
-    self.prices[market] = price
-    log IClearinghouse.PriceChanged(market=convert(market, uint8), price=price)
+    self._write_price(market, 1 << 208)
 
 
 @external
-def set_market_rules(market: uint256, session: uint256, rules: uint256):
+def set_rules_word(market: uint256, session: uint256, word: uint256, successor: uint256, binds_after_s: uint256):
     """
-    @notice Gives a market its first rules in one session, or replaces them: the word before stays beside its successor, which
-            batches matched later than now + SETTLE_LAG use.
-    @param market Market id, checked by the registry.
-    @param session 0..8, checked by the registry.
-    @param rules Rules word, validated by the registry, without the flag of change.
+    @notice Writes a rules or tier word of a market in a session, and what follows it. The registry has validated all of it.
+    @param market 1..32 for rules, + 1024 for their tiers, + 1280 for the successor's tiers.
+    @param session 0..8.
+    @param word The word; with the flag of change if there is a successor.
+    @param successor What batches matched after binds_after_s use.
+    @param binds_after_s UNIX seconds, 0 for no successor.
     """
-    self._check_registry()
+    self._check_caller(REGISTRY, refusals.NOT_REGISTRY)
     key: uint256 = (market << 8) | session
-    current: uint256 = self.rules[key]
-    if current == 0:
-        self.rules[key] = rules
-        log IClearinghouse.MarketRulesSet(
-            market=convert(market, uint8), session=convert(session, uint8), rules=rules
-        )
-        return
-    if current & RULES_CHANGING != 0:
-        # until then a batch may still come that the word before binds
-        if block.timestamp <= unsafe_add(self.rules[key | BINDS_AFTER], session_key.SETTLE_LAG_S):
-            self._refuse(convert(refusals.RULES_PENDING, uint256))
-        current = self.rules[key | SUCCESSOR]
-    self.rules[key] = current | RULES_CHANGING
-    self.rules[key | SUCCESSOR] = rules
-    self.rules[key | BINDS_AFTER] = unsafe_add(block.timestamp, session_key.SETTLE_LAG_S)
-    self._log_direct(DIRECT_RULES, 0, key, rules)
+    self.rules[key] = word
+    if binds_after_s != 0:
+        self.rules[key | SUCCESSOR] = successor
+        self.rules[key | BINDS_AFTER] = binds_after_s
+        self._log_direct(DIRECT_RULES, 0, key, successor)
+    elif market >= TIER_MARKETS:
+        self._log_direct(DIRECT_RULES, 0, key, word)
+    else:
+        log IClearinghouse.MarketRulesSet(market=convert(market, uint8), session=convert(session, uint8), rules=word)
 
 
 @external
@@ -950,18 +1097,20 @@ def set_sequencer(sequencer: address):
     @notice Replaces the only address that may settle.
     @param sequencer The new operator, not zero.
     """
-    self._check_registry()
+    self._check_caller(REGISTRY, refusals.NOT_REGISTRY)
     if sequencer == empty(address):
-        self._refuse(convert(refusals.NO_ADDRESS, uint256))
+        self._refuse(refusals.NO_ADDRESS)
     self.operator = (self.operator >> 160 << 160) | convert(sequencer, uint256)
     log IClearinghouse.SequencerSet(sequencer=sequencer)
 
 
 # ---------------------------------------------------------------- views
+# reentrant: siblings ask while settle runs, which by then has written prices and operations and nothing else
 
 
 @external
 @view
+@reentrant
 def account_word(account_id: uint256) -> uint256:
     """
     @notice Returns the account word.
@@ -973,6 +1122,7 @@ def account_word(account_id: uint256) -> uint256:
 
 @external
 @view
+@reentrant
 def overflow_word(account_id: uint256) -> uint256:
     """
     @notice Returns the overflow word of an account: its direct cancel-all.
@@ -988,7 +1138,6 @@ def overflow_word(account_id: uint256) -> uint256:
 def session_key_word(account_id: uint256, key: address) -> uint256:
     """
     @notice Returns the session key word of an account.
-    @dev Reentrant because Operations.check asks while settle runs; it reads one word that settle writes in one step.
     @param account_id owner << 80 | subaccount.
     @param key Address of the key.
     @return The word, zero for an address that never was a key.
@@ -998,6 +1147,7 @@ def session_key_word(account_id: uint256, key: address) -> uint256:
 
 @external
 @view
+@reentrant
 def position_word(account_id: uint256, market: uint256) -> uint256:
     """
     @notice Returns the position word of an account in a market.
@@ -1010,6 +1160,7 @@ def position_word(account_id: uint256, market: uint256) -> uint256:
 
 @external
 @view
+@reentrant
 def lane_word(account_id: uint256, lane: uint256) -> uint256:
     """
     @notice Returns the word that holds a lane and its neighbour; lane 0 stands in the account word.
@@ -1022,6 +1173,7 @@ def lane_word(account_id: uint256, lane: uint256) -> uint256:
 
 @external
 @view
+@reentrant
 def price_word(market: uint256) -> uint256:
     """
     @notice Returns the price word of a market.
@@ -1033,10 +1185,12 @@ def price_word(market: uint256) -> uint256:
 
 @external
 @view
+@reentrant
 def rules_word(market: uint256, session: uint256) -> uint256:
     """
     @notice Returns the rules of a market in a session.
-    @param market 1..32; + 256 for the word that follows a changing one, + 512 for the time after which it binds.
+    @param market 1..32; + 256 for the word that follows a changing one, + 512 for the time after which it binds,
+           + 1024 and + 1280 for the tier words of both.
     @param session 0..8.
     @return The word.
     """
@@ -1045,6 +1199,7 @@ def rules_word(market: uint256, session: uint256) -> uint256:
 
 @external
 @view
+@reentrant
 def index_word(market: uint256) -> uint256:
     """
     @notice Returns the funding indices of a market.
@@ -1056,6 +1211,7 @@ def index_word(market: uint256) -> uint256:
 
 @external
 @view
+@reentrant
 def totals_word(market: uint256) -> uint256:
     """
     @notice Returns open interest, sum of entries and pot of a market.
@@ -1067,6 +1223,7 @@ def totals_word(market: uint256) -> uint256:
 
 @external
 @view
+@reentrant
 def batch_word() -> uint256:
     """
     @notice Returns sequence and time of the last batch, fees and sum of collateral.
@@ -1077,6 +1234,7 @@ def batch_word() -> uint256:
 
 @external
 @view
+@reentrant
 def operator_word() -> uint256:
     """
     @notice Returns the sequencer's address and the number of direct operations.
@@ -1087,6 +1245,7 @@ def operator_word() -> uint256:
 
 @external
 @view
+@reentrant
 def domain_separator() -> bytes32:
     """
     @notice Returns the EIP-712 domain separator orders and operations are signed under.
@@ -1095,35 +1254,41 @@ def domain_separator() -> bytes32:
     return self._domain()
 
 
+@external
+@view
+@raw_return
+def eip712Domain() -> Bytes[480]:
+    """
+    @notice Describes the domain orders and operations are signed under, EIP-5267. Operations holds the text.
+    @return fields, name, version, chainId, verifyingContract, salt and extensions, encoded.
+    """
+    return staticcall IOperations(OPERATIONS).describe_domain(skip_contract_check=True)
+
+
 # ---------------------------------------------------------------- refusals
 
 
 @internal
-@pure
+@view
 def _refuse(reason: uint256):
     """
-    @notice Reverts.
-    @dev Instead of an assert with a reason at every place, which is far longer each and would not fit the size limit.
-    @param reason One of modules/refusals.vy, its text right-aligned.
+    @notice Reverts with a reason.
+    @dev Operations holds the texts and reverts with them, which reverts this too: a text at every place would not fit.
+    @param reason One of modules/refusals.vy.
     """
-    text: uint256 = reason
-    length: uint256 = 32
-    for _: uint256 in range(32):
-        if text >> 248 != 0:
-            break
-        text <<= 8
-        length = unsafe_sub(length, 1)
-    raise convert(slice(convert(text, bytes32), 0, length), String[32])
+    assert staticcall IOperations(OPERATIONS).refuse(reason, skip_contract_check=True)
 
 
 @internal
 @view
-def _check_registry():
+def _check_caller(caller: address, reason: uint256):
     """
-    @notice Reverts unless the caller is the MarketRegistry.
+    @notice Reverts unless one contract calls.
+    @param caller Who may.
+    @param reason One of modules/refusals.vy.
     """
-    if msg.sender != REGISTRY:
-        self._refuse(convert(refusals.NOT_REGISTRY, uint256))
+    if msg.sender != caller:
+        self._refuse(reason)
 
 
 @internal
@@ -1135,17 +1300,17 @@ def _next_direct_op() -> uint256:
     # 2^40 of them do not happen
     operator: uint256 = unsafe_add(self.operator, 1 << 160)
     self.operator = operator
-    return operator >> 160
+    return (operator >> 160) & M40
 
 
 @internal
 def _log_direct(kind: uint256, account_id: uint256, key: uint256, word: uint256) -> uint256:
     """
     @notice Counts and logs a direct operation other than a deposit.
-    @param kind 1 to 4.
-    @param account_id Account, 0 for a change of rules.
-    @param key Session key, market << 8 | session, or 0.
-    @param word The resulting word.
+    @param kind 1 to 8, contracts/README.md.
+    @param account_id Account, 0 where there is none.
+    @param key Session key, market, key of a rules word, recipient, or 0.
+    @param word The resulting word or number.
     @return Number of this direct operation.
     """
     direct_op: uint256 = self._next_direct_op()
@@ -1164,137 +1329,72 @@ def _log_direct(kind: uint256, account_id: uint256, key: uint256, word: uint256)
 
 
 @internal
-def _apply_report(report: uint256):
+def _move_market(market: uint256, price_word: uint256, index_word: uint256):
     """
-    @notice Takes an accepted report into the price word.
-    @param report market 8 | external_ticks 40 | time 40 | session 8, from bit 0.
+    @notice Writes and logs price and indices of a market, as they change.
+    @dev The width proof and rule lookups rest on these ranges, so they are not left to the siblings alone.
+    @param market Market id, listed.
+    @param price_word The resulting price word.
+    @param index_word The resulting index word.
     """
-    market: uint256 = report & 255
-    word: uint256 = self.prices[market]
-    if word == 0:
-        self._refuse(convert(refusals.PRICE_UNKNOWN_MARKET, uint256))
-    external_ticks: uint256 = (report >> 8) & M40
-    session: uint256 = (report >> 88) & 255
-    # the width proof and rule lookups rest on these, so they are not left to the oracle alone
-    if not (external_ticks - 1 < MAX_EXTERNAL_TICKS - 1 and session <= MAX_SESSION):
-        self._refuse(convert(refusals.EXTERNAL_OUT_OF_RANGE, uint256))
-    kept: uint256 = word & (M80 | (M40 << 160) | (max_value(uint256) - (2**208 - 1)))
-    self.prices[market] = kept | (external_ticks << 80) | (((report >> 48) & M40) << 120) | (session << 200)
+    old: uint256 = self.prices[market]
+    if old == 0:
+        self._refuse(refusals.PRICE_UNKNOWN_MARKET)
+    if (
+        (price_word & M40) | ((price_word >> 40) & M40) >= 2**33
+        or (price_word >> 80) & M40 >= 2**32
+        or (price_word >> 200) & 255 > MAX_SESSION
+        or (price_word >> 208) & M32 < (old >> 208) & M32
+        or not self._fits(fixed_point._lane96(index_word, 0), 88)
+        or not self._fits(fixed_point._lane96(index_word, 96), 88)
+    ):
+        self._refuse(refusals.MARKET_RANGE)
+    if price_word != old:
+        self._write_price(market, price_word)
+    if index_word != self.indices[market]:
+        self.indices[market] = index_word
+        log IClearinghouse.IndexChanged(market=convert(market, uint8), index=index_word)
 
 
 @internal
-def _apply_price_row(row: uint256, matched_at_s: uint256) -> bool:
+def _write_price(market: uint256, price_word: uint256):
     """
-    @notice Moves mark and index of a market as far as the band around the external price and the elapsed time allow.
-    @param row market 8 | mark_ticks 40 | index_ticks 40 | auction_ticks 40 in the low 128 bits.
-    @param matched_at_s Time of the batch.
-    @return Whether the price word changed.
+    @notice Writes and logs a price word.
+    @param market Market id.
+    @param price_word The word.
     """
-    market: uint256 = (row >> 120) & 255
-    word: uint256 = 0
-    if market <= MAX_MARKETS:
-        word = self.prices[market]
-    if word == 0:
-        self._refuse(convert(refusals.PRICE_UNKNOWN_MARKET, uint256))
-    external_ticks: uint256 = (word >> 80) & M40
-    if external_ticks == 0:
-        self._refuse(convert(refusals.NO_EXTERNAL_PRICE, uint256))
-    rules: uint256 = self._rules_at((market << 8) | ((word >> 200) & 255), matched_at_s)
-    # lanes of at most 40, 20, 16 and 5 bits: no product or sum below reaches 2^82
-    band_ticks: uint256 = unsafe_div(unsafe_mul(external_ticks, (rules >> 60) & M20), 1_000_000)
-    low: uint256 = unsafe_sub(external_ticks, min(band_ticks, external_ticks))
-    high: uint256 = unsafe_add(external_ticks, band_ticks)
-    target: uint256 = fixed_point._clamp((row >> 80) & M40, low, high)
-    mark_ticks: uint256 = word & M40
-    mark_time_s: uint256 = (word >> 160) & M40
-    if mark_ticks == 0:
-        mark_ticks = target
-        mark_time_s = matched_at_s
-    else:
-        # mark_time_s was a matched_at_s, and those never fall
-        n_steps: uint256 = min(unsafe_div(unsafe_sub(matched_at_s, mark_time_s), MARK_STEP_S), MAX_MARK_STEPS)
-        move_ticks: uint256 = unsafe_div(
-            unsafe_mul(unsafe_mul(mark_ticks, (rules >> 80) & M16), n_steps), 1_000_000
-        )
-        if move_ticks > 0:
-            mark_ticks = fixed_point._clamp(
-                target, unsafe_sub(mark_ticks, min(move_ticks, mark_ticks)), unsafe_add(mark_ticks, move_ticks)
-            )
-            mark_time_s = matched_at_s
-    index_ticks: uint256 = external_ticks
-    if not self._is_fresh((word >> 40 << 40) | mark_ticks, rules, matched_at_s):
-        index_ticks = fixed_point._clamp((row >> 40) & M40, low, high)
-    moved: uint256 = (
-        (word & ~(M80 | (M40 << 160))) | mark_ticks | (index_ticks << 40) | (mark_time_s << 160)
-    )
-    if moved == word:
-        return False
-    self.prices[market] = moved
-    return True
-
-
-@internal
-def _log_prices(markets: uint256):
-    """
-    @notice Logs the price words of a set of markets.
-    @param markets Bit m is set for market m.
-    """
-    for market: uint256 in range(1, MAX_MARKETS + 1):
-        if (markets >> market) & 1 != 0:
-            log IClearinghouse.PriceChanged(market=convert(market, uint8), price=self.prices[market])
-
-
-@internal
-@pure
-def _is_fresh(price: uint256, rules: uint256, matched_at_s: uint256) -> bool:
-    """
-    @notice Tells whether a market has a mark and an external price young enough to open on.
-    @param price Price word.
-    @param rules Rules word of the session now.
-    @param matched_at_s Time of the batch.
-    @return Whether it is fresh.
-    """
-    if rules == 0 or price & M40 == 0 or (price >> 80) & M40 == 0:
-        return False
-    max_age_s: uint256 = (rules >> 96) & M16
-    return max_age_s == 0 or unsafe_add((price >> 120) & M40, max_age_s) >= matched_at_s
+    self.prices[market] = price_word
+    log IClearinghouse.PriceChanged(market=convert(market, uint8), price=price_word)
 
 
 @internal
 @view
-def _rules_at(key: uint256, matched_at_s: uint256) -> uint256:
-    """
-    @notice Reads the rules a batch is under.
-    @param key market << 8 | session.
-    @param matched_at_s Time of the batch.
-    @return The word, or its successor if that binds.
-    """
-    rules: uint256 = self.rules[key]
-    if rules & RULES_CHANGING != 0:
-        if matched_at_s > self.rules[key | BINDS_AFTER]:
-            return self.rules[key | SUCCESSOR]
-    return rules
-
-
-@internal
-@view
-def _load_market(market: uint256, matched_at_s: uint256, auction_ticks: uint256) -> uint256[5]:
+def _load_market(market: uint256, matched_at_s: uint256, auction_ticks: uint256, mode: uint256) -> uint256[5]:
     """
     @notice Builds a market's record for the market table.
     @param market 0..32; one that is not listed has neither price nor rules, and nothing passes.
     @param matched_at_s Time of the batch.
     @param auction_ticks Auction price of this batch, 0 for none.
+    @param mode Not 0: nothing opens.
     @return bounds, rules, index, open interest, price.
     """
     price: uint256 = self.prices[market]
-    rules: uint256 = self._rules_at((market << 8) | ((price >> 200) & 255), matched_at_s)
+    rules_key: uint256 = (market << 8) | ((price >> 200) & 255)
+    rules: uint256 = self.rules[rules_key]
+    if rules & RULES_CHANGING != 0:
+        if matched_at_s > self.rules[rules_key | BINDS_AFTER]:
+            rules_key |= SUCCESSOR
+            rules = self.rules[rules_key]
+    index: uint256 = self.indices[market]
     mark_ticks: uint256 = price & M40
     external_ticks: uint256 = (price >> 80) & M40
     flags: uint256 = LOADED
-    if self._is_fresh(price, rules, matched_at_s):
+    if margin._is_fresh(price, rules, matched_at_s):
         flags |= FRESH
-    if rules & RULES_OPENINGS == 0:
+    if rules & RULES_OPENINGS == 0 or mode != 0:
         flags |= NO_OPENINGS
+    if rules & RULES_TIERED != 0:
+        flags |= TIERED | ((rules_key | TIERS) << TIER_KEY_BIT)
     # external < 2^32 and a 20-bit rate: no overflow. No external price: an empty range, nothing is inside
     band_ticks: uint256 = unsafe_div(unsafe_mul(external_ticks, (rules >> 60) & M20), 1_000_000)
     band_low: uint256 = 1
@@ -1303,45 +1403,64 @@ def _load_market(market: uint256, matched_at_s: uint256, auction_ticks: uint256)
         band_low = unsafe_sub(external_ticks, min(band_ticks, external_ticks))
         band_high = unsafe_add(external_ticks, band_ticks)
     return [
+        # a dividend that is announced counts as what shorts owe
         min(mark_ticks, external_ticks)
-        | (max(mark_ticks, external_ticks) << 40)
+        | (unsafe_add(max(mark_ticks, external_ticks), index >> 232) << 40)
         | (band_low << 80)
         | (band_high << 120)
         | (auction_ticks << 160)
         | flags,
         rules,
-        self.indices[market],
+        index,
         self.totals[market] & M64,
         price,
     ]
 
 
 @internal
-def _write_totals(market: uint256, running: uint256):
+def _write_totals(market: uint256, open_interest_lots: uint256, entry_change: int256, pot_change: int256):
     """
     @notice Writes the totals word of a market.
     @param market Market id.
-    @param running open interest 64 | change of sum of entries << 64 | change of pot << 160, a signed sum.
+    @param open_interest_lots The resulting open interest.
+    @param entry_change Change of the sum of entries.
+    @param pot_change Change of the pot.
     """
     word: uint256 = self.totals[market]
-    # read from the top down after taking the lanes below away
-    entry_change: int256 = fixed_point._lane96(running, 64)
-    pot_change: int256 = (
-        convert(convert(unsafe_sub(running, convert(convert(entry_change << 64, bytes32), uint256)), bytes32), int256) >> 160
-    )
     net_entry_quote: int256 = fixed_point._lane96(word, 64) + entry_change
     pot_quote: int256 = fixed_point._lane96(word, 160) + pot_change
     if not (self._fits(net_entry_quote, 95) and self._fits(pot_quote, 95)):
-        self._refuse(convert(refusals.TOTALS_RANGE, uint256))
+        self._refuse(refusals.TOTALS_RANGE)
     self.totals[market] = (
-        (running & M64)
+        open_interest_lots
         | ((convert(convert(net_entry_quote, bytes32), uint256) & M96) << 64)
         | (convert(convert(pot_quote, bytes32), uint256) << 160)
     )
 
 
 @internal
-@pure
+def _move_collateral(account_id: uint256, change_quote: int256):
+    """
+    @notice Moves the collateral of an account and the sum of all.
+    @param account_id owner << 80 | subaccount.
+    @param change_quote Signed change.
+    """
+    self.accounts[account_id << 16] = self._add_collateral(self.accounts[account_id << 16], change_quote)
+    self._move_sum(change_quote)
+
+
+@internal
+def _move_sum(change_quote: int256):
+    """
+    @notice Moves the sum of collateral.
+    @param change_quote Signed change.
+    """
+    batch: uint256 = self.batch
+    self.batch = self._batch_word(batch, batch & M40, (batch >> 40) & M40, 0, change_quote)
+
+
+@internal
+@view
 def _batch_word(
     batch: uint256, sequence: uint256, matched_at_s: uint256, fees_quote: uint256, collateral_change: int256
 ) -> uint256:
@@ -1357,7 +1476,7 @@ def _batch_word(
     fees: uint256 = ((batch >> 80) & M80) + fees_quote
     collateral_quote: int256 = (convert(convert(batch, bytes32), int256) >> 160) + collateral_change
     if not (fees <= M80 and self._fits(collateral_quote, 95)):
-        self._refuse(convert(refusals.BATCH_RANGE, uint256))
+        self._refuse(refusals.BATCH_RANGE)
     return sequence | (matched_at_s << 40) | (fees << 80) | (convert(convert(collateral_quote, bytes32), uint256) << 160)
 
 
@@ -1407,17 +1526,20 @@ def _order_code(
     # the registry gives rules to listed markets alone
     if rules == 0:
         return codes.UNKNOWN_MARKET
+    lane: uint256 = (order >> 216) & M16
     if (
         order & RESERVED_FLAGS != 0
+        # 65535 is for operations, 65534 for liquidations alone, so that nobody can use up what liquidates them
+        or lane == typed_data.OPERATION_LANE
+        or (lane == typed_data.LIQUIDATION_LANE and order & LIQUIDATION == 0)
         or order & (POST_ONLY | IMMEDIATE) == POST_ONLY | IMMEDIATE
-        or (order >> 216) & M16 == typed_data.OPERATION_LANE
     ):
         return codes.UNKNOWN_FLAGS
     if order & (PREVIOUS_EPOCH | HAS_TRIGGER) != 0:
         # kinds 1 to 4, so that zero wraps beyond
         if order & HAS_TRIGGER != 0 and unsafe_sub(trigger >> 248, 1) > 3:
             return codes.UNKNOWN_FLAGS
-        if order & PREVIOUS_EPOCH != 0 and (order & REDUCE_ONLY == 0 or (price >> 208) & (2**32 - 1) == 1):
+        if order & PREVIOUS_EPOCH != 0 and (order & REDUCE_ONLY == 0 or (price >> 208) & M32 == 1):
             return codes.WRONG_EPOCH
     size_lots: uint256 = (order >> 128) & M48
     limit_ticks: uint256 = (order >> 88) & M40
@@ -1427,9 +1549,9 @@ def _order_code(
     if (size_lots % ((rules >> 176) & M16)) | (limit_ticks % ((rules >> 192) & M16)) != 0:
         return codes.OFF_STEP
     # 48 + 40 bits
-    if unsafe_mul(size_lots, limit_ticks) < (rules >> 208) & (2**32 - 1) and order & REDUCE_ONLY == 0:
+    if unsafe_mul(size_lots, limit_ticks) < (rules >> 208) & M32 and order & REDUCE_ONLY == 0:
         return codes.BELOW_MINIMUM
-    if size_lots > (rules >> 112) & (2**56 - 1):
+    if size_lots > (rules >> 112) & M40:
         return codes.SIZE_TOO_LARGE
     if max((order >> 56) & M16, (order >> 40) & M16) > min((order >> 72) & M16, rules >> 240):
         return codes.FEE_ABOVE_MAXIMUM
@@ -1450,7 +1572,8 @@ def _order_code(
                 return codes.TRIGGER_NOT_MET
         elif ticks > trigger_ticks:
             return codes.TRIGGER_NOT_MET
-    if (order >> 176) & M40 < min_seq:
+    # an owner's cancellation ends the owner's orders, no liquidation
+    if (order >> 176) & M40 < min_seq and order & LIQUIDATION == 0:
         return codes.SEQ_BELOW_MINIMUM
     return 0
 
@@ -1591,24 +1714,7 @@ def _pairing_code(maker: uint256, taker: uint256, lots: uint256) -> uint256:
 
 
 @internal
-@pure
-def _pending_quote(position: uint256, index: uint256) -> int256:
-    """
-    @notice Computes the funding a position owes since its last touch, rounded up.
-    @param position Position word.
-    @param index Index word.
-    @return ceil(lots x (index of its side − snapshot) / 1e12) in quote units.
-    """
-    size_lots: int256 = convert(convert(position << 192, bytes32), int256) >> 192
-    side_index: uint256 = index
-    if size_lots < 0:
-        side_index >>= 96
-    accrued: int256 = fixed_point._lane96(side_index, 0) - fixed_point._lane96(position, 160)
-    return fixed_point._div_up(size_lots * accrued, fixed_point.E12)
-
-
-@internal
-@pure
+@view
 def _value_position(position: uint256, bounds: uint256, rules: uint256, index: uint256) -> (uint256, uint256):
     """
     @notice Brings a stored position into the tables: funding settled into the entry, share of the account's risk.
@@ -1636,21 +1742,26 @@ def _value_position(position: uint256, bounds: uint256, rules: uint256, index: u
         side_index >>= 96
     # ordinary: nothing has accrued since the last touch
     if (side_index & M96) != position >> 160:
-        entry_quote = unsafe_add(entry_quote, self._pending_quote(position, index))
+        entry_quote = unsafe_add(entry_quote, margin._pending_quote(position, index))
+    margins: uint256 = 0
+    if bounds & TIERED == 0:
+        margins = (
+            unsafe_div(unsafe_add(unsafe_mul(notional, (rules >> 20) & M20), 999_999), 1_000_000) << 80
+        ) | unsafe_div(unsafe_add(unsafe_mul(notional, (rules >> 40) & M20), 999_999), 1_000_000)
+    else:
+        margins = margin._tiered_margins(notional, rules, self.rules[bounds >> TIER_KEY_BIT])
     return (
         unsafe_add(
             convert(convert(entry_quote << 64, bytes32), uint256), convert(convert(size_lots, bytes32), uint256)
         ),
         unsafe_add(
-            convert(convert(unsafe_sub(value_quote, entry_quote) << 160, bytes32), uint256),
-            (unsafe_div(unsafe_add(unsafe_mul(notional, (rules >> 20) & M20), 999_999), 1_000_000) << 80)
-            | unsafe_div(unsafe_add(unsafe_mul(notional, (rules >> 40) & M20), 999_999), 1_000_000),
+            convert(convert(unsafe_sub(value_quote, entry_quote) << 160, bytes32), uint256), margins
         ),
     )
 
 
 @internal
-@pure
+@view
 def _move_position(
     position: uint256,
     is_buy: uint256,
@@ -1711,10 +1822,15 @@ def _move_position(
         convert(convert(unsafe_sub(moved, convert(convert(new_lots, bytes32), uint256)) << 96, bytes32), int256) >> 160
     )
     # equity << 160 + settlement margin << 80 + maintenance margin: < 2^73 x 2^20 each before the division
+    margins: uint256 = 0
+    if bounds & TIERED == 0:
+        margins = (
+            unsafe_div(unsafe_add(unsafe_mul(notional, (rules >> 20) & M20), 999_999), 1_000_000) << 80
+        ) | unsafe_div(unsafe_add(unsafe_mul(notional, (rules >> 40) & M20), 999_999), 1_000_000)
+    else:
+        margins = margin._tiered_margins(notional, rules, self.rules[bounds >> TIER_KEY_BIT])
     share: uint256 = unsafe_add(
-        convert(convert(unsafe_sub(value_quote, entry_quote) << 160, bytes32), uint256),
-        (unsafe_div(unsafe_add(unsafe_mul(notional, (rules >> 20) & M20), 999_999), 1_000_000) << 80)
-        | unsafe_div(unsafe_add(unsafe_mul(notional, (rules >> 40) & M20), 999_999), 1_000_000),
+        convert(convert(unsafe_sub(value_quote, entry_quote) << 160, bytes32), uint256), margins
     )
     return moved, share, outcome
 
@@ -1749,15 +1865,25 @@ def _size_change(old: uint256, moved: uint256) -> int256:
 @internal
 @pure
 def _opening_code(
-    order: uint256, outcome: uint256, bounds: uint256, account_key: uint256, account_word: uint256
+    order: uint256,
+    outcome: uint256,
+    bounds: uint256,
+    rules: uint256,
+    account_key: uint256,
+    account_word: uint256,
+    old: uint256,
+    moved: uint256,
 ) -> uint256:
     """
     @notice Checks the side of a fill that does not reduce.
     @param order Order-table word.
     @param outcome Outcome of _move_position.
     @param bounds Bounds word of the market.
+    @param rules Rules word of the market.
     @param account_key Account-table word 0, with the number of stale positions.
     @param account_word Account word as it stands.
+    @param old Position before, a signed sum.
+    @param moved Position after.
     @return Code of the first failure, 0 for none.
     """
     if outcome & REDUCING != 0:
@@ -1771,6 +1897,15 @@ def _opening_code(
     # the list has no holes, so its last slot tells whether it is full
     if outcome & OPENED != 0 and (account_word >> 240) & 255 != 0:
         return codes.TOO_MANY_MARKETS
+    cap_lots: uint256 = (rules >> 112) & M40
+    account_share: uint256 = (rules >> 152) & M16
+    if account_share != 0:
+        cap_lots = unsafe_mul(cap_lots, account_share) >> 16
+    new_lots: int256 = convert(convert(moved << 192, bytes32), int256) >> 192
+    if max(new_lots, unsafe_sub(0, new_lots)) > convert(cap_lots, int256):
+        # a flip may end smaller than it began
+        if self._size_change(old, moved) > 0:
+            return codes.ACCOUNT_CAP
     return 0
 
 
@@ -1794,7 +1929,7 @@ def _lowers_risk(old: uint256, moved: uint256, outcome: uint256) -> bool:
 
 
 @internal
-@pure
+@view
 def _add_collateral(account_word: uint256, change_quote: int256) -> uint256:
     """
     @notice Moves the collateral of an account.
@@ -1804,7 +1939,7 @@ def _add_collateral(account_word: uint256, change_quote: int256) -> uint256:
     """
     collateral_quote: int256 = (convert(convert(account_word << 184, bytes32), int256) >> 184) + change_quote
     if not self._fits(collateral_quote, 71):
-        self._refuse(convert(refusals.COLLATERAL_RANGE, uint256))
+        self._refuse(refusals.COLLATERAL_RANGE)
     return (account_word >> 72 << 72) | (convert(convert(collateral_quote, bytes32), uint256) & M72)
 
 
@@ -1851,14 +1986,14 @@ def _closed(account_word: uint256, market: uint256) -> uint256:
 
 
 @internal
-def _write_position(key: uint256, position: uint256, counters: uint256, index: uint256) -> uint256:
+def _write_position(key: uint256, position: uint256, counters: uint256, index: uint256) -> (uint256, uint256, uint256):
     """
-    @notice Writes and logs a position touched by a fill.
+    @notice Writes a position touched by a fill.
     @param key Account id << 16 | market.
     @param position counters << 160 + entry << 64 + size, a signed sum.
     @param counters Fills 8 | closings 8 | fees of this position in this batch.
     @param index Index word of the market.
-    @return change of the sum of entries << 64 + change of the pot << 160, a signed sum.
+    @return Change and position word for the log; change of the sum of entries << 64 + change of the pot << 160, a signed sum.
     """
     old: uint256 = self.positions[key]
     realised: uint256 = 0
@@ -1869,25 +2004,10 @@ def _write_position(key: uint256, position: uint256, counters: uint256, index: u
     entry_quote: int256 = (
         convert(convert(unsafe_sub(position, convert(convert(size_lots, bytes32), uint256)) << 96, bytes32), int256) >> 160
     )
-    if unsafe_add(entry_quote, 2**92) >> 93 != 0:
-        self._refuse(convert(refusals.ENTRY_RANGE, uint256))
-    # the index of the side held now, or last
-    snapshot: uint256 = index & M96
-    if size_lots < 0:
-        snapshot = (index >> 96) & M96
-    elif size_lots == 0:
-        if realised & 1 != 0:
-            snapshot = (index >> 96) & M96
-    word: uint256 = (
-        (position & M64) | ((convert(convert(entry_quote, bytes32), uint256) & M96) << 64) | (snapshot << 160)
+    word: uint256 = self._position_word(
+        size_lots, entry_quote, index, size_lots if size_lots != 0 else unsafe_sub(0, convert(convert(realised & 1, bytes32), int256))
     )
     self.positions[key] = word
-    log IClearinghouse.PositionChanged(
-        account=key >> 16,
-        market=convert(key & 255, uint8),
-        change=(counters >> 16 << 160) | (((realised >> 1) & M96) << 64) | (unsafe_sub(position, old) & M64),
-        position=word,
-    )
     totals_change: uint256 = convert(
         convert(unsafe_sub(entry_quote, convert(convert(old << 96, bytes32), int256) >> 160) << 64, bytes32), uint256
     )
@@ -1897,30 +2017,33 @@ def _write_position(key: uint256, position: uint256, counters: uint256, index: u
         old_side_index >>= 96
     if old_side_index & M96 != old >> 160:
         totals_change = unsafe_add(
-            totals_change, convert(convert(self._pending_quote(old, index) << 160, bytes32), uint256)
+            totals_change, convert(convert(margin._pending_quote(old, index) << 160, bytes32), uint256)
         )
-    return totals_change
-
-
-# ---------------------------------------------------------------- operations
+    return (
+        (counters >> 16 << 160) | (((realised >> 1) & M96) << 64) | (unsafe_sub(position, old) & M64),
+        word,
+        totals_change,
+    )
 
 
 @internal
-@pure
-def _withdrawal_requirement(position: uint256, bounds: uint256, rules: uint256) -> uint256:
+@view
+def _position_word(size_lots: int256, entry_quote: int256, index: uint256, side: int256) -> uint256:
     """
-    @notice Computes what a position keeps from being withdrawn.
-    @param position Any word with the size in its low 64 bits.
-    @param bounds Bounds word of its market.
-    @param rules Rules word of its market.
-    @return max(ceil(notional x initial margin), ceil(notional / 10)) in quote units.
+    @notice Packs a position.
+    @param size_lots Size, 64 bits.
+    @param entry_quote Entry; beyond 2^92 reverts.
+    @param index Index word of the market.
+    @param side Size held now, or last: below zero the short index is the snapshot.
+    @return The word.
     """
-    size_lots: int256 = convert(convert(position << 192, bytes32), int256) >> 192
-    price_ticks: uint256 = bounds & M40
-    if size_lots < 0:
-        price_ticks = (bounds >> 40) & M40
-    # < 2^40 x 2^33
-    notional_quote: uint256 = unsafe_mul(
-        convert(convert(max(size_lots, unsafe_sub(0, size_lots)), bytes32), uint256), price_ticks
+    if unsafe_add(entry_quote, 2**92) >> 93 != 0:
+        self._refuse(refusals.ENTRY_RANGE)
+    side_index: uint256 = index
+    if side < 0:
+        side_index >>= 96
+    return (
+        (convert(convert(size_lots, bytes32), uint256) & M64)
+        | ((convert(convert(entry_quote, bytes32), uint256) & M96) << 64)
+        | (side_index << 160)
     )
-    return max(fixed_point._ceil_ppm(notional_quote, rules & M20), unsafe_div(unsafe_add(notional_quote, 9), 10))

@@ -5,17 +5,19 @@
 """
 @title Operations
 @license AGPL-3.0-only
-@notice Says who may order an operation of a batch, and takes what owners do directly on chain: cancel everything, link and
-        revoke session keys, approve the digest of an operation.
-@dev The Clearinghouse has no room for this code (contracts/README.md, D-009). Words stand there; this contract computes them.
-@custom:security Writes words through Clearinghouse.record_direct, which trusts it: every function but link_key_for acts on
-        accounts of msg.sender alone, and link_key_for answers to the Vault alone.
+@notice Runs the signed operations of a batch, and takes what owners do directly on chain: cancel everything, link and revoke
+        session keys, approve the digest of an operation. Gives the texts of what the Clearinghouse refuses.
+@dev The Clearinghouse has no room for this code (contracts/README.md, D-009, D-016). Words stand there; this contract computes them.
+@custom:security The Clearinghouse trusts what it writes there. `run` answers to the Clearinghouse alone and asks for each
+        operation's signature; direct calls act on accounts of msg.sender, and link_key_for answers to the Vault alone.
 @custom:invariants What is taken away here binds SETTLE_LAG later: a fill matched before the sequencer could read of it stands.
 @custom:kill None: nobody can stop an owner's cancellation or revocation.
 """
 
 from modules import codes
 from modules import errors
+from modules import margin
+from modules import refusals
 from modules import session_key
 from modules import typed_data
 from interfaces import IClearinghouse
@@ -25,8 +27,18 @@ from interfaces import IVault
 implements: IOperations
 
 MAX_EXPIRY_S: constant(uint256) = 30 * 86_400
+MAX_OPERATIONS: constant(uint256) = 16
+# five words each
+OPERATION_BYTES: constant(uint256) = 160
+MAX_OPEN_MARKETS: constant(uint256) = 6
 
+M16: constant(uint256) = 2**16 - 1
+M20: constant(uint256) = 2**20 - 1
 M40: constant(uint256) = 2**40 - 1
+M48: constant(uint256) = 2**48 - 1
+M80: constant(uint256) = 2**80 - 1
+M88: constant(uint256) = 2**88 - 1
+M160: constant(uint256) = 2**160 - 1
 
 # flags byte of an operation
 SESSION_KEY: constant(uint256) = 1
@@ -36,6 +48,17 @@ APPROVED: constant(uint256) = 2
 DIRECT_CANCEL_ALL: constant(uint256) = 1
 DIRECT_LINK_KEY: constant(uint256) = 2
 DIRECT_REVOKE_KEY: constant(uint256) = 3
+
+# kinds of words a batch's operations write
+LANE_WORD: constant(uint256) = 1
+ACCOUNT_WORD: constant(uint256) = 2
+KEY_WORD: constant(uint256) = 3
+# rules word: flags and parts of the Clearinghouse's rules map, as market offsets of rules_word
+RULES_CHANGING: constant(uint256) = 1 << 170
+RULES_TIERED: constant(uint256) = 1 << 171
+SUCCESSOR: constant(uint256) = 256
+BINDS_AFTER: constant(uint256) = 512
+TIERS: constant(uint256) = 1024
 
 # whose words are computed here
 CLEARINGHOUSE: public(immutable(address))
@@ -145,47 +168,117 @@ def link_key_for(account_id: uint256, key: address, limits: uint256) -> uint256:
     return self._link_key(account_id, key, limits)
 
 
-# ---------------------------------------------------------------- views
+# ---------------------------------------------------------------- clearinghouse
+
+
+@external
+def run(
+    domain: bytes32, operations: Bytes[MAX_OPERATIONS * OPERATION_BYTES], matched_at_s: uint256, sequence: uint256
+) -> uint256:
+    """
+    @notice Runs the operations of a batch in order, on the words as they stand. One that fails is skipped with its code.
+    @dev Called by settle after the prices and before the accounts of the batch. Reads no clock.
+    @param domain Domain separator of the Clearinghouse.
+    @param operations Whole operations, five words each.
+    @param matched_at_s Time of the batch.
+    @param sequence Sequence of the batch.
+    @return One code a byte, the first in the highest; in the low bits how many are not zero.
+    """
+    assert msg.sender == CLEARINGHOUSE, errors.NOT_CLEARINGHOUSE
+    all_codes: uint256 = 0
+    for i: uint256 in range(len(operations) // OPERATION_BYTES, bound=MAX_OPERATIONS):
+        at: uint256 = i * OPERATION_BYTES
+        operation: uint256 = extract32(operations, at, output_type=uint256)
+        detail: uint256 = extract32(operations, at + 32, output_type=uint256)
+        subject: uint256 = extract32(operations, at + 64, output_type=uint256)
+        code: uint256 = self._check(
+            domain,
+            operation,
+            detail,
+            subject,
+            extract32(operations, at + 96, output_type=uint256),
+            extract32(operations, at + 128, output_type=uint256),
+            matched_at_s,
+        )
+        account_id: uint256 = (operation << 16) >> 16
+        # the signature holds: the nonce is consumed, whatever else fails
+        if code == 0 or code > codes.NONCE_CONSUMED:
+            if not self._consume_lane(account_id, typed_data.OPERATION_LANE, (detail >> 176) & M40, False):
+                code = codes.NONCE_CONSUMED
+        if code == 0:
+            code = self._perform(operation >> 248, account_id, detail & M160, subject, matched_at_s, sequence)
+        if code != 0:
+            # 16 codes above, their number below
+            all_codes = (all_codes | (code << (248 - 8 * i))) + 1
+    return all_codes
 
 
 @external
 @view
-def check(
+@reentrant
+def refuse(reason: uint256) -> bool:
+    """
+    @notice Reverts with the text of a reason, on behalf of the Clearinghouse.
+    @param reason One of modules/refusals.vy.
+    @return Never.
+    """
+    raise refusals._text(reason)
+
+
+@external
+@view
+@reentrant
+def describe_domain() -> Bytes[480]:
+    """
+    @notice Encodes what eip712Domain of the Clearinghouse returns, EIP-5267.
+    @return fields 0x0f, name, version, chain id, the Clearinghouse, no salt, no extensions.
+    """
+    fields: bytes1 = 0x0f
+    return abi_encode(
+        fields, "Afterbell", "1", chain.id, CLEARINGHOUSE, empty(bytes32), empty(DynArray[uint256, 1])
+    )
+
+
+# ---------------------------------------------------------------- internal
+
+
+@internal
+@view
+def _check(
     domain: bytes32,
-    account_key: uint256,
     operation: uint256,
+    detail: uint256,
     subject: uint256,
-    recipient: uint256,
     r: uint256,
     vs: uint256,
     matched_at_s: uint256,
 ) -> uint256:
     """
-    @notice Checks everything about an operation of a batch that needs neither its nonce nor the tables of the batch.
-    @dev Called by settle, which asks for the nonce between the codes below NONCE_CONSUMED and those above it. Reads no clock.
+    @notice Checks everything about an operation of a batch that needs neither its nonce nor the account's money.
+    @dev The nonce is asked for between the codes below NONCE_CONSUMED and those above it.
     @param domain Domain separator of the Clearinghouse.
-    @param account_key Account id << 16, low bits ignored.
     @param operation Word 0.
-    @param subject Word 1.
-    @param recipient Word 2.
+    @param detail Word 1: expiry, seq, operand.
+    @param subject Word 2.
     @param r First half of the signature.
     @param vs Second half.
     @param matched_at_s Time of the batch.
     @return Code of the first failure, 0 for none.
     """
     kind: uint256 = operation >> 248
-    flags: uint256 = (operation >> 144) & 255
-    if flags > APPROVED or not self._is_shaped(kind, subject, recipient):
+    flags: uint256 = (operation >> 240) & 255
+    operand: uint256 = detail & M160
+    if flags > APPROVED or not self._is_shaped(kind, subject, operand):
         return codes.UNKNOWN_OPERATION
-    expiry_s: uint256 = (operation >> 192) & M40
+    expiry_s: uint256 = detail >> 216
+    seq: uint256 = (detail >> 176) & M40
     if matched_at_s > expiry_s:
         return codes.EXPIRED
     if expiry_s > matched_at_s + MAX_EXPIRY_S:
         return codes.EXPIRY_TOO_FAR
-    owner: uint256 = account_key >> 96
-    digest: bytes32 = typed_data._operation_digest(
-        domain, account_key, kind, subject, recipient, expiry_s, (operation >> 152) & M40
-    )
+    account_id: uint256 = (operation << 16) >> 16
+    owner: uint256 = account_id >> 80
+    digest: bytes32 = typed_data._operation_digest(domain, account_id << 16, kind, subject, operand, expiry_s, seq)
     if flags == APPROVED:
         if not self.is_approved[convert(owner, address)][digest]:
             return codes.BAD_SIGNATURE
@@ -194,28 +287,182 @@ def check(
         if signer == empty(address):
             return codes.BAD_SIGNATURE
         if flags == SESSION_KEY:
-            seq: uint256 = (operation >> 152) & M40
-            code: uint256 = self._key_code(account_key >> 16, signer, kind, seq, subject, recipient, matched_at_s)
+            code: uint256 = self._key_code(account_id, signer, kind, seq, subject, operand, matched_at_s)
             if code != 0:
                 return code
         elif convert(signer, uint256) != owner:
             return codes.BAD_SIGNATURE
-    # settle puts NONCE_CONSUMED here
+    # NONCE_CONSUMED comes here
     if kind == typed_data.KIND_WITHDRAW:
         if subject == 0:
             return codes.ZERO_WITHDRAWAL
-        if self._is_bad_recipient(convert(recipient, address)):
+        if self._is_bad_recipient(convert(operand, address)):
+            return codes.BAD_RECIPIENT
+    elif kind == typed_data.KIND_TRANSFER:
+        if subject == 0:
+            return codes.ZERO_WITHDRAWAL
+        if operand == account_id & M80:
             return codes.BAD_RECIPIENT
     elif kind == typed_data.KIND_CANCEL_ORDER:
-        if subject >> 40 == typed_data.OPERATION_LANE:
+        if subject >> 40 >= typed_data.LIQUIDATION_LANE:
             return codes.BAD_CANCEL
     elif kind == typed_data.KIND_LINK_KEY:
-        if not session_key._is_link(owner, recipient, subject, matched_at_s):
+        if not session_key._is_link(owner, operand, subject, matched_at_s):
             return codes.BAD_KEY
     return 0
 
 
-# ---------------------------------------------------------------- internal
+@internal
+def _perform(
+    kind: uint256, account_id: uint256, operand: uint256, subject: uint256, matched_at_s: uint256, sequence: uint256
+) -> uint256:
+    """
+    @notice Carries out an operation that passed every check but margin.
+    @param kind Kind of the operation.
+    @param account_id owner << 80 | subaccount.
+    @param operand Recipient, receiving subaccount or key.
+    @param subject Word 2.
+    @param matched_at_s Time of the batch.
+    @param sequence Sequence of the batch.
+    @return STALE_PRICE, MARGIN or 0.
+    """
+    if kind == typed_data.KIND_WITHDRAW or kind == typed_data.KIND_TRANSFER:
+        code: uint256 = self._withdrawal_code(account_id, subject, matched_at_s)
+        if code != 0:
+            return code
+        if kind == typed_data.KIND_WITHDRAW:
+            extcall IClearinghouse(CLEARINGHOUSE).withdraw_to_claim(account_id, convert(operand, address), subject)
+        else:
+            receiver_id: uint256 = (account_id >> 80 << 80) | operand
+            extcall IClearinghouse(CLEARINGHOUSE).transfer(account_id, receiver_id, subject)
+            log IOperations.CollateralTransferred(
+                account=account_id, receiver=receiver_id, sequence=convert(sequence, uint64), quote=subject
+            )
+    elif kind == typed_data.KIND_CANCEL_ORDER:
+        done: bool = self._consume_lane(account_id, subject >> 40, subject & M40, True)
+        log IOperations.OrderCancelled(account=account_id, nonce=convert(subject, uint64))
+    elif kind == typed_data.KIND_CANCEL_ALL:
+        word: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).account_word(account_id)
+        min_seq: uint256 = max((word >> 72) & M40, subject)
+        extcall IClearinghouse(CLEARINGHOUSE).write_operation(
+            ACCOUNT_WORD, account_id, 0, (word & ~(M40 << 72)) | (min_seq << 72)
+        )
+        log IOperations.AllCancelled(account=account_id, min_seq=convert(min_seq, uint64))
+    else:
+        key: address = convert(operand, address)
+        word: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).session_key_word(account_id, key)
+        # a revoked key keeps its revocation for good
+        word = subject | (word & session_key.REVOKED_MASK) | session_key.LINKED
+        extcall IClearinghouse(CLEARINGHOUSE).write_operation(KEY_WORD, account_id, operand, word)
+        log IOperations.KeyChanged(account=account_id, key=key, word=word)
+    return 0
+
+
+@internal
+def _consume_lane(account_id: uint256, lane: uint256, seq: uint256, is_equal_enough: bool) -> bool:
+    """
+    @notice Leaves nothing to fill for a seq of a lane and everything before it, unless the lane is beyond it.
+    @param account_id owner << 80 | subaccount.
+    @param lane 0..65535.
+    @param seq Seq to consume.
+    @param is_equal_enough Whether a lane that stands at this very seq is consumed too.
+    @return Whether it was consumed.
+    """
+    if lane == 0:
+        word: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).account_word(account_id)
+        if not self._is_behind((word >> 112) & M40, seq, is_equal_enough):
+            return False
+        extcall IClearinghouse(CLEARINGHOUSE).write_operation(
+            ACCOUNT_WORD, account_id, 0, (word & ~(M88 << 112)) | (seq << 112) | (M48 << 152)
+        )
+        return True
+    word: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).lane_word(account_id, lane)
+    # the odd lane of a word starts at bit 88
+    bit: uint256 = (lane & 1) * 88
+    if not self._is_behind((word >> bit) & M40, seq, is_equal_enough):
+        return False
+    extcall IClearinghouse(CLEARINGHOUSE).write_operation(
+        LANE_WORD, account_id, lane >> 1, (word & ~(M88 << bit)) | ((seq | (M48 << 40)) << bit)
+    )
+    return True
+
+
+@internal
+@pure
+def _is_behind(lane_seq: uint256, seq: uint256, is_equal_enough: bool) -> bool:
+    """
+    @notice Tells whether a lane may be moved to a seq.
+    @param lane_seq Seq of the lane.
+    @param seq Where to.
+    @param is_equal_enough Whether the same seq will do.
+    @return Whether it may.
+    """
+    return lane_seq < seq or (is_equal_enough and lane_seq == seq)
+
+
+@internal
+@view
+def _withdrawal_code(account_id: uint256, quote: uint256, matched_at_s: uint256) -> uint256:
+    """
+    @notice Checks whether an account can spare a sum: every open market is fresh, and what stays covers initial margin and a
+            tenth of notional, all at the worse of mark and external price.
+    @param account_id owner << 80 | subaccount.
+    @param quote Sum in quote units, < 2^64.
+    @param matched_at_s Time of the batch.
+    @return STALE_PRICE, MARGIN or 0.
+    """
+    account_word: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).account_word(account_id)
+    # words of the Clearinghouse: no sum below leaves 2^96
+    equity_quote: int256 = (convert(convert(account_word << 184, bytes32), int256) >> 184) - convert(quote, int256)
+    required_quote: uint256 = 0
+    is_stale: bool = False
+    open_markets: uint256 = (account_word >> 200) & M48
+    for _: uint256 in range(MAX_OPEN_MARKETS):
+        if open_markets == 0:
+            break
+        market: uint256 = open_markets & 255
+        open_markets >>= 8
+        price: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).price_word(market)
+        rules: uint256 = 0
+        tiers: uint256 = 0
+        rules, tiers = self._rules_and_tiers(market, (price >> 200) & 255, matched_at_s)
+        if not margin._is_fresh(price, rules, matched_at_s):
+            is_stale = True
+        value_quote: int256 = 0
+        notional_quote: uint256 = 0
+        value_quote, notional_quote = margin._value(
+            staticcall IClearinghouse(CLEARINGHOUSE).position_word(account_id, market),
+            price,
+            staticcall IClearinghouse(CLEARINGHOUSE).index_word(market),
+        )
+        equity_quote += value_quote
+        required_quote += max(margin._initial_quote(notional_quote, rules, tiers), (notional_quote + 9) // 10)
+    if is_stale:
+        return codes.STALE_PRICE
+    if equity_quote < convert(required_quote, int256):
+        return codes.MARGIN
+    return 0
+
+
+@internal
+@view
+def _rules_and_tiers(market: uint256, session: uint256, matched_at_s: uint256) -> (uint256, uint256):
+    """
+    @notice Reads the rules a batch is under.
+    @param market Market id.
+    @param session Session now.
+    @param matched_at_s Time of the batch.
+    @return Rules word and tier word, 0 without tiers.
+    """
+    at: uint256 = market
+    rules: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).rules_word(at, session)
+    if rules & RULES_CHANGING != 0:
+        if matched_at_s > staticcall IClearinghouse(CLEARINGHOUSE).rules_word(market + BINDS_AFTER, session):
+            at = market + SUCCESSOR
+            rules = staticcall IClearinghouse(CLEARINGHOUSE).rules_word(at, session)
+    if rules & RULES_TIERED == 0:
+        return rules, 0
+    return rules, staticcall IClearinghouse(CLEARINGHOUSE).rules_word(at + TIERS, session)
 
 
 @internal
@@ -249,22 +496,22 @@ def _link_key(account_id: uint256, key: address, limits: uint256) -> uint256:
 
 @internal
 @pure
-def _is_shaped(kind: uint256, subject: uint256, recipient: uint256) -> bool:
+def _is_shaped(kind: uint256, subject: uint256, operand: uint256) -> bool:
     """
     @notice Tells whether a kind exists and its words fit their types.
     @param kind Kind of the operation.
-    @param subject Word 1.
-    @param recipient Word 2, not read for cancellations.
+    @param subject Word 2.
+    @param operand Low 160 bits of word 1, not read for cancellations.
     @return Whether they do.
     """
     if kind == typed_data.KIND_CANCEL_ORDER:
         return subject >> 56 == 0
     if kind == typed_data.KIND_CANCEL_ALL:
         return subject >> 40 == 0
-    if recipient >> 160 != 0:
-        return False
     if kind == typed_data.KIND_WITHDRAW:
         return subject >> 64 == 0
+    if kind == typed_data.KIND_TRANSFER:
+        return subject >> 64 == 0 and operand >> 80 == 0
     if kind == typed_data.KIND_LINK_KEY:
         return subject >> session_key.N_LIMIT_BITS == 0
     return kind == typed_data.KIND_REVOKE_KEY and subject == 0
@@ -287,8 +534,8 @@ def _key_code(
     @param signer Who signed, not zero.
     @param kind Kind of the operation.
     @param seq Its seq.
-    @param subject Word 1: order nonce or minimum seq of a cancellation.
-    @param recipient Word 2.
+    @param subject Word 2: order nonce or minimum seq of a cancellation.
+    @param recipient Low 160 bits of word 1.
     @param matched_at_s Time of the batch.
     @return BAD_SIGNATURE, KEY_EXPIRED, KEY_LIMIT or 0.
     """

@@ -31,6 +31,10 @@ BAD_RECIPIENT: constant(uint256) = 19
 BAD_CANCEL: constant(uint256) = 20
 BAD_KEY: constant(uint256) = 21
 
+# liquidation orders
+NOT_LIQUIDATABLE: constant(uint256) = 22
+LIQUIDATION_TERMS: constant(uint256) = 23
+
 # fills
 ORDER_INVALID: constant(uint256) = 32
 ZERO_FILL: constant(uint256) = 33
@@ -48,6 +52,7 @@ STALE_PRICE: constant(uint256) = 45
 OPENING_NOT_ALLOWED: constant(uint256) = 46
 OPEN_INTEREST_CAP: constant(uint256) = 47
 MARGIN: constant(uint256) = 48
+ACCOUNT_CAP: constant(uint256) = 49
 
 # added to a fill's code when the taker's side failed
 TAKER_SIDE: constant(uint256) = 64

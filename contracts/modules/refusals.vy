@@ -3,63 +3,110 @@
 """
 @title refusals
 @license AGPL-3.0-only
-@notice The reasons of errors.vy that the Clearinghouse gives while it runs, as bytes of their own length: 30 bytes of code at
-        every place instead of 90. tests/contracts/test_every_revert_is_tested.py holds both files equal.
+@notice Numbers of the reasons the Clearinghouse refuses for while it runs. Operations holds the texts of errors.vy and reverts
+        with them on its behalf: ten bytes of code at every place instead of 90.
 """
 
-# batch: not sequencer
-NOT_SEQUENCER: constant(bytes20) = 0x62617463683a206e6f742073657175656e636572
-# batch: head
-WRONG_HEAD: constant(bytes11) = 0x62617463683a2068656164
-# batch: version
-WRONG_VERSION: constant(bytes14) = 0x62617463683a2076657273696f6e
-# batch: sequence
-WRONG_SEQUENCE: constant(bytes15) = 0x62617463683a2073657175656e6365
-# batch: matched at
-WRONG_MATCHED_AT: constant(bytes17) = 0x62617463683a206d617463686564206174
-# batch: direct op
-UNKNOWN_DIRECT_OP: constant(bytes16) = 0x62617463683a20646972656374206f70
-# batch: length
-WRONG_LENGTH: constant(bytes13) = 0x62617463683a206c656e677468
-# batch: too many
-TOO_MANY: constant(bytes15) = 0x62617463683a20746f6f206d616e79
-# batch: account order
-ACCOUNT_ORDER: constant(bytes20) = 0x62617463683a206163636f756e74206f72646572
-# batch: lane order
-LANE_ORDER: constant(bytes17) = 0x62617463683a206c616e65206f72646572
-# batch: order count
-ORDER_COUNT: constant(bytes18) = 0x62617463683a206f7264657220636f756e74
-# batch: fill index
-FILL_INDEX: constant(bytes17) = 0x62617463683a2066696c6c20696e646578
-# batch: operation order
-OPERATION_ORDER: constant(bytes22) = 0x62617463683a206f7065726174696f6e206f72646572
-# batch: account index
-ACCOUNT_INDEX: constant(bytes20) = 0x62617463683a206163636f756e7420696e646578
-# prices: market order
-PRICE_MARKET_ORDER: constant(bytes20) = 0x7072696365733a206d61726b6574206f72646572
-# prices: unknown market
-PRICE_UNKNOWN_MARKET: constant(bytes22) = 0x7072696365733a20756e6b6e6f776e206d61726b6574
-# prices: no external
-NO_EXTERNAL_PRICE: constant(bytes19) = 0x7072696365733a206e6f2065787465726e616c
-# prices: external out of range
-EXTERNAL_OUT_OF_RANGE: constant(bytes29) = 0x7072696365733a2065787465726e616c206f7574206f662072616e6765
-# word: collateral range
-COLLATERAL_RANGE: constant(bytes22) = 0x776f72643a20636f6c6c61746572616c2072616e6765
-# word: entry range
-ENTRY_RANGE: constant(bytes17) = 0x776f72643a20656e7472792072616e6765
-# word: totals range
-TOTALS_RANGE: constant(bytes18) = 0x776f72643a20746f74616c732072616e6765
-# word: batch range
-BATCH_RANGE: constant(bytes17) = 0x776f72643a2062617463682072616e6765
-# caller: not vault
-NOT_VAULT: constant(bytes17) = 0x63616c6c65723a206e6f74207661756c74
-# caller: not registry
-NOT_REGISTRY: constant(bytes20) = 0x63616c6c65723a206e6f74207265676973747279
-# caller: not operations
-NOT_OPERATIONS: constant(bytes22) = 0x63616c6c65723a206e6f74206f7065726174696f6e73
-# wiring: zero address
-NO_ADDRESS: constant(bytes20) = 0x776972696e673a207a65726f2061646472657373
-# market: listed
-MARKET_LISTED: constant(bytes14) = 0x6d61726b65743a206c6973746564
-# rules: pending
-RULES_PENDING: constant(bytes14) = 0x72756c65733a2070656e64696e67
+from . import errors
+
+NOT_SEQUENCER: constant(uint256) = 1
+WRONG_HEAD: constant(uint256) = 2
+WRONG_VERSION: constant(uint256) = 3
+WRONG_SEQUENCE: constant(uint256) = 4
+WRONG_MATCHED_AT: constant(uint256) = 5
+UNKNOWN_DIRECT_OP: constant(uint256) = 6
+WRONG_LENGTH: constant(uint256) = 7
+TOO_MANY: constant(uint256) = 8
+ACCOUNT_ORDER: constant(uint256) = 9
+LANE_ORDER: constant(uint256) = 10
+ORDER_COUNT: constant(uint256) = 11
+FILL_INDEX: constant(uint256) = 12
+IS_SETTLED: constant(uint256) = 13
+PRICE_UNKNOWN_MARKET: constant(uint256) = 14
+MARKET_RANGE: constant(uint256) = 15
+COLLATERAL_RANGE: constant(uint256) = 16
+ENTRY_RANGE: constant(uint256) = 17
+TOTALS_RANGE: constant(uint256) = 18
+BATCH_RANGE: constant(uint256) = 19
+NOT_VAULT: constant(uint256) = 20
+NOT_REGISTRY: constant(uint256) = 21
+NOT_OPERATIONS: constant(uint256) = 22
+NOT_EXITS: constant(uint256) = 23
+NOT_SIBLING: constant(uint256) = 24
+NO_ADDRESS: constant(uint256) = 25
+MARKET_LISTED: constant(uint256) = 26
+DELTA_ORDER: constant(uint256) = 27
+DELTA_MARKETS: constant(uint256) = 28
+DELTA_SIZES: constant(uint256) = 29
+DELTA_VALUE: constant(uint256) = 30
+
+
+@internal
+@pure
+def _text(reason: uint256) -> String[32]:
+    """
+    @notice Gives the text of a reason.
+    @param reason Its number.
+    @return The text of errors.vy, empty for a number that is none.
+    """
+    if reason == NOT_SEQUENCER:
+        return errors.NOT_SEQUENCER
+    if reason == WRONG_HEAD:
+        return errors.WRONG_HEAD
+    if reason == WRONG_VERSION:
+        return errors.WRONG_VERSION
+    if reason == WRONG_SEQUENCE:
+        return errors.WRONG_SEQUENCE
+    if reason == WRONG_MATCHED_AT:
+        return errors.WRONG_MATCHED_AT
+    if reason == UNKNOWN_DIRECT_OP:
+        return errors.UNKNOWN_DIRECT_OP
+    if reason == WRONG_LENGTH:
+        return errors.WRONG_LENGTH
+    if reason == TOO_MANY:
+        return errors.TOO_MANY
+    if reason == ACCOUNT_ORDER:
+        return errors.ACCOUNT_ORDER
+    if reason == LANE_ORDER:
+        return errors.LANE_ORDER
+    if reason == ORDER_COUNT:
+        return errors.ORDER_COUNT
+    if reason == FILL_INDEX:
+        return errors.FILL_INDEX
+    if reason == IS_SETTLED:
+        return errors.IS_SETTLED
+    if reason == PRICE_UNKNOWN_MARKET:
+        return errors.PRICE_UNKNOWN_MARKET
+    if reason == MARKET_RANGE:
+        return errors.MARKET_RANGE
+    if reason == COLLATERAL_RANGE:
+        return errors.COLLATERAL_RANGE
+    if reason == ENTRY_RANGE:
+        return errors.ENTRY_RANGE
+    if reason == TOTALS_RANGE:
+        return errors.TOTALS_RANGE
+    if reason == BATCH_RANGE:
+        return errors.BATCH_RANGE
+    if reason == NOT_VAULT:
+        return errors.NOT_VAULT
+    if reason == NOT_REGISTRY:
+        return errors.NOT_REGISTRY
+    if reason == NOT_OPERATIONS:
+        return errors.NOT_OPERATIONS
+    if reason == NOT_EXITS:
+        return errors.NOT_EXITS
+    if reason == NOT_SIBLING:
+        return errors.NOT_SIBLING
+    if reason == NO_ADDRESS:
+        return errors.NO_ADDRESS
+    if reason == MARKET_LISTED:
+        return errors.MARKET_LISTED
+    if reason == DELTA_ORDER:
+        return errors.DELTA_ORDER
+    if reason == DELTA_MARKETS:
+        return errors.DELTA_MARKETS
+    if reason == DELTA_SIZES:
+        return errors.DELTA_SIZES
+    if reason == DELTA_VALUE:
+        return errors.DELTA_VALUE
+    return ""

@@ -28,6 +28,10 @@ LINK_KEY_TYPEHASH: constant(bytes32) = keccak256(
 REVOKE_KEY_TYPEHASH: constant(bytes32) = keccak256(
     "RevokeKey(address owner,uint80 subaccount,address key,uint40 expiry,uint56 nonce)"
 )
+TRANSFER_TYPEHASH: constant(bytes32) = keccak256(
+    "Transfer(address owner,uint80 subaccount,uint64 quote,uint80 toSubaccount,uint40 expiry,uint56 nonce)"
+)
+ORDER_TREE_TYPEHASH: constant(bytes32) = keccak256("OrderTree(bytes32 root)")
 PRICE_ROOT_TYPEHASH: constant(bytes32) = keccak256("PriceRoot(bytes32 root,uint40 publishTime)")
 
 # secp256k1 order / 2: EIP-2 low s, so that a signature has one form
@@ -35,9 +39,11 @@ HALF_ORDER: constant(uint256) = 578960446186580977117854925043439539264187821395
 S_MASK: constant(uint256) = 2**255 - 1
 
 OPERATION_LANE: constant(uint256) = 65_535
+LIQUIDATION_LANE: constant(uint256) = 65_534
 KIND_WITHDRAW: constant(uint256) = 1
 KIND_CANCEL_ORDER: constant(uint256) = 2
 KIND_CANCEL_ALL: constant(uint256) = 3
+KIND_TRANSFER: constant(uint256) = 4
 KIND_LINK_KEY: constant(uint256) = 5
 KIND_REVOKE_KEY: constant(uint256) = 6
 
@@ -67,18 +73,17 @@ def _digest(domain: bytes32, struct_hash: bytes32) -> bytes32:
 
 @internal
 @pure
-def _order_digest(domain: bytes32, account: uint256, epoch: uint256, order: uint256, trigger: uint256) -> bytes32:
+def _order_hash(account: uint256, epoch: uint256, order: uint256, trigger: uint256) -> bytes32:
     """
-    @notice Computes the digest of an order from its words in a batch.
+    @notice Computes the struct hash of an order from its words in a batch.
     @dev Rates the sequencer charges are in the word but not in the struct; they are bounded by max_fee_ppm.
-    @param domain Domain separator of the Clearinghouse.
     @param account account id << 16, low bits ignored.
     @param epoch Epoch the order names.
     @param order Word 0 of the order.
     @param trigger Word 3 of the order, zero without has_trigger.
-    @return The digest.
+    @return The struct hash.
     """
-    struct_hash: bytes32 = keccak256(
+    return keccak256(
         abi_encode(
             ORDER_TYPEHASH,
             account >> 96,
@@ -99,21 +104,45 @@ def _order_digest(domain: bytes32, account: uint256, epoch: uint256, order: uint
             trigger >> 248,
         )
     )
-    return keccak256(concat(x"1901", domain, struct_hash))
+
+
+@internal
+@pure
+def _node(a: bytes32, b: bytes32) -> bytes32:
+    """
+    @notice Computes the parent of two nodes of a tree of orders. Hashes of 16 words are leaves, hashes of two are nodes.
+    @param a One child.
+    @param b The other.
+    @return keccak of both, the smaller first.
+    """
+    if convert(a, uint256) < convert(b, uint256):
+        return keccak256(concat(a, b))
+    return keccak256(concat(b, a))
+
+
+@internal
+@pure
+def _order_tree_hash(root: bytes32) -> bytes32:
+    """
+    @notice Computes the struct hash of a tree of orders.
+    @param root Its root.
+    @return The struct hash.
+    """
+    return keccak256(abi_encode(ORDER_TREE_TYPEHASH, root))
 
 
 @internal
 @pure
 def _operation_digest(
-    domain: bytes32, account: uint256, kind: uint256, subject: uint256, recipient: uint256, expiry_s: uint256, seq: uint256
+    domain: bytes32, account: uint256, kind: uint256, subject: uint256, operand: uint256, expiry_s: uint256, seq: uint256
 ) -> bytes32:
     """
     @notice Computes the digest of an operation.
     @param domain Domain separator of the Clearinghouse.
     @param account account id << 16, low bits ignored.
-    @param kind 1 withdraw, 2 cancel order, 3 cancel all, 5 link key, 6 revoke key.
-    @param subject Word 1: quote, order nonce, minimum seq, limits of a key, or nothing.
-    @param recipient Word 2: who receives a withdrawal, or the key; not read for cancellations.
+    @param kind 1 withdraw, 2 cancel order, 3 cancel all, 4 transfer, 5 link key, 6 revoke key.
+    @param subject Word 2: quote, order nonce, minimum seq, limits of a key, or nothing.
+    @param operand Who receives a withdrawal, the receiving subaccount, or the key; not read for cancellations.
     @param expiry_s Expiry in UNIX seconds.
     @param seq Seq of the operation; its lane is 65535.
     @return The digest.
@@ -123,7 +152,9 @@ def _operation_digest(
     nonce: uint256 = (OPERATION_LANE << 40) | seq
     struct_hash: bytes32 = empty(bytes32)
     if kind == KIND_WITHDRAW:
-        struct_hash = keccak256(abi_encode(WITHDRAW_TYPEHASH, owner, subaccount, subject, recipient, expiry_s, nonce))
+        struct_hash = keccak256(abi_encode(WITHDRAW_TYPEHASH, owner, subaccount, subject, operand, expiry_s, nonce))
+    elif kind == KIND_TRANSFER:
+        struct_hash = keccak256(abi_encode(TRANSFER_TYPEHASH, owner, subaccount, subject, operand, expiry_s, nonce))
     elif kind == KIND_CANCEL_ORDER:
         struct_hash = keccak256(abi_encode(CANCEL_ORDER_TYPEHASH, owner, subaccount, subject, expiry_s, nonce))
     elif kind == KIND_CANCEL_ALL:
@@ -134,7 +165,7 @@ def _operation_digest(
                 LINK_KEY_TYPEHASH,
                 owner,
                 subaccount,
-                recipient,
+                operand,
                 subject & (2**40 - 1),
                 (subject >> 40) & (2**64 - 1),
                 (subject >> 104) & (2**32 - 1),
@@ -145,7 +176,7 @@ def _operation_digest(
             )
         )
     else:
-        struct_hash = keccak256(abi_encode(REVOKE_KEY_TYPEHASH, owner, subaccount, recipient, expiry_s, nonce))
+        struct_hash = keccak256(abi_encode(REVOKE_KEY_TYPEHASH, owner, subaccount, operand, expiry_s, nonce))
     return self._digest(domain, struct_hash)
 
 
