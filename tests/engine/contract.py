@@ -14,7 +14,8 @@ from afterbell.domain.direct import (
     record_rules,
 )
 from afterbell.domain.events import BatchSealed, Event
-from afterbell.domain.settlement import AcceptedReport, ChainState, apply_batch, apply_deposit, list_market, set_rules
+from afterbell.domain.prices import StatedMarket, move_markets
+from afterbell.domain.settlement import ChainState, apply_batch, apply_deposit, list_market, set_rules
 from afterbell.domain.words import SessionKeyWord
 from afterbell.engine.state import EngineState
 from afterbell.signing.keys import recover
@@ -32,8 +33,8 @@ class Contract:
         self.separator = EngineState(CONFIG).domain_separator
         self.time_s = 0
         """Time of the last block."""
-        self.unsettled: deque[tuple[BatchSealed, tuple[AcceptedReport, ...]]] = deque()
-        self._reports: tuple[AcceptedReport, ...] = ()
+        self.unsettled: deque[tuple[BatchSealed, tuple[StatedMarket, ...]]] = deque()
+        self._stated: tuple[StatedMarket, ...] = ()
 
     def hear(self, command: Command, events: list[Event]) -> None:
         """Follow one frame: genesis happens at once, sealed batches wait for `settle`. Deposits: `deposit`."""
@@ -43,12 +44,19 @@ class Contract:
             set_rules(self.chain, command.market, command.session, int.from_bytes(command.rules_word, "big"))
         for event in events:
             if isinstance(event, BatchSealed):
-                self.unsettled.append((event, self._reports))
-                self._reports = ()
+                self.unsettled.append((event, self._stated))
+                self._stated = ()
         if isinstance(command, AdoptPrices):
-            self._reports = tuple(
-                AcceptedReport(market_id=market, external_ticks=ticks, external_time_s=time_s, session=session)
-                for market, ticks, time_s, session in command.reports
+            self._stated = tuple(
+                StatedMarket(
+                    market_id=market,
+                    external_ticks=ticks,
+                    external_time_s=time_s,
+                    session=session,
+                    session_minutes=minutes,
+                    window_start_s=start_s,
+                )
+                for market, ticks, time_s, session, minutes, start_s in command.stated
             )
 
     def follow(self, command: Command, events: list[Event]) -> None:
@@ -62,14 +70,16 @@ class Contract:
         """Mine the sealed batches; each must do what its seal predicted. Return what the settler would journal."""
         confirmations: list[ConfirmBatch] = []
         while self.unsettled:
-            sealed, reports = self.unsettled.popleft()
+            sealed, stated = self.unsettled.popleft()
             self.time_s = max(self.time_s, sealed.matched_at_s)
             result = apply_batch(
                 self.chain,
                 sealed.payload,
                 previous_head=sealed.previous_head,
                 block_time_s=self.time_s,
-                accepted_reports=reports,
+                update_prices=lambda chain, rows, _, matched_at_s, stated=stated: move_markets(
+                    chain, stated, rows, matched_at_s
+                ),
                 domain_separator=self.separator,
                 recover=recover,
             )

@@ -17,6 +17,7 @@ from afterbell.domain.commands import (
     LinkKey,
     ListMarket,
     PlaceOrder,
+    RequestTransfer,
     RequestWithdrawal,
     RevokeKey,
     SealBatch,
@@ -27,7 +28,7 @@ from afterbell.domain.direct import DirectOperation
 from afterbell.domain.events import Event
 from afterbell.domain.ids import AccountId, build_account_id, build_nonce, lane_of, seq_of
 from afterbell.domain.order import LinkKey as SignedLinkKey
-from afterbell.domain.order import Operation, Order, TimeInForce, TriggerKind, Withdraw
+from afterbell.domain.order import Operation, Order, TimeInForce, Transfer, TriggerKind, Withdraw
 from afterbell.domain.order import RevokeKey as SignedRevokeKey
 from afterbell.domain.session import Session
 from afterbell.domain.words import RulesWord
@@ -39,6 +40,8 @@ from afterbell.signing.keys import SigningKey
 GENESIS_S = 1_700_000_000
 START_MS = (GENESIS_S + 1_000) * 1_000
 USDC = 1_000_000
+SESSION_MINUTES = 1_440
+"""How long the oracle states a session in these tests, unless one is about that."""
 
 CONFIG = EngineConfig(
     chain_id=31337, clearinghouse=b"\xc1" * 20, vault=b"\xc2" * 20, token=b"\xc3" * 20, genesis_s=GENESIS_S
@@ -127,7 +130,10 @@ class Venue:
         return self.send(
             AdoptPrices(
                 rows=tuple((market, mark, external, 0) for market, mark, external in rows),
-                reports=tuple((market, external, self.time_s, int(session)) for market, _, external in rows),
+                stated=tuple(
+                    (market, external, self.time_s, int(session), SESSION_MINUTES, self.time_s)
+                    for market, _, external in rows
+                ),
                 evidence=b"evidence",
             )
         )
@@ -289,6 +295,41 @@ class Venue:
                 r=r,
                 vs=vs,
                 signer=b"" if key is None else owner(key),
+                is_approved=is_approved,
+            )
+        )
+
+    def transfer(
+        self,
+        number: int,
+        quote: int,
+        to_subaccount: int,
+        *,
+        subaccount: int = 0,
+        seq: int | None = None,
+        is_approved: bool = False,
+    ) -> list[Event]:
+        """Request a signed transfer to another subaccount one millisecond later."""
+        self.time_ms += 1
+        message = Transfer(
+            owner=owner(number),
+            subaccount=subaccount,
+            quote=quote,
+            to_subaccount=to_subaccount,
+            expiry_s=self.time_s + 60,
+            seq=self.now_seq() if seq is None else seq,
+        )
+        digest, r, vs = self._sign(message, number, is_approved)
+        return self.send(
+            RequestTransfer(
+                transfer_id=digest,
+                account=account(number, subaccount),
+                to_subaccount=to_subaccount,
+                quote=quote,
+                expiry_s=message.expiry_s,
+                nonce=message.nonce,
+                r=r,
+                vs=vs,
                 is_approved=is_approved,
             )
         )

@@ -209,7 +209,7 @@ def test_prices__adopted__are_what_the_contract_will_hold() -> None:
     assert venue.state.chain.price(1).mark_ticks == 10_050
 
 
-PRICES = AdoptPrices(rows=((1, 10_000, 10_000, 0),), reports=((1, 10_000, START_MS // 1_000, 2),), evidence=b"")
+PRICES = AdoptPrices(rows=((1, 10_000, 10_000, 0),), stated=((1, 10_000, START_MS // 1_000, 2, 60, 0),), evidence=b"")
 
 
 @pytest.mark.parametrize(
@@ -239,10 +239,12 @@ def test_venue_command__does_not_fit_the_open_batch__is_refused(command: Command
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (msgspec.structs.replace(PRICES, rows=((2, 1, 1, 0),)), "prices: unknown market"),
-        (msgspec.structs.replace(PRICES, reports=((3, 1, 1, 2),)), "prices: unknown market"),
+        (msgspec.structs.replace(PRICES, rows=((2, 1, 1, 0),)), "missing .2."),
+        (msgspec.structs.replace(PRICES, rows=(), stated=((3, 1, 1, 2, 60, 0),)), "prices: unknown market"),
+        (msgspec.structs.replace(PRICES, stated=((1, 1, 1, 9, 60, 0),)), "sessions must lie in"),
+        (msgspec.structs.replace(PRICES, stated=((1, 1, 1, 2, 1 << 16, 0),)), "session_minutes"),
         (msgspec.structs.replace(PRICES, rows=((1, 1, 1, 0), (1, 1, 1, 0))), "must ascend"),
-        (msgspec.structs.replace(PRICES, reports=((1, 1 << 40, 1, 2),)), "external_ticks"),
+        (msgspec.structs.replace(PRICES, stated=((1, 1 << 40, 1, 2, 60, 0),)), "external_ticks"),
         (msgspec.structs.replace(PRICES, evidence=bytes(4_097)), "evidence must be at most 4096"),
         (ListMarket(market=1, symbol="X", epoch=1, lot_exponent=4, ticks_per_usd=100, synthetic=True), "must be free"),
         (ListMarket(market=33, symbol="X", epoch=1, lot_exponent=4, ticks_per_usd=100, synthetic=True), "must be free"),
@@ -265,7 +267,7 @@ def test_prices__market_without_external_price__are_refused() -> None:
     venue.list_market()
 
     with pytest.raises(CommandRefused, match="prices: no external"):
-        venue.send(msgspec.structs.replace(PRICES, reports=()))
+        venue.send(msgspec.structs.replace(PRICES, stated=((1, 0, 0, 2, 60, 0),)))
 
 
 def test_apply__time_goes_back__faults() -> None:

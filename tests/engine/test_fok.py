@@ -121,15 +121,15 @@ def test_fok__open_interest_at_its_cap__cannot_fill_and_the_maker_stays() -> Non
     """Cap 500 lots: a FOK of 500 reaches it exactly, one of 100 more is killed."""
     venue = Venue()
     venue.list_market(rules=replace(RULES, open_interest_cap_lots=500))
-    for number in (1, 3):
+    for number in (1, 2, 3, 4):
         venue.deposit(number, 1_000 * USDC)
     venue.prices(10_000)
-    for lane, size_lots in enumerate((400, 100, 100)):
-        venue.place(1, "sell", size_lots, 10_000, lane=lane)
+    for number, lane, size_lots in ((1, 0, 400), (1, 1, 100), (2, 0, 100)):
+        venue.place(number, "sell", size_lots, 10_000, lane=lane)
 
     too_much = venue.place(3, "buy", 500, 9_999, time_in_force=FOK)
     enough = venue.place(3, "buy", 500, 10_000, time_in_force=FOK)
-    over_cap = venue.place(3, "buy", 100, 10_000, time_in_force=FOK)
+    over_cap = venue.place(4, "buy", 100, 10_000, time_in_force=FOK)
 
     assert [reason for _, reason, _ in cancels_of(too_much)] == ["CANNOT_FILL"]
     assert fills_of(enough) == [(10_000, 400), (10_000, 100)]

@@ -85,21 +85,20 @@ def test_link__accepted__is_the_word_the_chain_will_hold() -> None:
     must_settle(venue)
 
 
-def test_link__in_the_open_batch__its_first_order_needs_a_seal_and_then_trades() -> None:
-    """No waiting for the client: link, then order, in one breath."""
+def test_link__in_the_open_batch__its_first_order_trades_in_the_same_batch() -> None:
+    """No waiting for the client: link, then order, in one breath; operations run before orders on chain."""
     venue = open_venue()
     venue.place(2, "sell", 500, 10_000)
     venue.link_key(1, KEY)
     command = venue.build_order(1, is_buy=True, size_lots=500, limit_ticks=10_000, key=KEY)
-    assert needs_seal_before(venue.state, command)
-    assert not needs_seal_before(venue.state, venue.build_order(1, is_buy=True, size_lots=500, limit_ticks=9_000))
+    assert not needs_seal_before(venue.state, command)
 
     events = venue.send(command)
 
     assert fills_of(events) == [(10_000, 500)]
     assert accepted_of(events).signer == owner(KEY)
-    assert not needs_seal_before(venue.state, command)
     sealed = sealed_clean(venue)
+    assert sealed.n_operations == 1
     flags = [order.flags for record in decode(sealed.payload).accounts for order in record.orders]
     assert sorted(bool(flag & FLAG_SESSION_KEY) for flag in flags) == [False, True]
     must_settle(venue)

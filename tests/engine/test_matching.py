@@ -232,17 +232,52 @@ def test_match__market_stale__reducing_taker_stops_and_opening_makers_stay() -> 
 def test_match__open_interest_at_its_cap__the_taker_stops() -> None:
     venue = Venue()
     venue.list_market(rules=replace(RULES, open_interest_cap_lots=500))
-    for number in (1, 2, 3):
+    for number in (1, 2, 3, 4):
         venue.deposit(number, 1_000 * USDC)
     venue.prices(10_000)
     venue.place(1, "sell", 500, 10_000)
-    venue.place(1, "sell", 300, 10_000, lane=1)
+    venue.place(4, "sell", 300, 10_000)
     venue.place(2, "buy", 500, 10_000)
 
     events = venue.place(3, "buy", 300, 10_000)
 
     assert fills(events) == []
     assert cancels(events) == [(account(3), "OPEN_INTEREST_CAP", 300)]
+
+
+def test_match__account_at_its_cap__grows_no_further_but_may_reduce() -> None:
+    """Cap 1,000 lots, share 32,768 / 65,536: 500 an account. 500 pass, 10 more do not, selling 200 does."""
+    venue = Venue()
+    venue.list_market(rules=replace(RULES, open_interest_cap_lots=1_000, account_share=32_768))
+    for number in (1, 2, 3):
+        venue.deposit(number, 1_000 * USDC)
+    venue.prices(10_000)
+    venue.place(1, "sell", 500, 10_000)
+    assert fills(venue.place(2, "buy", 500, 10_000)) == [(account(1), 10_000, 500)]
+
+    (refused,) = venue.place(2, "buy", 100, 9_990)
+    venue.place(3, "buy", 200, 10_000)
+
+    assert isinstance(refused, OrderRejected)
+    assert (refused.reason, refused.required) == ("ACCOUNT_CAP", "at most 500 lots of market 1 in one account")
+    assert fills(venue.place(2, "sell", 200, 10_000)) == [(account(3), 10_000, 200)]
+    assert not any(venue.seal()[-1].codes)  # type: ignore[union-attr]
+
+
+def test_match__two_orders_reach_the_accounts_cap_together__the_maker_leaves_at_its_turn() -> None:
+    """Each bid of 300 fits a cap of 500 alone; when the second one's turn comes the first has filled."""
+    venue = Venue()
+    venue.list_market(rules=replace(RULES, open_interest_cap_lots=1_000, account_share=32_768))
+    for number in (1, 2, 3):
+        venue.deposit(number, 1_000 * USDC)
+    venue.prices(10_000)
+    venue.place(2, "buy", 300, 10_000)
+    venue.place(2, "buy", 300, 10_000, lane=1)
+    venue.place(3, "sell", 300, 10_000)
+
+    events = venue.place(1, "sell", 300, 10_000)
+
+    assert cancels(events) == [(account(2), "ACCOUNT_CAP", 300)]
 
 
 def test_match__rules_of_a_new_session_refuse_a_resting_order__it_is_cancelled_when_its_turn_comes() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from afterbell.domain.events import (
@@ -9,11 +10,14 @@ from afterbell.domain.events import (
     DepositCredited,
     Event,
     FillMatched,
+    TransferAccepted,
+    TransferRejected,
     WithdrawalAccepted,
     WithdrawalRejected,
 )
 from afterbell.domain.ids import build_nonce
 from afterbell.engine.queries import read_account
+from tests.engine.contract import Contract
 from tests.engine.support import CONFIG, USDC, Venue, account, open_venue, owner
 
 
@@ -57,18 +61,128 @@ def test_withdrawal__everything_free__one_unit_more_is_refused() -> None:
     assert not any(venue.seal()[-1].codes)  # type: ignore[union-attr]
 
 
-def test_withdrawal__after_a_fill__names_the_fill_it_follows() -> None:
-    """Two fills, a withdrawal, one fill: before_fill is 2."""
+def sealed_batches(venue: Venue) -> list[tuple[int, int, int]]:
+    """Return (n_operations, fills, failures) of every batch sealed so far."""
+    return [
+        (event.n_operations, len(event.fill_ids), sum(code != 0 for code in event.codes))
+        for event in venue.events
+        if isinstance(event, BatchSealed)
+    ]
+
+
+def test_withdrawal__after_a_fill_of_its_account__begins_a_new_batch() -> None:
+    """Two fills of 1 and 2, a withdrawal by 2, one more fill: operations run first on chain, so the batch is cut."""
     venue = open_venue()
     venue.place(1, "sell", 300, 10_000)
     venue.place(2, "buy", 100, 10_000)
     venue.place(2, "buy", 100, 10_000)
     venue.withdraw(2, USDC)
     venue.place(2, "buy", 100, 10_000)
+    venue.seal()
 
-    assert venue.state.batch is not None
-    assert [operation.row.before_fill for operation in venue.state.batch.operations] == [2]
-    assert not any(venue.seal()[-1].codes)  # type: ignore[union-attr]
+    assert sealed_batches(venue) == [(0, 2, 0), (1, 1, 0)]
+    must_settle(venue)
+
+
+def test_withdrawal__after_fills_of_others__joins_their_batch() -> None:
+    """It runs before their fills on chain and after them here: the same, because nothing of theirs is its own."""
+    venue = open_venue()
+    venue.place(1, "sell", 300, 10_000)
+    venue.place(2, "buy", 300, 10_000)
+    venue.withdraw(3, USDC)
+    venue.seal()
+
+    assert sealed_batches(venue) == [(1, 1, 0)]
+    must_settle(venue)
+
+
+def test_transfer__to_another_subaccount__moves_exactly_the_sum() -> None:
+    """100,000 USDC in subaccount 0; 30,000 go to subaccount 7 of the same owner and can be traded there at once."""
+    venue = open_venue()
+
+    (accepted,) = venue.transfer(1, 30_000 * USDC, 7)
+
+    assert isinstance(accepted, TransferAccepted)
+    assert (accepted.sequence, accepted.account, accepted.receiver) == (1, account(1), account(1, 7))
+    assert read_account(venue.state, account(1, 7), venue.time_s).collateral_quote == 30_000 * USDC
+    assert collateral_quote(venue, 1) == 70_000 * USDC
+    venue.place(2, "sell", 300, 10_000)
+    assert isinstance(venue.place(1, "buy", 300, 10_000, subaccount=7)[0], FillMatched)
+    venue.seal()
+    assert sealed_batches(venue) == [(1, 1, 0)]
+    assert venue.state.chain.account(account(1)).collateral_quote == 70_000 * USDC
+    venue.state.chain.validate_invariants()
+    must_settle(venue)
+
+
+@pytest.mark.parametrize("filled_subaccount", [0, 7])
+def test_transfer__either_account_filled_before__begins_a_new_batch(filled_subaccount: int) -> None:
+    venue = open_venue()
+    venue.transfer(1, 30_000 * USDC, 7)
+    venue.seal()
+    venue.place(2, "sell", 300, 10_000)
+    venue.place(1, "buy", 300, 10_000, subaccount=filled_subaccount)
+
+    venue.transfer(1, USDC, 7)
+    venue.seal()
+
+    assert sealed_batches(venue) == [(1, 0, 0), (0, 1, 0), (1, 0, 0)]
+    must_settle(venue)
+
+
+def test_transfer__what_the_position_needs__stays() -> None:
+    """1,000 lots long at 10,000 need a tenth of 10 USDC = 1 USDC; with the fee of 4,000 quote 8.996 of 10 may go."""
+    venue = open_venue()
+    venue.deposit(5, 10 * USDC)
+    venue.place(1, "sell", 1_000, 10_000)
+    venue.place(5, "buy", 1_000, 10_000)
+
+    (refused,) = venue.transfer(5, 8_996_001, 1)
+
+    assert isinstance(refused, TransferRejected)
+    assert (refused.reason, refused.receiver) == ("MARGIN", account(5, 1))
+    assert isinstance(venue.transfer(5, 8_996_000, 1)[0], TransferAccepted)
+    venue.seal()
+    must_settle(venue)
+
+
+@pytest.mark.parametrize(
+    ("quote", "to_subaccount", "reason"),
+    [
+        (0, 7, "ZERO_WITHDRAWAL"),
+        (1, 0, "BAD_RECIPIENT"),
+        (100_001 * USDC, 7, "MARGIN"),
+    ],
+)
+def test_transfer__breaks_one_rule__is_rejected(quote: int, to_subaccount: int, reason: str) -> None:
+    venue = open_venue()
+
+    (rejected,) = venue.transfer(1, quote, to_subaccount)
+
+    assert isinstance(rejected, TransferRejected)
+    assert rejected.reason == reason
+    assert rejected.required and rejected.found and rejected.action
+    assert venue.state.batch is not None and not venue.state.batch.operations
+
+
+@pytest.mark.parametrize("changes", [{"quote": 1 << 64}, {"to_subaccount": 1 << 80}, {"nonce": 5}, {"r": b""}])
+def test_transfer__field_beyond_its_type__is_rejected(changes: dict[str, object]) -> None:
+    venue = open_venue()
+    venue.transfer(1, USDC, 7)
+    command = msgspec.structs.replace(venue.frames[-1][2], **changes)
+
+    (rejected,) = venue.send(command)
+
+    assert isinstance(rejected, TransferRejected)
+    assert rejected.reason == "MALFORMED_REQUEST"
+
+
+def must_settle(venue: Venue) -> None:
+    """Every batch passes a contract that recovers signatures, with the codes its seal predicted, and ends the same."""
+    contract = Contract()
+    for (_, _, command), events in zip(venue.frames, venue.outcomes, strict=True):
+        contract.follow(command, events)
+    assert contract.chain == venue.state.chain
 
 
 @pytest.mark.parametrize(

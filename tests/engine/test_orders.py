@@ -88,7 +88,7 @@ def test_order__breaks_one_rule__is_rejected_with_words(fields: dict[str, object
         {"max_fee_ppm": 400},
         {"lifetime_s": 0},
         {"lifetime_s": 30 * 86_400},
-        {"lane": 65_534},
+        {"lane": 65_533},
         {"time_in_force": TimeInForce.GTT},
     ],
 )

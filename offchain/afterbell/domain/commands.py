@@ -34,16 +34,14 @@ class SetMarketRules(_Command, frozen=True, kw_only=True, forbid_unknown_fields=
 class AdoptPrices(_Command, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
     """Open a batch with new price rows and the evidence that carries the signed reports.
 
-    rows: (market, mark_ticks, index_ticks, auction_ticks), markets ascending; premium and funding are the engine's to add.
-    reports: what the contract will accept from the evidence, (market, external_ticks, time_s, session).
-    sessions: what it will find for every market of a row or report, (market, session, session_minutes, window_start_s),
-    markets ascending (PROTOCOL.md §2).
+    rows: (market, mark_ticks, index_ticks, auction_ticks), markets ascending; the engine adds premium and funding.
+    stated: what the oracle will find for every market of a row or of a report that counts (domain/prices.StatedMarket):
+    (market, external_ticks, external_time_s, session, session_minutes, window_start_s), markets ascending.
     """
 
     rows: tuple[tuple[int, int, int, int], ...]
-    reports: tuple[tuple[int, int, int, int], ...]
+    stated: tuple[tuple[int, int, int, int, int, int], ...]
     evidence: bytes
-    sessions: tuple[tuple[int, int, int, int], ...] = ()
 
 
 class PlaceOrder(_Command, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
@@ -162,7 +160,7 @@ class RevokeKey(_Command, frozen=True, kw_only=True, forbid_unknown_fields=True,
 
 
 class AdoptDirectOperation(_Command, frozen=True, kw_only=True, forbid_unknown_fields=True, tag=True):
-    """Adopt what an owner, the registry or a sibling contract did past every batch (contracts/README.md, PROTOCOL.md §1).
+    """Adopt what an owner, the registry or a sibling contract did past every batch (contracts/PROTOCOL.md §1).
 
     kind 1 cancel-all, 2 key link, 3 key revocation, 4 change of rules, 5 deltas of accounts, 6 move of a market,
     7 withdrawal by Exits, 8 mode. `subject` is the event's key field (0, key address, key address, market << 8 |

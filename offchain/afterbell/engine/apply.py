@@ -10,10 +10,8 @@ the former before it is journalled. Must not: read a clock, draw a random number
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
 
-from afterbell.domain.batch import MAX_EVIDENCE_BYTES, PriceRow
-from afterbell.domain.chain_state import FIRST_EPOCH
+from afterbell.domain.chain_state import FIRST_EPOCH, Mode
 from afterbell.domain.commands import (
     AdoptDirectOperation,
     AdoptPrices,
@@ -26,6 +24,7 @@ from afterbell.domain.commands import (
     LinkKey,
     ListMarket,
     PlaceOrder,
+    RequestTransfer,
     RequestWithdrawal,
     RevokeKey,
     SealBatch,
@@ -36,20 +35,23 @@ from afterbell.domain.events import (
     BatchConfirmed,
     DepositCredited,
     Event,
+    IndexAccrued,
     MarketHalted,
     MarketListed,
     PricesAdopted,
 )
 from afterbell.domain.ids import MAX_ACCOUNT_ID, MAX_MARKETS
 from afterbell.domain.session import MAX_SESSION
-from afterbell.domain.settlement import AcceptedReport, Execution, apply_deposit, list_market, set_rules
+from afterbell.domain.settlement import apply_deposit, list_market, set_rules
 from afterbell.domain.units import milliseconds_to_seconds
 from afterbell.engine.batching import seal_batch
 from afterbell.engine.book import Book
 from afterbell.engine.cancels import cancel_all, cancel_order
 from afterbell.engine.direct import adopt_direct_operation, find_misfit
+from afterbell.engine.funding import sample_premiums
 from afterbell.engine.operations import request_operation
 from afterbell.engine.orders import place_order
+from afterbell.engine.prices import build_execution, read_prices
 from afterbell.engine.removal import cancel_each, purge_expired, purge_left_behind
 from afterbell.engine.state import EngineState, MarketInfo, OpenBatch
 from afterbell.engine.triggers import act_on_pending, act_on_triggers, disarm
@@ -69,6 +71,7 @@ def apply(state: EngineState, command: Command, *, time_ms: int, previous_hash: 
         raise CommandRefused(f"time must not decrease: last {state.last_time_ms} ms, found {time_ms} ms")
     validate_command(state, command, time_ms=time_ms)
     state.last_time_ms = time_ms
+    sample_premiums(state, milliseconds_to_seconds(time_ms))
     events = purge_expired(state, milliseconds_to_seconds(time_ms))
     if isinstance(command, PlaceOrder):
         events += place_order(state, command, time_ms)
@@ -76,7 +79,7 @@ def apply(state: EngineState, command: Command, *, time_ms: int, previous_hash: 
         events += cancel_order(state, command, time_ms)
     elif isinstance(command, CancelAll):
         events += cancel_all(state, command, time_ms)
-    elif isinstance(command, RequestWithdrawal | LinkKey | RevokeKey):
+    elif isinstance(command, RequestWithdrawal | RequestTransfer | LinkKey | RevokeKey):
         events += request_operation(state, command, time_ms)
     elif isinstance(command, SealBatch):
         if command.journal_hash != previous_hash:
@@ -104,7 +107,7 @@ def _apply_venue_command(
     if isinstance(command, CreditDeposit):
         return _credit_deposit(state, command)
     if isinstance(command, AdoptDirectOperation):
-        return adopt_direct_operation(state, command)
+        return adopt_direct_operation(state, command, time_s)
     if isinstance(command, ConfirmBatch):
         return _confirm_batch(state, command)
     if isinstance(command, HaltMarket):
@@ -123,7 +126,7 @@ def validate_command(state: EngineState, command: Command, *, time_ms: int) -> N
     """
     if isinstance(command, AdoptPrices):
         _must_have_no_batch(state, command)
-        _build_priced_execution(state, command, milliseconds_to_seconds(time_ms))
+        _build_priced_batch(state, command, milliseconds_to_seconds(time_ms))
     elif isinstance(command, CreditDeposit):
         if command.direct_op != state.chain.direct_op + 1:
             raise CommandRefused(f"deposit {state.chain.direct_op + 1} must come next, found {command.direct_op}")
@@ -169,42 +172,55 @@ def _must_be_predicted(state: EngineState, command: ConfirmBatch) -> None:
         )
 
 
-def _build_priced_execution(state: EngineState, command: AdoptPrices, time_s: int) -> tuple[Execution, OpenBatch]:
-    reports = tuple(
-        AcceptedReport(market_id=market, external_ticks=external_ticks, external_time_s=report_s, session=session)
-        for market, external_ticks, report_s, session in command.reports
-    )
-    rows = tuple(
-        PriceRow(market_id=market, mark_ticks=mark_ticks, index_ticks=index_ticks, auction_ticks=auction_ticks)
-        for market, mark_ticks, index_ticks, auction_ticks in command.rows
-    )
-    if any(left.market_id >= right.market_id for left, right in pairwise(rows)):
-        raise CommandRefused("price rows must ascend by market")
-    if len(command.evidence) > MAX_EVIDENCE_BYTES:
-        raise CommandRefused(f"evidence must be at most {MAX_EVIDENCE_BYTES} bytes, found {len(command.evidence)}")
-    execution = Execution(state.chain, time_s)
+def _build_priced_batch(state: EngineState, command: AdoptPrices, time_s: int) -> OpenBatch:
+    prices = read_prices(state, command, time_s)
+    if isinstance(prices, str):
+        raise CommandRefused(prices)
+    if state.chain.mode == Mode.SETTLED:
+        raise CommandRefused("final settlement has begun on chain: it takes no batch any more; stop the exchange")
     try:
-        execution.apply_prices(reports, rows)
-        execution.changed_prices()
+        return OpenBatch(execution=build_execution(state, prices, time_s), prices=prices)
     except (BatchReverted, FieldOutOfRange) as error:
         raise CommandRefused(f"the contract would refuse these prices: {error}") from error
-    return execution, OpenBatch(execution=execution, reports=reports, rows=rows, evidence=command.evidence)
 
 
 def _adopt_prices(state: EngineState, command: AdoptPrices, time_s: int) -> list[Event]:
-    execution, batch = _build_priced_execution(state, command, time_s)
+    batch = _build_priced_batch(state, command, time_s)
+    execution = batch.execution
     state.drop_draft()
     state.batch = batch
-    markets = sorted({row[0] for row in command.rows} | {report[0] for report in command.reports})
+    markets = sorted({row[0] for row in command.rows} | {one[0] for one in command.stated})
     prices = []
     for market in markets:
         price = execution.price(market)
         prices.append((market, price.mark_ticks, price.index_ticks, price.external_ticks, price.session))
     events: list[Event] = [PricesAdopted(prices=tuple(prices))]
+    events += _list_accruals(state, batch)
     events += disarm(state, markets, time_s)
     for market in markets:
         events += purge_left_behind(state, market, execution.band(market))
     return events + act_on_triggers(state, markets, time_s)
+
+
+def _list_accruals(state: EngineState, batch: OpenBatch) -> list[Event]:
+    """Say which indices these prices move, and begin their next samples."""
+    events: list[Event] = []
+    for row in batch.prices.rows:
+        if not row.funding:
+            continue
+        state.premiums.pop(row.market_id, None)
+        index, before = batch.execution.index(row.market_id), state.chain.index(row.market_id)
+        if (index.long_index_e12, index.short_index_e12) != (before.long_index_e12, before.short_index_e12):
+            events.append(
+                IndexAccrued(
+                    market=row.market_id,
+                    premium_ppb=row.premium_ppb,
+                    long_index_e12=index.long_index_e12,
+                    short_index_e12=index.short_index_e12,
+                    funding_time_s=index.funding_time_s,
+                )
+            )
+    return events
 
 
 def _credit_deposit(state: EngineState, command: CreditDeposit) -> list[Event]:

@@ -11,7 +11,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from afterbell.domain.batch import AccountRecord, BatchHeader, FillRow, OperationKind, Payload, encode
+from afterbell.domain.batch import (
+    OPERATION_SESSION_KEY,
+    AccountRecord,
+    BatchHeader,
+    FillRow,
+    OperationKind,
+    Payload,
+    encode,
+)
+from afterbell.domain.chain_state import Mode
 from afterbell.domain.codes import RejectReason, StatusCode, describe_code
 from afterbell.domain.commands import (
     AdoptPrices,
@@ -19,6 +28,7 @@ from afterbell.domain.commands import (
     LinkKey,
     ListMarket,
     PlaceOrder,
+    RequestTransfer,
     RequestWithdrawal,
     RevokeKey,
     SetMarketRules,
@@ -30,18 +40,20 @@ from afterbell.domain.events import (
     FillMatched,
     FillRejected,
     KeyOperationRejected,
+    TransferRejected,
     WithdrawalRejected,
 )
 from afterbell.domain.ids import N_ADDRESS_BYTES, N_SUBACCOUNT_BITS, AccountId, owner_of
 from afterbell.domain.settlement import BatchResult, Execution, FillOutcome, KeyChanged, TableOrder, apply_batch
 from afterbell.engine.book import OpenOrder
+from afterbell.engine.prices import build_execution
 from afterbell.engine.refusals import Refusal
-from afterbell.engine.state import BatchFill, BatchOperation, EngineState, OpenBatch, SealedBatch
+from afterbell.engine.state import BatchFill, BatchOperation, EngineState, OpenBatch, RecentBatch, SealedBatch
 
 MAX_SEALED_AHEAD: Final = 16
 """So many unconfirmed batches, and no seal is forced for one order any more; far below what SETTLE_LAG allows."""
 _NEEDS_NO_OPEN_BATCH = (AdoptPrices, SetMarketRules, ListMarket)
-_NEEDS_ROOM = (PlaceOrder, RequestWithdrawal, LinkKey, RevokeKey)
+_NEEDS_ROOM = (PlaceOrder, RequestWithdrawal, RequestTransfer, LinkKey, RevokeKey)
 
 
 def needs_seal_before(state: EngineState, command: Command) -> bool:
@@ -62,18 +74,40 @@ def needs_seal_before(state: EngineState, command: Command) -> bool:
 def find_obstacle(state: EngineState, command: Command) -> str | None:
     """Return why a command must not join the open batch, or None.
 
-    Triggers that are met and had no room go first; an order signed by a key that the open batch links or revokes needs
-    that settled, because the chain judges orders by the keys a batch began with.
+    Triggers that are met and had no room go first. Operations run before every fill of their batch on chain, so one of
+    an account that the open batch has filled belongs into the next; among accounts without fills they commute (D-016).
     """
     if state.triggers.is_pending:
         return "stop orders met by these prices wait for room in a batch"
-    if isinstance(command, PlaceOrder) and _is_key_changing(state, command):
-        return f"the open batch changes the session key 0x{command.signer.hex()}"
+    if state.batch is None or isinstance(command, PlaceOrder):
+        return None
+    if any(account in state.batch.accounts for account in _list_written(command)):
+        return "the open batch has filled an order of this account, and operations run before fills"
     return None
 
 
+def _list_written(command: Command) -> tuple[AccountId, ...]:
+    """Return the accounts an operation writes."""
+    if isinstance(command, RequestTransfer):
+        sender = AccountId(command.account)
+        return sender, AccountId((sender >> N_SUBACCOUNT_BITS << N_SUBACCOUNT_BITS) + command.to_subaccount)
+    if isinstance(command, RequestWithdrawal | LinkKey | RevokeKey):
+        return (AccountId(command.account),)
+    return ()
+
+
 def refuse_obstacle(state: EngineState, command: Command) -> Refusal | None:
-    """Refuse for now what the sequencer could not seal for: so no flood of stops or keys outruns the chain."""
+    """Refuse for now what the sequencer could not seal for: so no flood of stops or operations outruns the chain.
+
+    For good once final settlement has begun: the chain takes no batch any more.
+    """
+    if state.chain.mode == Mode.SETTLED:
+        return Refusal(
+            reason=RejectReason.SETTLED,
+            required="an instance that still settles batches",
+            found="final settlement has begun on chain",
+            action="claim what the account is worth from Exits, on chain",
+        )
     found = find_obstacle(state, command)
     if found is None:
         return None
@@ -82,19 +116,6 @@ def refuse_obstacle(state: EngineState, command: Command) -> Refusal | None:
         required=f"an open batch it may join, or fewer than {MAX_SEALED_AHEAD} batches on their way to the chain",
         found=f"{found}; {len(state.sealed)} batches on their way",
         action="send the same message again in a moment: it was not used up",
-    )
-
-
-def _is_key_changing(state: EngineState, command: PlaceOrder) -> bool:
-    if state.batch is None or not command.signer:
-        return False
-    key = int.from_bytes(command.signer, "big")
-    owner = int.from_bytes(command.owner, "big")
-    return any(
-        operation.row.kind in (OperationKind.LINK_KEY, OperationKind.REVOKE_KEY)
-        and operation.row.address_word == key
-        and operation.account == owner << N_SUBACCOUNT_BITS | command.subaccount
-        for operation in state.batch.operations
     )
 
 
@@ -139,6 +160,24 @@ def add_fill(
     )
 
 
+def rebuild_open_batch(state: EngineState) -> None:
+    """Run the open batch again over a mirror that changed under it; what fails now is refused at the seal."""
+    batch = state.batch
+    if batch is None:
+        return
+    execution = build_execution(state, batch.prices, batch.execution.matched_at_s)
+    for operation in batch.operations:
+        signer = operation.signer if operation.row.flags & OPERATION_SESSION_KEY else None
+        execution.apply_operation(operation.row, domain_separator=None, recover=None, signer=signer)
+    for order_id, entry in batch.orders.items():
+        signer = batch.signers[order_id] if entry.record.is_key_signed else None
+        code = execution.check_order(entry.account_id, entry.record, domain_separator=None, recover=None, signer=signer)
+        batch.orders[order_id] = replace(entry, code=code)
+    for fill in batch.fills:
+        execution.apply_fill(batch.orders[fill.maker_order_id], batch.orders[fill.taker_order_id], fill.size_lots)
+    batch.execution = execution
+
+
 def seal_batch(state: EngineState, journal_hash: bytes) -> list[Event]:
     """Close the open batch and move the mirror; no open batch: nothing. Raises: Faulted."""
     batch = state.batch
@@ -153,7 +192,7 @@ def seal_batch(state: EngineState, journal_hash: bytes) -> list[Event]:
             encoded,
             previous_head=previous_head,
             block_time_s=batch.execution.matched_at_s,
-            accepted_reports=batch.reports,
+            update_prices=lambda chain, _, __, matched_at_s: batch.prices.compute_updates(chain, matched_at_s),
             domain_separator=state.domain_separator,
             recover=_build_recover(batch),
         )
@@ -165,6 +204,14 @@ def seal_batch(state: EngineState, journal_hash: bytes) -> list[Event]:
     state.batch = None
     state.drop_draft()
     state.sealed.append(SealedBatch(sequence=result.sequence, head=result.head, codes=result.codes))
+    state.recent.append(
+        RecentBatch(
+            sequence=result.sequence,
+            positions=frozenset((entry.account_id, entry.record.market_id) for entry in batch.orders.values()),
+            prices=frozenset(result.prices),
+            indices=frozenset(result.indices),
+        )
+    )
     events.append(
         BatchSealed(
             sequence=result.sequence,
@@ -185,17 +232,16 @@ def seal_batch(state: EngineState, journal_hash: bytes) -> list[Event]:
 def build_payload(state: EngineState, batch: OpenBatch, journal_hash: bytes) -> tuple[Payload, list[bytes]]:
     """Return the payload and the order ids in table order.
 
-    Accounts ascend; an account's orders are sorted by lane, equal lanes by seq, then by id.
+    Accounts ascend; an account's orders are sorted by lane, equal lanes by seq, then by id. Fills name orders by their
+    number over all accounts; `encode` makes places of them.
     """
     by_account: dict[AccountId, list[tuple[int, int, bytes, TableOrder]]] = {account: [] for account in batch.accounts}
     for order_id, entry in batch.orders.items():
         by_account[entry.account_id].append((entry.record.lane, entry.record.seq, order_id, entry))
     accounts: list[AccountRecord] = []
     order_ids: list[bytes] = []
-    account_indices: dict[AccountId, int] = {}
     for account in sorted(by_account):
         entries = sorted(by_account[account], key=lambda entry: entry[:3])
-        account_indices[account] = len(accounts)
         accounts.append(AccountRecord(account_id=account, orders=tuple(entry[3].record for entry in entries)))
         order_ids += [order_id for _, _, order_id, _ in entries]
     order_indices = {order_id: index for index, order_id in enumerate(order_ids)}
@@ -214,11 +260,9 @@ def build_payload(state: EngineState, batch: OpenBatch, journal_hash: bytes) -> 
             )
             for fill in batch.fills
         ),
-        rows=batch.rows,
-        evidence=batch.evidence,
-        operations=tuple(
-            replace(operation.row, account_index=account_indices[operation.account]) for operation in batch.operations
-        ),
+        rows=batch.prices.rows,
+        evidence=batch.prices.evidence,
+        operations=tuple(operation.row for operation in batch.operations),
         accounts=tuple(accounts),
     )
     return payload, order_ids
@@ -267,10 +311,21 @@ def _build_operation_failure(operation: BatchOperation, code: int) -> Event:
             found=describe_code(code),
             action="check the account and sign a new withdrawal",
         )
+    if operation.receiver is not None:
+        return TransferRejected(
+            transfer_id=operation.digest,
+            account=operation.account,
+            receiver=operation.receiver,
+            quote=operation.row.value,
+            reason=reason,
+            required="a transfer the chain's rule accepts",
+            found=describe_code(code),
+            action="check the account and sign a new transfer",
+        )
     return KeyOperationRejected(
         operation_id=operation.digest,
         account=operation.account,
-        key=operation.row.address_word.to_bytes(N_ADDRESS_BYTES, "big"),
+        key=operation.row.operand.to_bytes(N_ADDRESS_BYTES, "big"),
         reason=reason,
         required="a change of a key that the chain's rule accepts",
         found=describe_code(code),
@@ -283,7 +338,7 @@ def _must_agree(state: EngineState, batch: OpenBatch) -> None:
     execution = batch.execution
     for entry in batch.orders.values():
         execution.consume_order(entry.account_id, entry.record)
-    for account in batch.accounts:
+    for account in {**batch.accounts, **dict.fromkeys(one for each in batch.operations for one in each.accounts)}:
         _must_agree_on_account(state, execution, account)
     for entry in batch.orders.values():
         lane = entry.record.lane

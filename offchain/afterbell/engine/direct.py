@@ -4,6 +4,7 @@ The mirror takes the word over; there, as on chain, a cancel-all, a revocation a
 SETTLE_LAG. The engine need not wait that long: orders below the new minimum and orders of the revoked key leave now.
 Batches sealed before, and the open one, are not touched: heard of within SETTLE_LAG, nothing in them can have been
 bound. Heard of later, fills of the open batch that it binds are refused by the mirror at the seal, as on chain.
+Liquidations, exits and corporate actions are siblings.py's.
 Must not: judge who did it; the contract has.
 """
 
@@ -13,13 +14,14 @@ from typing import Final
 
 from afterbell.domain.batch import SETTLE_LAG_S
 from afterbell.domain.commands import AdoptDirectOperation
-from afterbell.domain.direct import DirectKind, apply_direct
+from afterbell.domain.direct import TIER_MARKETS, DirectKind, apply_direct
 from afterbell.domain.events import CancelAllAdopted, Event, KeyLinked, KeyRevoked, RulesAdopted
 from afterbell.domain.ids import MAX_ACCOUNT_ID, N_ADDRESS_BYTES, AccountId
 from afterbell.domain.session import MAX_SESSION
 from afterbell.domain.words import OverflowWord
 from afterbell.engine.cancels import cancel_below
 from afterbell.engine.keys import cancel_orders_of_key
+from afterbell.engine.siblings import KINDS, adopt_sibling, find_sibling_misfit
 from afterbell.engine.state import EngineState
 
 _N_WORD_BYTES: Final = 32
@@ -37,13 +39,18 @@ def find_misfit(state: EngineState, command: AdoptDirectOperation) -> str | None
     if command.kind in (DirectKind.LINK_KEY, DirectKind.REVOKE_KEY):
         return None if subject < 1 << 160 else f"key {subject:#x}"
     if command.kind == DirectKind.CHANGE_RULES:
-        is_known = subject >> 8 in state.markets and subject & 0xFF <= MAX_SESSION
+        # Words of tiers stand above those of rules: the low byte is the market all the same.
+        is_known = subject >> 8 & 0xFF in state.markets and subject & 0xFF <= MAX_SESSION and subject < 1 << 19
         return None if is_known else f"rules of market {subject >> 8}, session {subject & 0xFF}"
+    if command.kind in KINDS:
+        return find_sibling_misfit(state, command)
     return None if command.kind == DirectKind.CANCEL_ALL else f"kind {command.kind} of a direct operation"
 
 
-def adopt_direct_operation(state: EngineState, command: AdoptDirectOperation) -> list[Event]:
+def adopt_direct_operation(state: EngineState, command: AdoptDirectOperation, time_s: int) -> list[Event]:
     """Take one direct operation into the mirror; return what it is and what it ended."""
+    if command.kind in KINDS:
+        return adopt_sibling(state, command, time_s)
     account, subject = AccountId(command.account), int.from_bytes(command.subject, "big")
     word = int.from_bytes(command.word, "big")
     apply_direct(state.chain, command.kind, account, subject, word, command.time_s)
@@ -52,6 +59,8 @@ def adopt_direct_operation(state: EngineState, command: AdoptDirectOperation) ->
         state.batch.execution.note_direct(account)
     if command.kind == DirectKind.CANCEL_ALL:
         return _adopt_cancel_all(state, command, account, word)
+    if command.kind == DirectKind.CHANGE_RULES and subject >> 8 >= TIER_MARKETS:
+        return []  # they count with the rules word beside them, whose change comes next
     if command.kind == DirectKind.CHANGE_RULES:
         return [
             RulesAdopted(

@@ -220,7 +220,7 @@ def check_acting(state: EngineState, order: OpenOrder, leaving: Collection[OpenO
     partner = get_partner(state, order)
     if partner is not None and record.time_in_force.is_immediate:
         leaving = [*leaving, partner]  # as acting.act does
-    return check_order_risk(state, execution, order, leaving)
+    return check_order_risk(state, execution, order, leaving, max(time_s, execution.matched_at_s))
 
 
 def seq_time_ms(state: EngineState, seq: int) -> int:

@@ -31,7 +31,7 @@ def check_order_signer(state: EngineState, order: OpenOrder, execution: Executio
     """Refuse an order whose session key is not linked, over, or limited below it. No key: nothing to ask."""
     if not order.signer:
         return None
-    word = state.chain.session_key_word(order.account, order.signer)
+    word = execution.session_key_word(order.account, order.signer)
     refusal = _check_alive(word, order.signer, now_s)
     if refusal is not None:
         return refusal

@@ -1,8 +1,9 @@
-"""Carry signed operations: withdrawals, links and revocations of session keys, at the point of the open batch.
+"""Carry signed operations in the open batch: withdrawals, transfers, links and revocations of session keys.
 
-Each runs by the contract's rule when it comes in. One the rule refuses is answered and not carried, so its nonce stays
-unused. A key linked here signs from the next batch on (batching.needs_seal_before); the orders of one revoked here
-leave at once. Must not: pay anything, or check a signature or an approval; the gateway has.
+Each runs by the contract's rule when it comes in; its account has no fill in the batch yet (batching.find_obstacle), so
+running before all fills, as the chain does, is the same. One the rule refuses is answered and not carried, so its nonce
+stays unused. A key linked here signs orders of the same batch; the orders of one revoked here leave at once.
+Must not: pay anything, or check a signature or an approval; the gateway has.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TypeAlias
 
 from afterbell.domain.batch import OPERATION_APPROVED, OPERATION_SESSION_KEY, build_operation_row
 from afterbell.domain.codes import RejectReason, StatusCode
-from afterbell.domain.commands import LinkKey, RequestWithdrawal, RevokeKey
+from afterbell.domain.commands import LinkKey, RequestTransfer, RequestWithdrawal, RevokeKey
 from afterbell.domain.digests import build_digest, hash_operation
 from afterbell.domain.direct import approve
 from afterbell.domain.errors import Faulted, FieldOutOfRange
@@ -20,22 +21,26 @@ from afterbell.domain.events import (
     KeyLinked,
     KeyOperationRejected,
     KeyRevoked,
+    TransferAccepted,
+    TransferRejected,
     WithdrawalAccepted,
     WithdrawalRejected,
 )
 from afterbell.domain.ids import (
     MAX_ACCOUNT_ID,
     N_ADDRESS_BYTES,
+    N_SUBACCOUNT_BITS,
     OPERATION_LANE,
     ZERO_ADDRESS,
     AccountId,
+    build_account_id,
     lane_of,
     owner_of,
     seq_of,
     subaccount_of,
 )
 from afterbell.domain.margin import is_withdrawal_covered
-from afterbell.domain.order import MAX_KEY_LIFETIME_S, MAX_LIFETIME_S, Operation, Withdraw
+from afterbell.domain.order import MAX_KEY_LIFETIME_S, MAX_LIFETIME_S, Operation, Transfer, Withdraw
 from afterbell.domain.order import LinkKey as SignedLinkKey
 from afterbell.domain.order import RevokeKey as SignedRevokeKey
 from afterbell.domain.order_checks import check_expiry
@@ -49,7 +54,7 @@ from afterbell.engine.keys import cancel_orders_of_key, check_key_seq, check_ope
 from afterbell.engine.refusals import Refusal, refuse_malformed
 from afterbell.engine.state import BatchOperation, EngineState
 
-OperationCommand: TypeAlias = RequestWithdrawal | LinkKey | RevokeKey
+OperationCommand: TypeAlias = RequestWithdrawal | RequestTransfer | LinkKey | RevokeKey
 
 
 def request_operation(state: EngineState, command: OperationCommand, time_ms: int) -> list[Event]:
@@ -58,7 +63,6 @@ def request_operation(state: EngineState, command: OperationCommand, time_ms: in
     message = _read_message(command)
     if isinstance(message, Refusal):
         return [_reject(command, message)]
-    account = AccountId(command.account)
     refusal = refuse_obstacle(state, command) or _check(state, command, message, time_ms)
     if refusal is not None:
         return [_reject(command, refusal)]
@@ -68,14 +72,18 @@ def request_operation(state: EngineState, command: OperationCommand, time_ms: in
     if command.is_approved:
         flags = OPERATION_APPROVED
         approve(state.chain, message.owner, digest)
-    row = build_operation_row(
-        message, before_fill=len(batch.fills), account_index=0, r=command.r, vs=command.vs, flags=flags
-    )
-    code = batch.execution.apply_operation(account, row, domain_separator=None, recover=None, signer=signer or None)
+    row = build_operation_row(message, r=command.r, vs=command.vs, flags=flags)
+    code = batch.execution.apply_operation(row, domain_separator=None, recover=None, signer=signer or None)
     if code != StatusCode.OK:
         raise Faulted(f"operation 0x{digest.hex()} passed its checks and failed with {code.name}")
-    batch.operations.append(BatchOperation(digest=digest, account=account, row=row, signer=signer or message.owner))
-    batch.accounts.setdefault(account)
+    batch.operations.append(
+        BatchOperation(
+            digest=digest,
+            row=row,
+            signer=signer or message.owner,
+            receiver=message.to_account_id if isinstance(message, Transfer) else None,
+        )
+    )
     return _accept(state, batch.execution, command)
 
 
@@ -89,6 +97,16 @@ def _accept(state: EngineState, execution: Execution, command: OperationCommand)
                 account=account,
                 quote=command.quote,
                 recipient=command.recipient,
+            )
+        ]
+    if isinstance(command, RequestTransfer):
+        return [
+            TransferAccepted(
+                transfer_id=command.transfer_id,
+                sequence=state.next_batch_sequence,
+                account=account,
+                receiver=_receiver_of(command),
+                quote=command.quote,
             )
         ]
     word = execution.session_key_word(account, command.key).to_bytes(32, "big")
@@ -113,11 +131,17 @@ def _accept(state: EngineState, execution: Execution, command: OperationCommand)
 
 
 def _digest_of(command: OperationCommand) -> bytes:
-    return command.withdrawal_id if isinstance(command, RequestWithdrawal) else command.operation_id
+    if isinstance(command, RequestWithdrawal):
+        return command.withdrawal_id
+    return command.transfer_id if isinstance(command, RequestTransfer) else command.operation_id
 
 
 def _signer_of(command: OperationCommand) -> bytes:
     return command.signer if isinstance(command, RequestWithdrawal) else b""
+
+
+def _receiver_of(command: RequestTransfer) -> AccountId:
+    return build_account_id(owner_of(command.account), command.to_subaccount)
 
 
 def _read_message(command: OperationCommand) -> Operation | Refusal:
@@ -138,7 +162,7 @@ def _read_message(command: OperationCommand) -> Operation | Refusal:
     return message
 
 
-def _build_message(command: OperationCommand) -> Withdraw | SignedLinkKey | SignedRevokeKey:
+def _build_message(command: OperationCommand) -> Withdraw | Transfer | SignedLinkKey | SignedRevokeKey:
     owner, subaccount, seq = owner_of(command.account), subaccount_of(command.account), seq_of(command.nonce)
     if isinstance(command, RequestWithdrawal):
         return Withdraw(
@@ -146,6 +170,15 @@ def _build_message(command: OperationCommand) -> Withdraw | SignedLinkKey | Sign
             subaccount=subaccount,
             quote=command.quote,
             recipient=command.recipient,
+            expiry_s=command.expiry_s,
+            seq=seq,
+        )
+    if isinstance(command, RequestTransfer):
+        return Transfer(
+            owner=owner,
+            subaccount=subaccount,
+            quote=command.quote,
+            to_subaccount=command.to_subaccount,
             expiry_s=command.expiry_s,
             seq=seq,
         )
@@ -212,6 +245,8 @@ def _check(state: EngineState, command: OperationCommand, message: Operation, ti
         )
     if isinstance(message, Withdraw):
         return _check_withdrawal(state, execution, account, message)
+    if isinstance(message, Transfer):
+        return _check_transfer(execution, account, message)
     if isinstance(message, SignedLinkKey):
         return _check_link(execution, account, message)
     return None
@@ -242,9 +277,7 @@ def _check_withdrawal(
     state: EngineState, execution: Execution, account: AccountId, message: Withdraw
 ) -> Refusal | None:
     if message.quote == 0:
-        return Refusal(
-            reason=RejectReason.ZERO_WITHDRAWAL, required="more than 0 quote", found="0 quote", action="sign a sum"
-        )
+        return _refuse_zero()
     if message.recipient == ZERO_ADDRESS or message.recipient in state.chain.forbidden_recipients:
         return Refusal(
             reason=RejectReason.BAD_RECIPIENT,
@@ -252,6 +285,30 @@ def _check_withdrawal(
             found=f"0x{message.recipient.hex()}",
             action="sign with your own address",
         )
+    return _check_covered(execution, account, message.quote)
+
+
+def _check_transfer(execution: Execution, account: AccountId, message: Transfer) -> Refusal | None:
+    if message.quote == 0:
+        return _refuse_zero()
+    if message.to_subaccount == message.subaccount:
+        return Refusal(
+            reason=RejectReason.BAD_RECIPIENT,
+            required="another subaccount of the same owner",
+            found=f"subaccount {message.to_subaccount}, which pays",
+            action="name the subaccount that is to receive",
+        )
+    return _check_covered(execution, account, message.quote)
+
+
+def _refuse_zero() -> Refusal:
+    return Refusal(
+        reason=RejectReason.ZERO_WITHDRAWAL, required="more than 0 quote", found="0 quote", action="sign a sum"
+    )
+
+
+def _check_covered(execution: Execution, account: AccountId, quote: int) -> Refusal | None:
+    """Refuse to take out what the account's positions need, or anything on stale prices."""
     health = execution.health(account)
     if health.is_stale:
         return Refusal(
@@ -260,12 +317,12 @@ def _check_withdrawal(
             found=f"a stale one among markets {sorted(execution.positions(account))}",
             action="wait for the next price report, or close the position",
         )
-    if not is_withdrawal_covered(health, message.quote):
+    if not is_withdrawal_covered(health, quote):
         return Refusal(
             reason=RejectReason.MARGIN,
             required=f"at most {health.withdrawable_quote} quote",
-            found=f"{message.quote} quote",
-            action="withdraw less, or reduce positions first",
+            found=f"{quote} quote",
+            action="take out less, or reduce positions first",
         )
     return None
 
@@ -275,6 +332,17 @@ def _reject(command: OperationCommand, refusal: Refusal) -> Event:
         return WithdrawalRejected(
             withdrawal_id=command.withdrawal_id,
             account=command.account,
+            quote=command.quote,
+            reason=refusal.reason.value,
+            required=refusal.required,
+            found=refusal.found,
+            action=refusal.action,
+        )
+    if isinstance(command, RequestTransfer):
+        return TransferRejected(
+            transfer_id=command.transfer_id,
+            account=command.account,
+            receiver=command.account >> N_SUBACCOUNT_BITS << N_SUBACCOUNT_BITS | max(command.to_subaccount, 0),
             quote=command.quote,
             reason=refusal.reason.value,
             required=refusal.required,

@@ -260,7 +260,7 @@ def _view_position(
 ) -> PositionView:
     price = execution.price(market)
     rules = state.rules_of(market, price.session, execution.matched_at_s)
-    index = state.chain.index(market)
+    index = execution.index(market)
     health = compute_position_health(position, price, rules, index, execution.matched_at_s)
     pending_quote = compute_pending_quote(position, index)
     size_lots = position.size_lots
@@ -274,7 +274,7 @@ def _view_position(
         entry_quote=position.entry_quote,
         entry_price_ticks=entry_ticks,
         mark_ticks=price.mark_ticks,
-        valuation_ticks=compute_valuation_ticks(size_lots, price.mark_ticks, price.external_ticks),
+        valuation_ticks=compute_valuation_ticks(size_lots, price.mark_ticks, price.external_ticks, index.reserve_ticks),
         unrealised_pnl_quote=health.equity_quote + pending_quote,
         pending_funding_quote=pending_quote,
         initial_margin_quote=health.initial_margin_quote,
@@ -293,7 +293,7 @@ def _compute_excess_quote(state: EngineState, execution: Execution, market: int,
     price = execution.price(market)
     rules = state.rules_of(market, price.session, execution.matched_at_s)
     at_mark = replace(price, external_ticks=price.mark_ticks)
-    health = compute_position_health(position, at_mark, rules, state.chain.index(market), execution.matched_at_s)
+    health = compute_position_health(position, at_mark, rules, execution.index(market), execution.matched_at_s)
     return health.equity_quote - health.maintenance_margin_quote
 
 

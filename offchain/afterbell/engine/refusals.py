@@ -58,7 +58,7 @@ def _word_order_code(
         )
     if code == StatusCode.UNKNOWN_FLAGS:
         return (
-            "flags that go together and a lane below 65535",
+            "flags that go together and a lane below 65534",
             f"flags {record.flags:#06x}, lane {record.lane}",
             "sign without post_only on IOC or FOK, in another lane",
         )
@@ -112,7 +112,7 @@ def refuse_opening(code: StatusCode, market: int, session: int, found: str) -> R
         return Refusal(
             reason=RejectReason.OPENING_NOT_ALLOWED,
             required="a session that allows openings, or an order that only reduces",
-            found=f"market {market} in session {Session(session).name}",
+            found=f"market {market} in session {Session(session).name}" + (f", {found}" if found else ""),
             action="reduce the position, or wait for the session to change",
         )
     if code == StatusCode.TOO_MANY_MARKETS:

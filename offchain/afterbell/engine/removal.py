@@ -146,7 +146,9 @@ def find_last_second(state: EngineState, order: OpenOrder) -> int:
     """Return the last second at which an order lives: its expiry, or that of the session key that signed it."""
     if not order.signer:
         return order.record.expiry_s
-    key = SessionKeyWord.unpack(state.chain.session_key_word(order.account, order.signer))
+    # The open batch may have linked it, for longer or for the first time.
+    word = state.read_execution(0).session_key_word(order.account, order.signer)
+    key = SessionKeyWord.unpack(word)
     return min(order.record.expiry_s, key.expiry_s)
 
 

@@ -17,14 +17,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from afterbell.domain.batch import SETTLE_LAG_S
+from afterbell.domain.chain_state import Mode
 from afterbell.domain.codes import RejectReason, StatusCode
 from afterbell.domain.fees import compute_fee_quote
 from afterbell.domain.ids import AccountId
-from afterbell.domain.margin import compute_margin_quote
+from afterbell.domain.margin import compute_margins_quote
 from afterbell.domain.market import compute_valuation_ticks
 from afterbell.domain.settlement import Execution
 from afterbell.domain.units import compute_notional_quote
-from afterbell.domain.words import MAX_OPEN_MARKETS, PriceWord, RulesWord
+from afterbell.domain.words import MAX_OPEN_MARKETS, RulesWord
 from afterbell.engine.book import OpenOrder
 from afterbell.engine.refusals import Refusal, refuse_opening
 from afterbell.engine.state import EngineState
@@ -69,7 +71,11 @@ def compute_account_risk(
         rules = state.rules_of(market, price.session, execution.matched_at_s)
         position = positions.get(market)
         required_quote += _require_market(
-            position.size_lots if position is not None else 0, exposures.get(market, _Exposure()), price, rules
+            execution,
+            market,
+            position.size_lots if position is not None else 0,
+            exposures.get(market, _Exposure()),
+            rules,
         )
     return AccountRisk(
         equity_quote=health.equity_quote,
@@ -79,7 +85,7 @@ def compute_account_risk(
 
 
 def check_order_risk(
-    state: EngineState, execution: Execution, order: OpenOrder, leaving: Collection[OpenOrder]
+    state: EngineState, execution: Execution, order: OpenOrder, leaving: Collection[OpenOrder], now_s: int
 ) -> Refusal | None:
     """Return why the order may not act, or None. `leaving` are orders that its acting ends."""
     account, record = order.account, order.record
@@ -100,7 +106,7 @@ def check_order_risk(
         )
         if same_side_lots + order.remaining_lots <= abs(size_lots):
             return None
-    refusal = _check_opening(state, execution, order, size_lots)
+    refusal = _check_opening(state, execution, order, size_lots, now_s)
     if refusal is not None:
         return refusal
     risk = compute_account_risk(state, execution, account, [*others, order])
@@ -114,10 +120,14 @@ def check_order_risk(
     return None
 
 
-def _check_opening(state: EngineState, execution: Execution, order: OpenOrder, size_lots: int) -> Refusal | None:
+def _check_opening(
+    state: EngineState, execution: Execution, order: OpenOrder, size_lots: int, now_s: int
+) -> Refusal | None:
     market = order.record.market_id
     price = execution.price(market)
     rules = state.rules_of(market, price.session, execution.matched_at_s)
+    if state.chain.mode != Mode.NORMAL:
+        return refuse_opening(StatusCode.OPENING_NOT_ALLOWED, market, price.session, "the instance in exit mode")
     if rules is None or not rules.is_opening_allowed:
         return refuse_opening(StatusCode.OPENING_NOT_ALLOWED, market, price.session, "")
     stale = _find_stale_market(execution, order.account, market)
@@ -129,9 +139,34 @@ def _check_opening(state: EngineState, execution: Execution, order: OpenOrder, s
             else f"market {stale} without any report"
         )
         return refuse_opening(StatusCode.STALE_PRICE, market, price.session, found)
+    ends_s = _find_end_of_statement(execution, order.account, market, now_s)
+    if ends_s is not None:
+        found = f"a session stated until {ends_s} s, now {now_s} s"
+        return refuse_opening(StatusCode.STALE_PRICE, market, price.session, found)
     n_open = len(execution.positions(order.account))
     if size_lots == 0 and n_open >= MAX_OPEN_MARKETS:
         return refuse_opening(StatusCode.TOO_MANY_MARKETS, market, price.session, f"{n_open} open markets")
+    lots = size_lots + (order.remaining_lots if order.record.is_buy else -order.remaining_lots)
+    if abs(lots) > abs(size_lots) and abs(lots) > rules.account_cap_lots:
+        return Refusal(
+            reason=RejectReason.ACCOUNT_CAP,
+            required=f"at most {rules.account_cap_lots} lots of market {market} in one account",
+            found=f"{abs(lots)} lots if the order fills",
+            action="sign a smaller size, or reduce the position",
+        )
+    return None
+
+
+def _find_end_of_statement(execution: Execution, account: AccountId, market: int, now_s: int) -> int | None:
+    """Return when the first statement ends that ends within SETTLE_LAG: what follows it is stricter or unknown.
+
+    Openings stop that much earlier than on chain (DESIGN.md §3): the stricter session of now and now + SETTLE_LAG.
+    """
+    for candidate in (market, *sorted(execution.positions(account))):
+        price = execution.price(candidate)
+        ends_s = price.external_time_s + 60 * price.session_minutes
+        if now_s + SETTLE_LAG_S >= ends_s:
+            return ends_s
     return None
 
 
@@ -161,11 +196,10 @@ def _sum_exposures(state: EngineState, execution: Execution, orders: Iterable[Op
             continue
         market = record.market_id
         if market not in exposures:
-            price = execution.price(market)
             exposures[market] = _Exposure()
             valuations[market] = (
-                compute_valuation_ticks(1, price.mark_ticks, price.external_ticks),
-                compute_valuation_ticks(-1, price.mark_ticks, price.external_ticks),
+                _value_ticks(execution, market, 1),
+                _value_ticks(execution, market, -1),
             )
         exposure, (long_ticks, short_ticks) = exposures[market], valuations[market]
         fee_quote = compute_fee_quote(compute_notional_quote(lots, record.limit_ticks), rate_ppm)
@@ -178,13 +212,20 @@ def _sum_exposures(state: EngineState, execution: Execution, orders: Iterable[Op
     return exposures
 
 
-def _require_market(size_lots: int, exposure: _Exposure, price: PriceWord, rules: RulesWord | None) -> int:
+def _value_ticks(execution: Execution, market: int, size_lots: int) -> int:
+    """Return the price at which lots of this sign are valued: the worse one, shorts with an announced dividend."""
+    price, reserve_ticks = execution.price(market), execution.index(market).reserve_ticks
+    return compute_valuation_ticks(size_lots, price.mark_ticks, price.external_ticks, reserve_ticks)
+
+
+def _require_market(
+    execution: Execution, market: int, size_lots: int, exposure: _Exposure, rules: RulesWord | None
+) -> int:
     if rules is None:
         return 0  # no session rules: positions are stale and nothing may open
 
     def margin_of(lots: int) -> int:
-        valuation_ticks = compute_valuation_ticks(lots, price.mark_ticks, price.external_ticks)
-        return compute_margin_quote(compute_notional_quote(lots, valuation_ticks), rules.initial_margin_ppm)
+        return compute_margins_quote(compute_notional_quote(lots, _value_ticks(execution, market, lots)), rules)[0]
 
     return max(
         margin_of(size_lots),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 
@@ -27,17 +26,18 @@ from afterbell.domain.batch import (
     N_TRIGGER_BYTES,
     N_WORD_BYTES,
     OperationRow,
-    PriceRow,
 )
 from afterbell.domain.digests import DOMAIN_NAME, build_domain_separator
-from afterbell.domain.ids import MAX_MARKETS, AccountId
-from afterbell.domain.session import MAX_SESSION
-from afterbell.domain.settlement import AcceptedReport, ChainState, Execution, TableOrder
+from afterbell.domain.ids import AccountId
+from afterbell.domain.settlement import ChainState, Execution, TableOrder
+from afterbell.domain.units import div_down
 from afterbell.domain.words import RulesWord
+from afterbell.engine.adopted_prices import AdoptedPrices
 from afterbell.engine.book import Book, OpenOrder
 from afterbell.engine.trigger_book import TriggerBook
 
 MAX_MAKERS_PER_TAKER: Final = 48
+MAX_RECENT_BATCHES: Final = 64
 _TAKER_BYTES: Final = (1 + MAX_MAKERS_PER_TAKER) * (N_ACCOUNT_BYTES + N_ORDER_BYTES + N_TRIGGER_BYTES) + (
     MAX_MAKERS_PER_TAKER * N_FILL_BYTES
 )
@@ -58,6 +58,8 @@ class EngineConfig:
     max_makers_per_taker: int = MAX_MAKERS_PER_TAKER
     max_open_orders_per_account: int = 200
     max_seq_ahead_ms: int = 1_000
+    impact_notional_quote: int = 5_000_000_000
+    """What the impact prices of the funding premium trade: 5,000 USDC."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,13 +86,24 @@ class BatchFill:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchOperation:
-    """One operation of the open batch; `row.account_index` is set when the payload is built."""
+    """One operation of the open batch."""
 
     digest: bytes
-    account: AccountId
     row: OperationRow
     signer: bytes
     """Owner or session key, 20 bytes."""
+    receiver: AccountId | None = None
+    """Of a transfer: the account that gets the sum."""
+
+    @property
+    def account(self) -> AccountId:
+        """Return the account whose owner ordered it."""
+        return self.row.account_id
+
+    @property
+    def accounts(self) -> tuple[AccountId, ...]:
+        """Return the accounts whose words it writes."""
+        return (self.account,) if self.receiver is None else (self.account, self.receiver)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -98,17 +111,17 @@ class OpenBatch:
     """What the next payload will hold. `orders` has every order with a fill, by id, in order of first use."""
 
     execution: Execution
-    reports: tuple[AcceptedReport, ...] = ()
-    rows: tuple[PriceRow, ...] = ()
-    evidence: bytes = b""
+    prices: AdoptedPrices = field(default_factory=AdoptedPrices)
     fills: list[BatchFill] = field(default_factory=list)
     operations: list[BatchOperation] = field(default_factory=list)
     orders: dict[bytes, TableOrder] = field(default_factory=dict)
+    """Order id -> every order with a fill, in order of first use."""
     signers: dict[bytes, bytes] = field(default_factory=dict)
     """Order id -> owner or session key, 20 bytes, of every order in `orders`."""
     n_triggers: int = 0
     """Orders of `orders` with a trigger; each is a word longer in the payload."""
     accounts: dict[AccountId, None] = field(default_factory=dict)
+    """Accounts with a fill. Operations run first on chain, so one of these accounts must wait for the next batch."""
 
     @property
     def n_bytes(self) -> int:
@@ -116,8 +129,8 @@ class OpenBatch:
         return (
             N_HEADER_BYTES
             + len(self.fills) * N_FILL_BYTES
-            + len(self.rows) * N_ROW_BYTES
-            + len(self.evidence)
+            + len(self.prices.rows) * N_ROW_BYTES
+            + len(self.prices.evidence)
             + 3 * N_WORD_BYTES
             + len(self.operations) * N_OPERATION_BYTES
             + len(self.accounts) * N_ACCOUNT_BYTES
@@ -146,10 +159,33 @@ class SealedBatch:
     codes: bytes
 
 
-@lru_cache(maxsize=2 * MAX_MARKETS * (MAX_SESSION + 1))
-def _unpack_rules(word: int) -> RulesWord:
-    # A pure function of the word; every order asks for it more than once.
-    return RulesWord.unpack(word)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PremiumSamples:
+    """Samples of one market's premium since funding last accrued (engine/funding.py)."""
+
+    sum_ppb: int = 0
+    n_minutes: int = 0
+
+    @property
+    def mean_ppb(self) -> int:
+        """Return their mean, toward zero; zero without samples."""
+        if self.n_minutes == 0:
+            return 0
+        mean_ppb = div_down(abs(self.sum_ppb), self.n_minutes)
+        return mean_ppb if self.sum_ppb >= 0 else -mean_ppb
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecentBatch:
+    """What a sealed batch wrote, as far as it does not commute with what siblings write directly."""
+
+    sequence: int
+    positions: frozenset[tuple[int, int]]
+    """(account, market) of its fills."""
+    prices: frozenset[int]
+    """Markets with a row or a report."""
+    indices: frozenset[int]
+    """Markets whose index it moved."""
 
 
 class EngineState:
@@ -181,6 +217,11 @@ class EngineState:
         """Client ids of each account's last accepted orders, oldest first -> order id."""
         self.expiries: list[tuple[int, bytes]] = []
         """Heap of (expiry_s, order id); entries of orders that left are dropped when they surface."""
+        self.premiums: dict[int, PremiumSamples] = {}
+        """Market -> premium samples since its funding last accrued."""
+        self.sampled_minute = 0
+        self.recent: deque[RecentBatch] = deque(maxlen=MAX_RECENT_BATCHES)
+        """What the last sealed batches touched: a direct operation the chain saw before one of them may not fit."""
         self.batch: OpenBatch | None = None
         self.sealed: deque[SealedBatch] = deque()
         self.next_fill_id = 1
@@ -190,8 +231,7 @@ class EngineState:
 
     def rules_of(self, market: int, session: int, matched_at_s: int) -> RulesWord | None:
         """Return the rules that bind a batch matched at this second, or None if they were never set."""
-        word = self.chain.rules_word_of(market, session, matched_at_s)
-        return _unpack_rules(word) if word else None
+        return self.chain.rules_of(market, session, matched_at_s)
 
     @property
     def has_open_batch(self) -> bool:
@@ -245,7 +285,7 @@ def compute_state_hash(state: EngineState) -> bytes:
         [sorted(words.items()) for words in (chain.indices, chain.totals, chain.rules)],
         [sorted(words.items()) for words in (chain.overflows, chain.session_keys, chain.claims)],
         sorted(chain.approvals),
-        (chain.batch_word, chain.head, chain.direct_op, chain.tracked_quote, chain.insurance_quote),
+        (chain.batch_word, chain.head, chain.direct_op, chain.tracked_quote, chain.mode),
         [state.markets[market] for market in sorted(state.markets)],
         [
             [_order_parts(order) for side in (book.bids, book.asks) for order in side.iterate_orders()]
@@ -257,16 +297,18 @@ def compute_state_hash(state: EngineState) -> bytes:
         sorted(state.lane_seqs.items()),
         sorted(state.min_seqs.items()),
         list(state.sealed),
+        [(one.sequence, sorted(one.positions), sorted(one.prices), sorted(one.indices)) for one in state.recent],
+        (sorted(state.premiums.items()), state.sampled_minute, chain.mode),
         (state.next_fill_id, state.next_order_number, state.last_time_ms),
     ]
     if batch is not None:
         execution = batch.execution
         parts += [
-            (execution.matched_at_s, batch.reports, batch.rows, batch.evidence),
+            (execution.matched_at_s, batch.prices),
             (batch.fills, batch.operations, list(batch.orders.items()), list(batch.signers.items())),
             [
                 (account, execution.collateral_quote(account), sorted(execution.positions(account).items()))
-                for account in sorted(batch.accounts)
+                for account in sorted({*batch.accounts, *(one for each in batch.operations for one in each.accounts)})
             ],
         ]
     digest = sha256()

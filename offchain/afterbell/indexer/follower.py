@@ -1,7 +1,8 @@
 """Follow blocks from the deployment on: adopt direct operations, report paid claims, tell when a batch is final.
 
-    direct operation   a deposit, cancel-all, key link or revocation, change of rules; numbered by the contract
-                       (direct_op), adopted in that order without gaps, after `deposit_confirmations`
+    direct operation   a deposit, cancel-all, key link or revocation, change of rules, or what a sibling did
+                       (liquidation, exit, corporate action); numbered by the contract (direct_op), adopted in that
+                       order without gaps, after `deposit_confirmations`
     batch              final when `final_confirmations` blocks hold it: its own block counts as the first
 
 The cursor is derived, not stored: the block of the last direct operation in the journal. Logs read again are recognised
@@ -29,11 +30,14 @@ from afterbell.indexer.decoder import (
     CLAIM_PAID_TOPIC,
     DEPOSITED_TOPIC,
     DIRECT_OPERATION_TOPIC,
+    EFFECT_TOPICS,
+    add_effects,
     decode_claim_payment,
     decode_direct_operation,
+    is_by_sibling,
     read_direct_op,
 )
-from afterbell.ports import Chain, ChainUnavailable, CommandSubmitter, Frame
+from afterbell.ports import Chain, ChainLog, ChainUnavailable, CommandSubmitter, Frame
 from afterbell.waiting import sleep_ms
 
 _log = structlog.get_logger(__name__)
@@ -215,11 +219,19 @@ class Follower:
                         "logs are missing"
                     )
                 if command.direct_op > self._last_direct_op:
+                    if isinstance(command, AdoptDirectOperation) and is_by_sibling(command):
+                        command = await self._complete(command, log)
                     await self._adopt(command)
             elif log.address == self._settings.vault and log.topics[:1] == (CLAIM_PAID_TOPIC,) and self._recorder:
                 paid = decode_claim_payment(log)
                 await self._wait_for_batches(paid.block)
                 await self._recorder.record_claim_paid(paid.recipient, paid.transaction, paid.block)
+
+    async def _complete(self, command: AdoptDirectOperation, log: ChainLog) -> AdoptDirectOperation:
+        """Read what a sibling did beside its DirectOperation, and which batch the chain had settled before."""
+        logs = await self._chain.get_logs([self._settings.clearinghouse], [list(EFFECT_TOPICS)], log.block, log.block)
+        word = await self._chain.call(self._settings.clearinghouse, BATCH_SELECTOR, log.block - 1)
+        return add_effects(command, log, logs, BatchWord.unpack(int.from_bytes(word, "big")).sequence)
 
     async def _wait_for_batches(self, block: int) -> None:
         """Let the read model know every batch up to `block`, or it would not know which withdrawals a claim pays.

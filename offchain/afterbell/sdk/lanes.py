@@ -12,7 +12,7 @@ import heapq
 from typing import Final
 
 from afterbell.domain.hashing import keccak
-from afterbell.domain.ids import OPERATION_LANE
+from afterbell.domain.ids import LIQUIDATION_LANE
 
 N_BLOCK_LANES: Final = 256
 _N_BLOCKS: Final = 254
@@ -59,8 +59,8 @@ class LaneBook:
                 return lane
         while self._next_fresh in self._held or self._next_fresh in self._reserved:
             self._next_fresh += 1
-        if self._next_fresh >= OPERATION_LANE:
-            raise RuntimeError("all 65535 lanes hold an order: cancel some, or use another subaccount")
+        if self._next_fresh >= LIQUIDATION_LANE:
+            raise RuntimeError("all 65534 lanes hold an order: cancel some, or use another subaccount")
         lane = self._next_fresh
         self._next_fresh += 1
         self._held[lane] = frozenset()
