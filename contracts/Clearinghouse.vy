@@ -854,8 +854,6 @@ def credit_deposit(account_id: uint256, sender: address, quote: uint256) -> uint
     @return Number of this direct operation.
     """
     self._check_caller(VAULT, refusals.NOT_VAULT)
-    if self.operator >> MODE_BIT == SETTLED:
-        self._refuse(refusals.IS_SETTLED)
     self._move_collateral(account_id, convert(quote, int256))
     direct_op: uint256 = self._next_direct_op()
     log IClearinghouse.CollateralDeposited(
@@ -1294,11 +1292,13 @@ def _check_caller(caller: address, reason: uint256):
 @internal
 def _next_direct_op() -> uint256:
     """
-    @notice Counts an operation made directly on chain.
+    @notice Counts an operation made directly on chain. In final settlement only Exits makes any: what it tallies stands still.
     @return Its number.
     """
     # 2^40 of them do not happen
     operator: uint256 = unsafe_add(self.operator, 1 << 160)
+    if operator >> MODE_BIT == SETTLED and msg.sender != EXITS:
+        self._refuse(refusals.IS_SETTLED)
     self.operator = operator
     return (operator >> 160) & M40
 
