@@ -11,20 +11,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 from ape.api import ProviderAPI
 from ape.cli import ConnectedProviderCommand
 from scripts._accounts import ACCOUNT, DRY_RUN, KEY, MANIFEST, YES, agree, choose_sender
+from scripts._proposals import DELAY, describe_state, propose, said
 
-from afterbell.adapters.deployment import read_manifest
 from afterbell.adapters.governance import NO_PREDECESSOR, Governance, ScheduledCall
-from afterbell.adapters.vyper_compiler import compile_contracts
-from afterbell.domain.errors import AfterbellError
 
 
 @click.group(short_help="Changes of the governor, through the Timelock")
@@ -36,7 +32,7 @@ def cli() -> None:
 @ACCOUNT
 @KEY
 @MANIFEST
-@click.option("--delay", "delay_s", type=int, help="Seconds until it may be made [the Timelock's least].")
+@DELAY
 @click.option("--after", "after", metavar="ID", help="A scheduled call that must be made before.")
 @click.argument("function", metavar="CONTRACT.FUNCTION")
 @click.argument("arguments", nargs=-1)
@@ -57,11 +53,16 @@ def schedule(
     """Show what a call would change, then schedule it. Proposers only."""
     with said(provider, manifest_path) as governance:
         call = governance.build_call(function, arguments, predecessor=to_id(after) if after else NO_PREDECESSOR)
-        click.echo("\n".join(governance.describe_call(call)))
-        click.echo(f"delay   {governance.read_delay_s() if delay_s is None else delay_s} s from now")
-        agree(provider, is_dry=is_dry, is_sure=is_sure)
-        governance.schedule(choose_sender(provider, alias, key_path, None), call, delay_s=delay_s)
-        click.echo(f"scheduled: {describe_state(governance.must_find(call.call_id))}")
+        propose(
+            provider,
+            governance,
+            [call],
+            alias=alias,
+            key_path=key_path,
+            delay_s=delay_s,
+            is_dry=is_dry,
+            is_sure=is_sure,
+        )
 
 
 @cli.command(cls=ConnectedProviderCommand)
@@ -123,24 +124,10 @@ def list_calls(provider: ProviderAPI, manifest_path: Path) -> None:
         click.echo(f"{len(found)} scheduled")
 
 
-@contextmanager
-def said(provider: ProviderAPI, manifest_path: Path) -> Iterator[Governance]:
-    """Yield the Timelock of a manifest; errors of ours end as one line."""
-    try:
-        yield Governance(provider.web3, read_manifest(manifest_path), compile_contracts())
-    except (AfterbellError, OSError) as error:
-        raise click.ClickException(str(error)) from error
-
-
 def show(governance: Governance, call_id: str) -> ScheduledCall:
     found = governance.must_find(to_id(call_id))
     click.echo("\n".join([*governance.describe_call(found.call), f"state   {describe_state(found)}"]))
     return found
-
-
-def describe_state(scheduled: ScheduledCall) -> str:
-    ready = datetime.fromtimestamp(scheduled.ready_at_s, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    return scheduled.state.name + (f", may be made from {ready}" if scheduled.ready_at_s else "")
 
 
 def to_id(text: str) -> bytes:

@@ -103,13 +103,7 @@ def read_plan(path: Path, *, roles: Roles, with_history: Collection[str] = ()) -
 
     with_history: symbols whose prices come from a history after all, so that they are not synthetic. Raises: BadPlan.
     """
-    try:
-        plan = msgspec.convert(yaml.safe_load(path.read_text()), _Plan)
-        markets = tuple(
-            _build_market({**plan.defaults, **market}, plan.sessions, with_history) for market in plan.markets
-        )
-    except (OSError, yaml.YAMLError, msgspec.ValidationError) as error:
-        raise BadPlan(f"{path.name}: {error}") from error
+    plan, markets = _read(path, with_history)
     symbols = [market.symbol for market in markets]
     ids = [market.market_id for market in markets]
     if len(set(symbols)) < len(symbols) or ids != sorted(set(ids)):
@@ -140,6 +134,21 @@ def read_plan(path: Path, *, roles: Roles, with_history: Collection[str] = ()) -
         boundaries=_ALWAYS_REGULAR if plan.calendar is None else read_calendar(path.parent / plan.calendar),
         markets=markets,
     )
+
+
+def read_markets(path: Path) -> tuple[ManifestMarket, ...]:
+    """Read the markets of a plan alone. Raises: BadPlan."""
+    return _read(path, ())[1]
+
+
+def _read(path: Path, with_history: Collection[str]) -> tuple[_Plan, tuple[ManifestMarket, ...]]:
+    try:
+        plan = msgspec.convert(yaml.safe_load(path.read_text()), _Plan)
+        return plan, tuple(
+            _build_market({**plan.defaults, **market}, plan.sessions, with_history) for market in plan.markets
+        )
+    except (OSError, yaml.YAMLError, msgspec.ValidationError) as error:
+        raise BadPlan(f"{path.name}: {error}") from error
 
 
 def read_calendar(path: Path) -> tuple[Boundary, ...]:

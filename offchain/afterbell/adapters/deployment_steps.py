@@ -167,7 +167,7 @@ def _build_settings(plan: DeploymentPlan) -> Iterator[Step]:
         yield Step(
             contract="market_registry",
             function="list_market",
-            arguments=_build_listing(market),
+            arguments=build_listing(market),
             note=f"{market.market_id} {market.symbol}",
         )
     yield Step(
@@ -211,7 +211,8 @@ def _build_hand_over(addresses: Mapping[str, bytes]) -> Iterator[Step]:
         yield Step(contract="timelock", function="accept", arguments=(addresses[name],), note=SOURCE_NAMES[name])
 
 
-def _build_listing(market: ManifestMarket) -> tuple[Any, ...]:
+def build_listing(market: ManifestMarket) -> tuple[Any, ...]:
+    """Return the arguments of MarketRegistry.list_market."""
     words = market.build_rules_words()
     return (
         market.market_id,

@@ -13,8 +13,9 @@ Twin: contracts/Timelock.vy.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any, Final
 
@@ -27,17 +28,29 @@ from web3.exceptions import ContractLogicError, Web3Exception
 from web3.types import EventData, TxParams
 
 from afterbell.adapters.deployment import Sender, send_and_wait
-from afterbell.adapters.deployment_steps import GOVERNED, SOURCE_NAMES
+from afterbell.adapters.deployment_steps import GOVERNED, SOURCE_NAMES, build_listing
+from afterbell.adapters.market_changes import (
+    describe_caps,
+    describe_fields,
+    describe_impact,
+    describe_listing,
+    describe_tiers,
+    read_holders,
+)
 from afterbell.adapters.vyper_compiler import Artifacts
-from afterbell.domain.errors import AfterbellError
+from afterbell.domain.calendar import unpack_boundaries
+from afterbell.domain.errors import AfterbellError, FieldOutOfRange
 from afterbell.domain.hashing import keccak
-from afterbell.domain.manifest import Manifest, ManifestRules, compute_abi_hash
+from afterbell.domain.manifest import Manifest, ManifestMarket, ManifestRules, compute_abi_hash
 from afterbell.domain.session import Session
-from afterbell.domain.words import RulesWord
+from afterbell.domain.words import RULES_FLAG_TIERED, RulesWord, TierWord
 
 MAX_CALLDATA: Final = 1_024
 """Bytes of a scheduled call (contracts/Timelock.vy)."""
+MAX_MARKETS: Final = 32
 NO_PREDECESSOR: Final = bytes(32)
+NO_SOURCE: Final = 256
+"""In place of a second source (contracts/PriceOracle.vy)."""
 _TARGETS: Final = (*GOVERNED, "timelock")
 _ROLES: Final = ("DEFAULT_ADMIN_ROLE", "PROPOSER_ROLE", "EXECUTOR_ROLE", "CANCELLER_ROLE")
 
@@ -114,19 +127,29 @@ class Governance:
     def build_call(self, name: str, words: Sequence[str], *, predecessor: bytes = NO_PREDECESSOR) -> Call:
         """Return a call from words: `MarketRegistry.set_guardian` and its arguments as text.
 
-        Lists are words joined by commas. set_rules takes a market and SESSION:field=number,… for each session; fields
-        left out stay as they are. Raises: BadCall.
+        Lists are words joined by commas. set_rules takes a market and SESSION:field=number,… for each session (ALL: for
+        every one); fields left out stay as they are. set_tiers takes a market and EDGE+ADD,… or none. Raises: BadCall.
         """
         contract, function = self._find_function(name)
-        if function["name"] == "set_rules":
+        if name == "MarketRegistry.set_rules":
             arguments: list[Any] = self._parse_rules(words)
+        elif name == "MarketRegistry.set_tiers":
+            arguments = _parse_tiers(words)
         else:
             if len(words) != len(function["inputs"]):
                 expected = ", ".join(f"{one['name']}: {one['type']}" for one in function["inputs"]) or "none"
                 raise BadCall(f"{name} requires the arguments {expected}; found {len(words)}")
             arguments = [_parse_word(word, one["type"]) for word, one in zip(words, function["inputs"], strict=True)]
+        return self._build(name, contract, arguments, predecessor)
+
+    def build_listing(self, market: ManifestMarket) -> Call:
+        """Return the call that lists a market of a plan. Raises: BadCall."""
+        name = "MarketRegistry.list_market"
+        return self._build(name, self._contracts["market_registry"], build_listing(market), NO_PREDECESSOR)
+
+    def _build(self, name: str, contract: Contract, arguments: Sequence[Any], predecessor: bytes) -> Call:
         try:
-            calldata = bytes.fromhex(contract.encode_abi(function["name"], args=arguments)[2:])
+            calldata = bytes.fromhex(contract.encode_abi(name.partition(".")[2], args=arguments)[2:])
         except (Web3Exception, EncodingError, ABITypeError, TypeError, ValueError) as error:
             raise BadCall(f"{name}: {error}") from error
         if len(calldata) > MAX_CALLDATA:
@@ -159,8 +182,13 @@ class Governance:
             raise BadCall("set_rules requires a market id and SESSION:field=number,… at least once")
         market_id = int(words[0])
         entries = []
-        for word in words[1:]:
-            session_name, _, changes = word.partition(":")
+        named = [word.partition(":") for word in words[1:]]
+        everywhere = [changes for session_name, _, changes in named if session_name == "ALL"]
+        if everywhere:
+            named = [(name, ":", ",".join(everywhere)) for name in Session.__members__] + [
+                one for one in named if one[0] != "ALL"
+            ]
+        for session_name, _, changes in named:
             if session_name not in Session.__members__:
                 raise BadCall(f"a session of {', '.join(Session.__members__)} is required, found {session_name!r}")
             session = int(Session[session_name])
@@ -211,9 +239,27 @@ class Governance:
         )
         match contract, function:
             case "MarketRegistry", "set_rules":
-                yield from self._describe_rules(arguments)
+                words = {entry["session"]: entry["rules"] for entry in arguments["session_rules"]}
+                tiers = int(registry.latest_tiers(arguments["market"]).call())
+                yield from self._describe_rules(arguments["market"], words, tiers)
+            case "MarketRegistry", "set_tiers":
+                yield from self._describe_rules(arguments["market"], {}, arguments["tiers"])
+            case "MarketRegistry", "set_reference":
+                was = int(registry.reference_ticks(arguments["market"]).call())
+                yield describe_caps(self._name_market(arguments["market"]), was, arguments["reference_ticks"])
             case "MarketRegistry", "list_market":
-                yield f"market {arguments['market']} {arguments['symbol']}: not listed -> listed"
+                rules = {Session(session).name: _read_rules(word) for session, word in enumerate(arguments["rules"])}
+                yield from describe_listing(arguments, rules)
+            case "PriceOracle", "set_market_sources":
+                yield from self._describe_sources(arguments)
+            case "PriceOracle", "append_windows" | "replace_windows":
+                found = unpack_boundaries(arguments["words"])
+                first, last = (datetime.fromtimestamp(one.start_s, tz=UTC) for one in (found[0], found[-1]))
+                how = "added to" if function == "append_windows" else "in place of all later ones in"
+                yield f"{len(found)} boundaries from {first} to {last} {how} the session calendar"
+            case "CorporateActions", "set_announcer":
+                was = self._contracts["corporate_actions"].functions.announcer().call()
+                yield f"announcer of corporate actions: {was} -> {arguments['announcer']}"
             case "MarketRegistry", "set_guardian":
                 yield f"guardian of the registry: {registry.guardian().call()} -> {arguments['guardian']}"
                 yield "the Timelock's canceller is a role of its own: Timelock.grantRole, Timelock.revokeRole"
@@ -240,22 +286,54 @@ class Governance:
             case _:
                 yield "not known to this tool: read the call itself"
 
-    def _describe_rules(self, arguments: dict[str, Any]) -> Iterator[str]:
-        market = arguments["market"]
-        symbol = self._contracts["market_registry"].functions.symbols(market).call()
-        for entry in arguments["session_rules"]:
-            session, word = entry["session"], entry["rules"]
-            before, after = _read_rules(self._latest_rules(market, session)), _read_rules(word)
-            for field in before:
-                if before[field] != after[field]:
-                    name = Session(session).name
-                    yield f"{symbol or market} {name} {field}: {int(before[field])} -> {int(after[field])}"
+    def _describe_rules(self, market: int, words: Mapping[int, int], tiers: int) -> Iterator[str]:
+        """Yield what a market's rules and tiers become, and where its accounts stand then. words: by session."""
+        where = self._name_market(market)
+        old_tiers = int(self._contracts["market_registry"].functions.latest_tiers(market).call())
+        yield from describe_tiers(where, old_tiers, tiers)
+        holders = read_holders(
+            self._contracts["clearinghouse"],
+            self._contracts["lens"],
+            first_block=self._manifest.deployed_at_block,
+            market_id=market,
+        )
+        for session in sorted(words) if tiers == old_tiers else Session:
+            name = f"{where} {Session(session).name}"
+            old = self._latest_rules(market, session)
+            new = words.get(session, old)
+            yield from describe_fields(name, _read_rules(old), _read_rules(new))
+            yield from describe_impact(name, holders, (old, old_tiers), (new, tiers))
+
+    def _describe_sources(self, arguments: dict[str, Any]) -> Iterator[str]:
+        """Yield who prices a market now and afterwards."""
+        oracle = self._contracts["price_oracle"].functions
+        before = tuple(oracle.sources_of(arguments["market"]).call())
+        after = (arguments["source_id"], arguments["second_source_id"])
+        for what, *ids in zip(("primary source", "second source"), before, after, strict=True):
+            was, will = ("none" if one == NO_SOURCE else f"{one} at {oracle.source(one).call()}" for one in ids)
+            yield f"{self._name_market(arguments['market'])} {what}: {was} -> {will}"
+        if after[1] == NO_SOURCE:
+            yield "its price is the word of one source alone: TRUSTED PRICE, at most 2,000,000 USDC of open interest"
+        yield "what counted before counts for matches of 10 minutes besides"
+
+    def _name_market(self, market: int) -> str:
+        return str(self._contracts["market_registry"].functions.symbols(market).call()) or f"market {market}"
 
     def _latest_rules(self, market_id: int, session: int) -> int:
         word = int(self._contracts["market_registry"].functions.latest_rules(market_id << 8 | session).call())
         if word == 0:
             raise BadCall(f"market {market_id} must be listed, it has no rules")
         return word
+
+    def find_market(self, name: str) -> int:
+        """Return a market's id from its id or symbol. Raises: BadCall."""
+        registry = self._contracts["market_registry"].functions
+        symbols = {market: str(registry.symbols(market).call()) for market in range(1, MAX_MARKETS + 1)}
+        for market, symbol in symbols.items():
+            if symbol and name in (symbol, str(market)):
+                return market
+        listed = ", ".join(symbol for symbol in symbols.values() if symbol)
+        raise BadCall(f"a listed market is required ({listed}), found {name}")
 
     def read_sequencer(self) -> str:
         """Return who may settle now."""
@@ -359,8 +437,20 @@ class Governance:
 
 def _read_rules(word: int) -> dict[str, Any]:
     """Return the fields of a rules word a governor sets, without those only the Clearinghouse does."""
-    rules = RulesWord.unpack(word)
+    rules = RulesWord.unpack(word & ~RULES_FLAG_TIERED)
     return {name: getattr(rules, name) for name in ManifestRules.__struct_fields__}
+
+
+def _parse_tiers(words: Sequence[str]) -> list[Any]:
+    """Return market and tier word from `1 100000+25000,250000+25000` or `1 none`."""
+    try:
+        market, text = words
+        pairs = [] if text == "none" else [tuple(map(int, one.split("+"))) for one in text.split(",")]
+        return [int(market), TierWord(tiers=tuple((edge, add) for edge, add in pairs)).pack()]
+    except (ValueError, FieldOutOfRange) as error:
+        raise BadCall(
+            f"set_tiers requires a market id and EDGE+ADD,… in USDC and ppm, or none; found {' '.join(words)!r}"
+        ) from error
 
 
 def _parse_word(word: str, kind: str) -> Any:
