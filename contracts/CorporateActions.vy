@@ -651,20 +651,24 @@ def _lower(price: uint256, ticks: uint256, effective_s: uint256) -> uint256:
     """
     @notice Takes a dividend out of every price of a market.
     @dev The external price counts as of the effective time, so that no report published before, with the dividend, follows it; until
-         when it is stated is for the next row to say.
+         when it is stated is for the next row to say. The index, the operator's word during a halt, becomes the external price.
     @param price Price word.
     @param ticks The dividend of one unit, positive.
     @param effective_s When the halt began.
     @return The price word.
     """
     mark_ticks: uint256 = price & M40
-    index_ticks: uint256 = (price >> 40) & M40
     external_ticks: uint256 = (price >> 80) & M40
-    assert min(mark_ticks, min(index_ticks, external_ticks)) > ticks, errors.ACTION_ABOVE_PRICE
-    # no lane borrows: each holds more than what is taken
-    lowered: uint256 = price - (ticks | (ticks << 40) | (ticks << 80))
+    assert min(mark_ticks, external_ticks) > ticks, errors.ACTION_ABOVE_PRICE
     external_time_s: uint256 = max((price >> 120) & M40, effective_s)
-    return (lowered & (2**240 - 1) & ~(M40 << 120)) | (external_time_s << 120)
+    return (
+        (mark_ticks - ticks)
+        | ((external_ticks - ticks) << 40)
+        | ((external_ticks - ticks) << 80)
+        | (external_time_s << 120)
+        # time of the mark, session and epoch stay; session_minutes 0
+        | (price & ((2**80 - 1) << 160))
+    )
 
 
 @internal

@@ -2,7 +2,8 @@
 
 A split changes the shares in a unit and nothing else; a dividend moves whole ticks from shorts to longs and out of all
 prices; a market that ends is closed at its final price. Times are the block's. Each function checks everything, then
-writes; a refusal leaves all three states as they were. Must not: judge who called. Twin: contracts/CorporateActions.vy, contracts/PROTOCOL.md §6.
+writes; a refusal leaves all three states as they were. Must not: judge who called.
+Twin: contracts/CorporateActions.vy, contracts/PROTOCOL.md §6.
 """
 
 from __future__ import annotations
@@ -411,13 +412,16 @@ def _latest_rules(chain: ChainState, market_id: int) -> RulesWord:
 
 
 def _lower(price: PriceWord, ticks: int, effective_s: int) -> PriceWord:
-    """Return the prices without a dividend, the external one as of the halt, so that no report from before follows."""
-    if min(price.mark_ticks, price.index_ticks, price.external_ticks) <= ticks:
+    """Return the prices without a dividend, the external one as of the halt, so that no report from before follows.
+
+    The index, the operator's word during a halt, becomes the external price.
+    """
+    if min(price.mark_ticks, price.external_ticks) <= ticks:
         raise DirectRefused("action: dividend above price")
     return replace(
         price,
         mark_ticks=price.mark_ticks - ticks,
-        index_ticks=price.index_ticks - ticks,
+        index_ticks=price.external_ticks - ticks,
         external_ticks=price.external_ticks - ticks,
         external_time_s=max(price.external_time_s, effective_s),
         session_minutes=0,
