@@ -326,7 +326,7 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
         moved: DynArray[uint256, 3 * MAX_MARKETS] = extcall IBatchPart(ORACLE).update(
             slice(payload, rows_at, prices_length), n_rows, matched_at_s, skip_contract_check=True
         )
-        for i: uint256 in range(len(moved) // 3, bound=MAX_MARKETS):
+        for i: uint256 in range(unsafe_div(len(moved), 3), bound=MAX_MARKETS):
             place: uint256 = unsafe_mul(i, 3)
             self._move_market(moved[place], moved[unsafe_add(place, 1)], moved[unsafe_add(place, 2)])
     operation_codes: uint256 = 0
@@ -921,7 +921,7 @@ def withdraw_to_claim(account_id: uint256, recipient: address, quote: uint256):
         self._check_caller(OPERATIONS, refusals.NOT_OPERATIONS)
         # the batch that is being settled
         sequence = unsafe_add(self.batch & M40, 1)
-    self._move_collateral(account_id, -convert(quote, int256))
+    self._move_collateral(account_id, unsafe_sub(0, convert(quote, int256)))
     extcall IVault(VAULT).add_claim(recipient, quote, skip_contract_check=True)
     log IClearinghouse.CollateralWithdrawn(
         account=account_id, recipient=recipient, sequence=convert(sequence, uint64), quote=quote
@@ -939,7 +939,7 @@ def transfer(account_id: uint256, receiver_id: uint256, quote: uint256):
     @param quote Sum in quote units, < 2^64.
     """
     self._check_caller(OPERATIONS, refusals.NOT_OPERATIONS)
-    self._move_collateral(account_id, -convert(quote, int256))
+    self._move_collateral(account_id, unsafe_sub(0, convert(quote, int256)))
     self._move_collateral(receiver_id, convert(quote, int256))
 
 
@@ -1049,7 +1049,7 @@ def set_mode(mode: uint256):
     operator: uint256 = self.operator
     if operator >> MODE_BIT == SETTLED:
         self._refuse(refusals.IS_SETTLED)
-    self.operator = (operator & (2**MODE_BIT - 1)) | (mode << MODE_BIT)
+    self.operator = operator ^ (((operator >> MODE_BIT) ^ mode) << MODE_BIT)
     self._log_direct(DIRECT_MODE, 0, 0, mode)
 
 
