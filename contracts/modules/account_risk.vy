@@ -242,38 +242,16 @@ def _is_fresh(holdings: DynArray[Holding, MAX_HOLDINGS]) -> bool:
 
 @internal
 @pure
-def _is_below_maintenance(
-    collateral_quote: int256, holdings: DynArray[Holding, MAX_HOLDINGS], basis: uint256
-) -> bool:
+def _is_open_to_liquidation(holdings: DynArray[Holding, MAX_HOLDINGS]) -> bool:
     """
-    @notice Tells whether equity is below maintenance margin at one kind of price.
-    @param collateral_quote Collateral of the account.
-    @param holdings Its positions.
-    @param basis AT_MARK or AT_EXTERNAL.
-    @return True = below.
+    @notice Tells whether an account with these positions may be liquidated at all.
+    @param holdings Positions of an account.
+    @return False = it has none, or one of them is stale, halted or in a corporate action.
     """
-    risk: Risk = self._risk(collateral_quote, holdings, basis)
-    return risk.equity_quote < convert(risk.maintenance_margin_quote, int256)
-
-
-@internal
-@pure
-def _is_liquidatable(collateral_quote: int256, holdings: DynArray[Holding, MAX_HOLDINGS]) -> bool:
-    """
-    @notice Tells whether an account may be liquidated: every open market fresh and neither halted nor in a corporate
-            action, and equity below maintenance margin at the mark and at the external price.
-    @param collateral_quote Collateral of the account.
-    @param holdings Its positions.
-    @return True = liquidatable; never without a position.
-    """
-    if len(holdings) == 0:
-        return False
     for holding: Holding in holdings:
         if not holding.is_fresh or holding.session == HALTED or holding.session == CORPORATE_ACTION:
             return False
-    return self._is_below_maintenance(collateral_quote, holdings, AT_MARK) and self._is_below_maintenance(
-        collateral_quote, holdings, AT_EXTERNAL
-    )
+    return len(holdings) != 0
 
 
 @internal
