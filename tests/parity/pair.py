@@ -11,23 +11,33 @@ from functools import cache
 
 from eth_utils import keccak, to_checksum_address
 
+from afterbell.domain.batch import OperationKind
 from afterbell.domain.chain_state import store_word
 from afterbell.domain.direct import DirectKind, DirectOperation, approve
 from afterbell.domain.errors import DirectRefused
 from afterbell.domain.ids import (
+    OPERATION_LANE,
     lane_key,
     overflow_key,
     position_key,
-    rules_binds_after_key,
     rules_key,
-    rules_successor_key,
     session_key_id,
+    tier_key,
 )
-from afterbell.domain.settlement import AllKilled, BatchResult, Execution, KeyChanged, OrderKilled, Withdrawn
+from afterbell.domain.settlement import (
+    AllKilled,
+    BatchResult,
+    Execution,
+    KeyChanged,
+    OrderKilled,
+    PositionChange,
+    Transferred,
+    Withdrawn,
+)
 from afterbell.domain.words import MAX_OPEN_MARKETS, AccountWord
 from tests.support.chain import GENESIS_S, GOVERNOR, Chain, Event, Reverted, artifacts
-from tests.support.random_direct import random_direct
-from tests.support.world import N_MARKETS, Batch, World
+from tests.support.random_direct import TIERS, random_direct
+from tests.support.world import N_MARKETS, Batch, World, build_calendar
 
 SLOT_BITS_OF_MARKETS = (1 << 48) - 1 << 200
 
@@ -57,7 +67,7 @@ class Pair:
     def __init__(self, seed: int, *, is_huge: bool = False) -> None:
         publishers = World(0, domain_separator=b"", price_domain_separator=b"").publishers
         self.chain = Chain.deploy(
-            publishers=[to_checksum_address(key.address) for key in publishers], threshold=2
+            publishers=[to_checksum_address(key.address) for key in publishers], threshold=2, calendar=build_calendar()
         )
         address = {name: bytes.fromhex(text[2:]) for name, text in self.chain.addresses.items()}
         self.world = World(
@@ -79,10 +89,13 @@ class Pair:
         for market_id in range(1, N_MARKETS + 1):
             # The registry wants rules for all nine sessions; the hole of market 5 is cut afterwards.
             rules = [words.get((market_id, session), words[market_id, 2]) for session in range(9)]
-            self.chain.list_market(market_id, rules)
+            tiers = TIERS[market_id].pack() if market_id in TIERS else 0
+            self.chain.list_market(market_id, rules, reference_ticks=1, tiers=tiers)
             for session in range(9):
                 if (market_id, session) not in words:
                     self.chain.write_word("rules", rules_key(market_id, session), 0)
+        # Tiers set in the model differ from none in no rules: the listing is no direct operation but tiers are.
+        self.world.state.direct_op = self.value("operator") >> 160 & (1 << 40) - 1
 
     def word(self, variable: str, key: int, contract: str = "Clearinghouse") -> int:
         """Return an entry of a mapping on chain."""
@@ -144,7 +157,7 @@ class Pair:
             return None
         account_id, record, key = world.random.choice(signed)
         execution = Execution(world.state, table.header.matched_at_s)
-        execution.apply_prices(batch.reports, table.rows)
+        execution.apply_prices(batch.updates, table.rows)
         word = world.ring.make_edge(record, execution.price(record.market_id), table.header.matched_at_s).pack()
         edge = KeyEdge(account_id=account_id, key=key, before=world.state.session_key_word(account_id, key), word=word)
         self.write_session_key(account_id, key, word)
@@ -175,7 +188,8 @@ class Pair:
         sender = to_checksum_address(call.sender) if call.sender else GOVERNOR
         args = [to_checksum_address(arg) if isinstance(arg, bytes) else arg for arg in call.args]
         self.chain.set_time(call.time_s)
-        done, refused = None, ""
+        done: list[DirectOperation] = []
+        refused = ""
         try:
             done = call.record(world.state)
         except DirectRefused as error:
@@ -186,12 +200,12 @@ class Pair:
             expect(f"refusal of {call.function}", error.reason, refused)
             return call.kind, refused
         expect(f"refusal of {call.function}", "", refused)
-        assert done is not None
         logged = [event.args for event in self.chain.events() if event.name == "DirectOperation"]
-        expect("DirectOperation", logged, [direct_event(done)])
-        self.compare_direct(done)
+        expect("DirectOperation", logged, [direct_event(one) for one in done])
+        for one in done:
+            self.compare_direct(one)
         if is_late:
-            world.unheard.append(done)
+            world.unheard += done
         return call.kind, ""
 
     def bump_epoch(self, market_id: int) -> None:
@@ -248,9 +262,7 @@ class Pair:
 
     # Comparison.
 
-    def compare_events(
-        self, batch: Batch, result: BatchResult, events: list[Event]
-    ) -> None:
+    def compare_events(self, batch: Batch, result: BatchResult, events: list[Event]) -> None:
         """Hold every event of the Clearinghouse and the Vault against the model's result."""
         by_name: dict[str, list[dict[str, object]]] = {}
         for event in events:
@@ -271,27 +283,22 @@ class Pair:
                 }
             ],
         )  # fmt: skip
-        expect(
-            "PositionChanged",
-            sorted(
-                (event["account"], event["market"], event["change"], event["position"])
-                for event in by_name.pop("PositionChanged", [])
-            ),
-            sorted(
-                (change.account_id, change.market_id, change.change_word, change.position_word)
-                for change in result.changes
-            ),
-        )
-        prices: dict[object, object] = {}
-        for event in by_name.pop("PriceChanged", []):
-            prices[event["market"]] = event["price"]
-        expect("PriceChanged", prices, result.prices)
+        logged = by_name.pop("PositionsChanged", [])
+        expect("logs of positions", [event["sequence"] for event in logged], [result.sequence] * bool(result.changes))
+        expect("PositionsChanged", sorted(read_records(logged)), sorted(list_records(result.changes)))
+        for name, field, expected in (
+            ("PriceChanged", "price", result.prices), ("IndexChanged", "index", result.indices),
+        ):  # fmt: skip
+            expect(name, {event["market"]: event[field] for event in by_name.pop(name, [])}, expected)
         operations: list[object] = []
         for _, name, fields in events:
             if name == "CollateralWithdrawn":
                 recipient = bytes.fromhex(str(fields["recipient"])[2:])
+                operations.append(Withdrawn(account_id=fields["account"], recipient=recipient, quote=fields["quote"]))
+                expect("sequence", fields["sequence"], result.sequence)
+            elif name == "CollateralTransferred":
                 operations.append(
-                    Withdrawn(account_id=fields["account"], recipient=recipient, quote=fields["quote"])
+                    Transferred(account_id=fields["account"], receiver_id=fields["receiver"], quote=fields["quote"])
                 )
                 expect("sequence", fields["sequence"], result.sequence)
             elif name == "OrderCancelled":
@@ -302,22 +309,19 @@ class Pair:
                 key = bytes.fromhex(str(fields["key"])[2:])
                 operations.append(KeyChanged(account_id=fields["account"], key=key, word=fields["word"]))
         expect("operations", operations, list(result.operations))
-        accepted = [
-            (event["market"], event["external_ticks"], event["publish_time_s"], event["session"])
-            for event in by_name.pop("ReportAccepted", [])
-        ]
+        accepted = [(event["market"], event["publish_time_s"]) for event in by_name.pop("ReportAccepted", [])]
         expect(
             "ReportAccepted",
             accepted,
-            [(one.market_id, one.external_ticks, one.external_time_s, one.session) for one in batch.reports],
+            [(one.report.market_id, one.report.publish_time_s) for one in batch.verdicts if not one.code],
         )
         ignored = [(event["market"], event["code"]) for event in by_name.pop("ReportIgnored", [])]
         expect("ReportIgnored", ignored, [(one.report.market_id, int(one.code)) for one in batch.verdicts if one.code])
-        expect(
-            "other events",
-            set(by_name) - {"CollateralWithdrawn", "OrderCancelled", "AllCancelled", "KeyChanged", "ClaimAdded"},
-            set(),
-        )
+        of_operations = {
+            "CollateralWithdrawn", "CollateralTransferred", "OrderCancelled", "AllCancelled", "KeyChanged",
+            "ClaimAdded",
+        }  # fmt: skip
+        expect("other events", set(by_name) - of_operations, set())
 
     def compare_touched(self, batch: Batch) -> None:
         """Compare every word an account, order or row of the batch could have moved."""
@@ -325,23 +329,26 @@ class Pair:
         for account in batch.table.accounts:
             account_id = account.account_id
             self.compare_account(account_id)
-            lanes = {order.lane for order in account.orders} | {65_535}
-            lanes |= {
-                row.value >> 40
-                for row in batch.table.operations
-                if row.kind == 2 and row.value < 1 << 56 and batch.table.accounts[row.account_index] is account
-            }
-            for key in {lane_key(account_id, lane) for lane in lanes}:
-                expect(f"lane {key:#x}", self.word("lanes", key), self.world.state.lanes.get(key, 0))
+            for lane in {order.lane for order in account.orders}:
+                self.compare_lane(account_id, lane)
             for market_id in {order.market_id for order in account.orders if order.market_id in markets}:
                 key = position_key(account_id, market_id)
                 expect(f"position {key:#x}", self.word("positions", key), self.world.state.positions.get(key, 0))
         self.compare_markets()
         for row in batch.table.operations:
-            address = row.address_word & (1 << 160) - 1
-            self.compare_claim(address)
-            account_id = batch.table.accounts[row.account_index].account_id
-            self.compare_session_key(account_id, address.to_bytes(20, "big"))
+            self.compare_account(row.account_id)
+            self.compare_lane(row.account_id, OPERATION_LANE)
+            if row.kind == OperationKind.CANCEL_ORDER and row.value < 1 << 56:
+                self.compare_lane(row.account_id, row.value >> 40)
+            if row.kind == OperationKind.TRANSFER:
+                self.compare_account(row.account_id >> 80 << 80 | row.operand & (1 << 80) - 1)
+            self.compare_claim(row.operand)
+            self.compare_session_key(row.account_id, row.operand.to_bytes(20, "big"))
+
+    def compare_lane(self, account_id: int, lane: int) -> None:
+        """Compare the word that holds a lane."""
+        key = lane_key(account_id, lane)
+        expect(f"lane {key:#x}", self.word("lanes", key), self.world.state.lanes.get(key, 0))
 
     def compare_session_key(self, account_id: int, key: bytes) -> None:
         """Compare one session key word."""
@@ -356,13 +363,18 @@ class Pair:
             key = overflow_key(done.account_id)
             expect(f"overflow {key:#x}", self.word("accounts", key), state.overflows.get(key, 0))
         elif done.kind == DirectKind.CHANGE_RULES:
-            market_id, session = done.subject >> 8, done.subject & 0xFF
-            for key_of in (rules_key, rules_successor_key, rules_binds_after_key):
-                key = key_of(market_id, session)
+            first = done.subject & (1 << 16) - 1
+            for key in (first, first + (1 << 16), first + (1 << 17), tier_key(first), tier_key(first + (1 << 16))):
                 expect(f"rules {key:#x}", self.word("rules", key), state.rules.get(key, 0))
         else:
             self.compare_session_key(done.account_id, done.subject.to_bytes(20, "big"))
-        expect("direct operations", self.value("operator") >> 160, state.direct_op)
+        self.compare_operator()
+
+    def compare_operator(self) -> None:
+        """Compare the number of direct operations and the mode."""
+        operator = self.value("operator")
+        expect("direct operations", operator >> 160 & (1 << 40) - 1, self.world.state.direct_op)
+        expect("mode", operator >> 200, int(self.world.state.mode))
 
     def compare_account(self, account_id: int) -> None:
         """Compare an account word: open markets as a set, every other bit as it is."""
@@ -381,7 +393,7 @@ class Pair:
                 expect(f"{name} {market_id}", self.word(name, market_id), words.get(market_id, 0))
         expect("batch word", self.value("batch"), state.batch_word)
         expect("head", self.value("head").to_bytes(32, "big"), state.head)
-        expect("direct operations", self.value("operator") >> 160, state.direct_op)
+        self.compare_operator()
         expect("tracked", self.value("tracked_quote", "Vault"), state.tracked_quote)
         expect("claims", self.value("total_claims_quote", "Vault"), sum(state.claims.values()))
 
@@ -415,6 +427,17 @@ class KeyEdge:
     key: bytes
     before: int
     word: int
+
+
+def read_records(logged: list[dict[str, object]]) -> list[tuple[int, int, int]]:
+    """Return (account << 16 | market, change, position) of every record of PositionsChanged."""
+    words = [word for event in logged for word in event["records"]]  # type: ignore[attr-defined]
+    return [(words[i], words[i + 1], words[i + 2]) for i in range(0, len(words), 3)]
+
+
+def list_records(changes: tuple[PositionChange, ...]) -> list[tuple[int, int, int]]:
+    """Return the records that the model's changes stand for."""
+    return [(position_key(one.account_id, one.market_id), one.change_word, one.position_word) for one in changes]
 
 
 def direct_event(done: DirectOperation) -> dict[str, int]:

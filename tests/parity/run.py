@@ -18,6 +18,7 @@ from afterbell.domain.codes import SIDED_CODES, TAKER_SIDE, ReportCode, StatusCo
 from afterbell.domain.direct import DirectKind
 from afterbell.domain.settlement import BatchResult
 from tests.parity.pair import Different, Pair
+from tests.support.random_direct import OWN_KINDS
 from tests.support.world import N_MARKETS, Batch
 
 ORDER_CODES = tuple(code for code in StatusCode if 0 < code < StatusCode.UNKNOWN_OPERATION)
@@ -31,12 +32,11 @@ REFUSALS = (
     (DirectKind.LINK_KEY, "operations: bad key"), (DirectKind.LINK_KEY, "operations: key in use"),
     (DirectKind.REVOKE_KEY, "operations: key revoked"), (DirectKind.CHANGE_RULES, "rules: pending"),
 )  # fmt: skip
-DIRECT_OUTCOMES = (*((kind, "") for kind in DirectKind), *REFUSALS)
-_FILL_CODES = (StatusCode.SEQ_BELOW_MINIMUM, *(code for code in StatusCode if code >= StatusCode.ORDER_INVALID))
-FILL_CODES = tuple(
-    side + code for code in _FILL_CODES for side in ((0, TAKER_SIDE) if code in SIDED_CODES else (0,))
-)
-REPORT_CODES = tuple(ReportCode)[1:]
+DIRECT_OUTCOMES = (*((kind, "") for kind in OWN_KINDS), *REFUSALS)
+_FILL_CODES = tuple(code for code in StatusCode if code >= StatusCode.ORDER_INVALID)
+FILL_CODES = tuple(side + code for code in _FILL_CODES for side in ((0, TAKER_SIDE) if code in SIDED_CODES else (0,)))
+REPORT_CODES = tuple(code for code in ReportCode if 0 < code <= ReportCode.OUT_OF_RANGE)
+"""Those of one source; what a second source says is the matter of test_prices.py."""
 
 
 @dataclass(slots=True)

@@ -29,6 +29,7 @@ START_S: Final = 1_900_000_000
 CHAIN_ID: Final = 31_337
 GAS: Final = 30_000_000
 N_SESSIONS: Final = 9
+N_WINDOWS_PER_CALL: Final = 139
 _REVERT: Final = re.compile(r"Revert \{ gas_used: \d+, output: 0x([0-9a-f]*)")
 ZERO_ADDRESS: Final = "0x" + "00" * 20
 
@@ -219,14 +220,20 @@ class Chain:
         chain.create("Lens", at["Clearinghouse"])
         chain.create("MarketLens", at["Clearinghouse"])
         assert {name: chain.addresses[name] for name in order} == at
-        if calendar:
-            chain.call("PriceOracle", "append_windows", pack_boundaries(calendar), sender=GOVERNOR)
+        chain.append_calendar(calendar)
         return chain
+
+    def append_calendar(self, calendar: Sequence[Boundary]) -> None:
+        """Append a table, in as many calls as it takes; each call's last session must be UNKNOWN."""
+        for first in range(0, max(len(calendar) - 1, 0), N_WINDOWS_PER_CALL):
+            part = [*calendar[first : first + N_WINDOWS_PER_CALL + 1]]
+            part[-1] = Boundary(start_s=part[-1].start_s, session=0)
+            self.call("PriceOracle", "append_windows", pack_boundaries(part), sender=GOVERNOR)
 
     @staticmethod
     def _new_machine(time_s: int, chain_id: int = CHAIN_ID) -> EVM:
         env = Env(
-            cfg=CfgEnv(chain_id=chain_id),
+            cfg=CfgEnv(chain_id=chain_id, limit_contract_code_size=0x8000),
             block=BlockEnv(number=1, timestamp=time_s),
         )
         return EVM(env=env, gas_limit=10 * GAS, spec_id="PRAGUE")

@@ -14,12 +14,24 @@ from afterbell.domain.direct import (
     record_key_link,
     record_key_revocation,
     record_rules,
+    record_tiers,
 )
 from afterbell.domain.ids import owner_of, subaccount_of
 from afterbell.domain.settlement import ChainState
+from afterbell.domain.words import RULES_FLAG_TIERED, TierWord
 
 if TYPE_CHECKING:
     from tests.support.world import World
+
+
+OWN_KINDS = (DirectKind.CANCEL_ALL, DirectKind.LINK_KEY, DirectKind.REVOKE_KEY, DirectKind.CHANGE_RULES)
+"""What owners and the governor do; siblings do the others."""
+TIERS = {
+    2: TierWord(tiers=((500, 7_001), (2_000, 15_003))),
+    4: TierWord(tiers=((50, 3_000),)),
+    7: TierWord(tiers=((20, 1_001), (400, 10_007), (3_000, 40_001))),
+}
+"""By market; edges in whole USDC, within what orders of a random world are worth."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +45,7 @@ class DirectCall:
     function: str
     args: tuple[Any, ...]
     time_s: int
-    record: Callable[[ChainState], DirectOperation]
+    record: Callable[[ChainState], list[DirectOperation]]
 
 
 def random_direct(world: World, *, is_late: bool) -> DirectCall:
@@ -42,7 +54,7 @@ def random_direct(world: World, *, is_late: bool) -> DirectCall:
     account = rng.choice(world.accounts)
     owner, subaccount = owner_of(account), subaccount_of(account)
     time_s = world.time_s + rng.choice((0, 0, 1, 200, SETTLE_LAG_S))
-    kind = rng.choice(tuple(DirectKind))
+    kind = rng.choice(OWN_KINDS)
     common = {"kind": kind, "sender": owner, "contract": "Operations", "time_s": time_s}
     if kind == DirectKind.CHANGE_RULES:
         market_id, session, word = _make_rules(world)
@@ -50,7 +62,7 @@ def random_direct(world: World, *, is_late: bool) -> DirectCall:
             **common | {"sender": b"", "contract": "MarketRegistry"},
             function="set_rules",
             args=(market_id, [(session, word)]),
-            record=lambda state: record_rules(state, market_id, session, word, time_s=time_s),
+            record=lambda state: _change_rules(state, market_id, session, word, time_s),
         )
     if kind == DirectKind.CANCEL_ALL:
         highest = (time_s + SETTLE_LAG_S - world.state.genesis_s) * 1_000
@@ -63,7 +75,7 @@ def random_direct(world: World, *, is_late: bool) -> DirectCall:
             **common | {"sender": owner},
             function="cancel_all",
             args=(subaccount, min_seq),
-            record=lambda state: record_cancel_all(state, account, min_seq, time_s=time_s),
+            record=lambda state: [record_cancel_all(state, account, min_seq, time_s=time_s)],
         )
     key = world.ring.choose_address(account, owner)
     if kind == DirectKind.LINK_KEY:
@@ -75,7 +87,7 @@ def random_direct(world: World, *, is_late: bool) -> DirectCall:
             **common,
             function="link_key",
             args=(subaccount, key, limits),
-            record=lambda state: record_key_link(state, account, key, limits, time_s=time_s),
+            record=lambda state: [record_key_link(state, account, key, limits, time_s=time_s)],
         )
     if rng.random() < 0.7:
         # A key dies for good: mostly strangers, or soon nobody could sign any more.
@@ -85,8 +97,21 @@ def random_direct(world: World, *, is_late: bool) -> DirectCall:
         **common,
         function="revoke_key",
         args=(subaccount, key),
-        record=lambda state: record_key_revocation(state, account, key, time_s=time_s),
+        record=lambda state: [record_key_revocation(state, account, key, time_s=time_s)],
     )
+
+
+def _change_rules(state: ChainState, market_id: int, session: int, word: int, time_s: int) -> list[DirectOperation]:
+    """Do what the registry does: tiers beside both words, then the rules; each is an operation of its own."""
+    tier_word = TIERS[market_id].pack() if market_id in TIERS else 0
+    word |= RULES_FLAG_TIERED if tier_word else 0
+    record_rules(state.copy(), market_id, session, word, time_s=time_s)  # raises before anything is written
+    done = [
+        record_tiers(state, market_id, session, tier_word, is_successor=is_successor, time_s=time_s)
+        for is_successor in (False, True)
+    ]
+    done.append(record_rules(state, market_id, session, word, time_s=time_s))
+    return [one for one in done if one is not None]
 
 
 def _make_rules(world: World) -> tuple[int, int, int]:

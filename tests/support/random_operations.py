@@ -13,8 +13,8 @@ from afterbell.domain.batch import (
     OperationRow,
     build_operation_row,
 )
-from afterbell.domain.ids import OPERATION_LANE, owner_of, subaccount_of
-from afterbell.domain.order import CancelAll, CancelOrder, LinkKey, Operation, RevokeKey, Withdraw
+from afterbell.domain.ids import LIQUIDATION_LANE, OPERATION_LANE, AccountId, owner_of, subaccount_of
+from afterbell.domain.order import CancelAll, CancelOrder, LinkKey, Operation, RevokeKey, Transfer, Withdraw
 from afterbell.signing.typed_data import digest
 
 if TYPE_CHECKING:
@@ -23,23 +23,20 @@ if TYPE_CHECKING:
 DAY_S = 86_400
 
 
-def make_operations(
-    world: World, accounts: list[AccountRecord], n_fills: int, matched_at_s: int
-) -> tuple[OperationRow, ...]:
-    """Return a few operations, sorted as a batch wants them. Digests to approve are added to world.to_approve."""
-    n_operations = world.random.choice(world.n_operations_choices) if accounts else 0
-    rows = [_make_operation(world, accounts, n_fills, matched_at_s) for _ in range(n_operations)]
-    return tuple(sorted(rows, key=lambda row: row.before_fill))
+def make_operations(world: World, accounts: list[AccountRecord], matched_at_s: int) -> tuple[OperationRow, ...]:
+    """Return a few operations. Digests to approve are added to world.to_approve."""
+    n_operations = world.random.choice(world.n_operations_choices)
+    return tuple(_make_operation(world, accounts, matched_at_s) for _ in range(n_operations))
 
 
-def _make_operation(world: World, accounts: list[AccountRecord], n_fills: int, matched_at_s: int) -> OperationRow:
+def _make_operation(world: World, accounts: list[AccountRecord], matched_at_s: int) -> OperationRow:
     rng = world.random
-    trading = [place for place, record in enumerate(accounts) if record.orders]
-    account_index = rng.choice(trading) if trading and rng.random() < 0.6 else rng.randrange(len(accounts))
-    late = [place for place, record in enumerate(accounts) if record.account_id in world.unheard_links()]
-    if late and rng.random() < 0.5:
-        account_index = late[0]
-    record = accounts[account_index]
+    trading = [record for record in accounts if record.orders]
+    record = AccountRecord(account_id=AccountId(rng.choice([*world.accounts, *world.unheard_links()])))
+    if trading and rng.random() < 0.5:
+        record = rng.choice(trading)
+    if world.unheard_links() and rng.random() < 0.5:
+        record = AccountRecord(account_id=AccountId(next(iter(world.unheard_links()))))
     account = record.account_id
     seq = max(world.nonces.get(account, 0) + rng.choice((1, 1, 1, 1, 1, 5, 0, -1)), 0)
     expiry_s = matched_at_s + rng.choice((0, 60, DAY_S, 30 * DAY_S) * 5 + (-1, 30 * DAY_S + 1))
@@ -49,20 +46,17 @@ def _make_operation(world: World, accounts: list[AccountRecord], n_fills: int, m
     if isinstance(message, CancelOrder) and rng.random() < 0.15:
         # The latest seq a session key may spend, or the one after it; in a lane that nobody needs.
         latest = (matched_at_s + SETTLE_LAG_S - world.state.genesis_s) * 1_000
-        order_nonce = rng.randrange(60_000, OPERATION_LANE) << 40 | min(latest + rng.randint(0, 1), 2**40 - 1)
+        order_nonce = rng.randrange(60_000, LIQUIDATION_LANE) << 40 | min(latest + rng.randint(0, 1), 2**40 - 1)
         message = replace(message, order_nonce=order_nonce)
     r, vs, flags = _sign(world, account, message)
-    before_fill = 0 if is_at_edge or rng.random() < 0.3 else rng.randint(0, n_fills)
-    row = build_operation_row(
-        message, before_fill=before_fill, account_index=account_index, r=r, vs=vs, flags=flags
-    )
+    row = build_operation_row(message, r=r, vs=vs, flags=flags)
     flaw = rng.random()
     if flaw < 0.03:
-        row = replace(row, kind=rng.choice((0, 4, 7, 255)))
+        row = replace(row, kind=rng.choice((0, 7, 255)))
     elif flaw < 0.06:
         row = replace(row, value=row.value | 1 << rng.choice((64, 138, 255)))
     elif flaw < 0.08:
-        row = replace(row, address_word=row.address_word | 1 << 160)
+        row = replace(row, operand=row.operand | 1 << 80)
     elif flaw < 0.10:
         row = replace(row, flags=rng.choice((0, 1, 2, 3, 4, 255)))
     world.nonces[account] = max(world.nonces.get(account, 0), seq)
@@ -88,15 +82,17 @@ def _make_message(
             quote = min(world.preview.health(account).withdrawable_quote + rng.randint(0, 1), 2**64 - 1)
         forbidden = sorted(world.state.forbidden_recipients)
         recipient = rng.choice((owner, owner, owner, rng.randbytes(20), bytes(20), *forbidden))
+        if rng.random() < 0.35:
+            return Transfer(**common, quote=quote, to_subaccount=rng.choice((0, 7, 7, 11, 2**80 - 1)))
         return Withdraw(**common, quote=quote, recipient=recipient)
     if kind < 0.62:
         target = rng.choice(record.orders) if record.orders and rng.random() < 0.8 else None
-        lane = rng.choice((0, 5, OPERATION_LANE, OPERATION_LANE))
+        lane = rng.choice((0, 5, LIQUIDATION_LANE, OPERATION_LANE))
         nonce = target.lane << 40 | target.seq if target else lane << 40 | world.seq
         nonce += rng.choice((0, 0, 0, 1, -1))
         return CancelOrder(**common, order_nonce=max(nonce, 0))
     if kind < 0.75:
-        return CancelAll(**common, min_seq=rng.choice((world.seq + 1, world.seq + 1, world.seq, world.seq - 5, 0)))
+        return CancelAll(**common, min_seq=rng.choice((world.seq + 1, world.seq, world.seq - 5, world.seq - 60, 0)))
     key = late_key or world.ring.choose_address(account, owner)
     if kind < 0.94:
         limits = world.ring.make_limits(matched_at_s)

@@ -20,21 +20,15 @@ from afterbell.domain.batch import (
     build_order_record,
     encode,
 )
+from afterbell.domain.calendar import Boundary, Calendar
+from afterbell.domain.digests import build_proof, build_tree, hash_order
 from afterbell.domain.direct import DirectKind, DirectOperation, apply_direct
-from afterbell.domain.evidence import (
-    Evidence,
-    OracleMarket,
-    OracleState,
-    PriceReport,
-    ReportVerdict,
-    accept_reports,
-    build_proven_reports,
-    encode_evidence,
-)
-from afterbell.domain.ids import MAX_LANE, OPERATION_LANE, build_account_id
+from afterbell.domain.evidence import Evidence, PriceReport, build_proven_reports, encode_evidence, join_sections
+from afterbell.domain.ids import LIQUIDATION_LANE, OPERATION_LANE, build_account_id
+from afterbell.domain.oracle import OracleMarket, OracleState, ReportVerdict, SignedSource
 from afterbell.domain.order import Order, SignedOrder, TimeInForce, TriggerKind
+from afterbell.domain.prices import MarketUpdate, update
 from afterbell.domain.settlement import (
-    AcceptedReport,
     BatchResult,
     ChainState,
     Execution,
@@ -47,8 +41,9 @@ from afterbell.domain.settlement import (
 from afterbell.domain.units import PPM, PRICE_SCALE
 from afterbell.domain.words import IndexWord, PriceWord, RulesWord
 from afterbell.signing.keys import CURVE_ORDER, SigningKey, recover
-from afterbell.signing.typed_data import PriceRoot, digest
+from afterbell.signing.typed_data import OrderTree, PriceRoot, digest
 from tests.support.key_ring import KeyRing
+from tests.support.random_direct import TIERS
 from tests.support.random_operations import make_operations
 
 DAY_S = 86_400
@@ -60,13 +55,24 @@ TICKS_PER_USD = 100
 REPORT_CONFIDENCE_PPM = 5_000
 
 
+def build_calendar() -> tuple[Boundary, ...]:
+    """Return sessions that change every few hundred seconds, for as long as any run lasts."""
+    boundaries = []
+    at_s = START_S - 100
+    for _ in range(280):
+        for session, length_s in ((2, 2_900), (3, 250), (4, 300), (5, 450), (1, 200)):
+            boundaries.append(Boundary(start_s=at_s, session=session))
+            at_s += length_s
+    return (*boundaries, Boundary(start_s=at_s, session=0))
+
+
 @dataclass(slots=True)
 class Batch:
     """One batch ready to settle, in every form a test may want."""
 
     table: Payload
     payload: bytes
-    reports: tuple[AcceptedReport, ...]
+    updates: tuple[MarketUpdate, ...]
     block_time_s: int
     previous_head: bytes
     verdicts: tuple[ReportVerdict, ...] = ()
@@ -106,7 +112,14 @@ class World:
             (SigningKey((0xFEED + i).to_bytes(32, "big")) for i in range(3)), key=lambda key: key.address
         )
         self.state = ChainState(forbidden_recipients=frozenset(forbidden_recipients))
-        self.oracle = OracleState(publishers=frozenset(key.address for key in self.publishers), threshold=2)
+        source = SignedSource(
+            publishers=frozenset(key.address for key in self.publishers),
+            threshold=2,
+            domain_separator=price_domain_separator,
+            recover=self.recover,
+        )
+        self.calendar = build_calendar()
+        self.oracle = OracleState(sources={0: source}, calendar=Calendar(self.calendar))
         self.accounts = [
             build_account_id(key.address, subaccount) for key in self.keys for subaccount in (0, 7)[: 1 + (i_even(key))]
         ]
@@ -151,6 +164,8 @@ class World:
             return replace(rules, open_interest_cap_lots=2**40 - 1, max_fee_ppm=65_535, min_notional_quote=2**32 - 1)
         if market_id == 3:
             return replace(rules, open_interest_cap_lots=33_000)
+        if market_id in (4, 6):
+            return replace(rules, account_share=100)  # 61,035 lots
         return rules
 
     def oracle_market(self, market_id: int) -> OracleMarket:
@@ -173,8 +188,10 @@ class World:
             for session in range(9):
                 rules = self.rules_for(market_id, session)
                 if rules is not None:
-                    set_rules(self.state, market_id, session, rules.pack())
-                    written.append((market_id, session, rules.pack()))
+                    tiers = TIERS[market_id].pack() if market_id in TIERS else 0
+                    word = replace(rules, is_tiered=bool(tiers)).pack()
+                    set_rules(self.state, market_id, session, word, tiers)
+                    written.append((market_id, session, word))
         return written
 
     def deposit(self, account: int, quote: int) -> None:
@@ -238,18 +255,18 @@ class World:
         """Make the next batch. The state does not move."""
         self.time_s += self.random.choice((0, 1, 2, 5, 30, 200))
         matched_at_s = self.time_s
-        self._verdicts: tuple[ReportVerdict, ...] = ()
-        evidence, reports = self._make_evidence(matched_at_s)
-        rows = self._make_rows(matched_at_s, reports)
+        evidence = self._make_evidence(matched_at_s)
+        rows = self._make_rows(evidence, matched_at_s)
+        moved = update(self.oracle, self.state, rows, evidence, matched_at_s)
         preview = Execution(self.state.copy(), matched_at_s)
-        preview.apply_prices(reports, rows)
+        preview.apply_prices(moved.markets, rows)
         self.pool = [kept for kept in self.pool if self._is_alive(kept) or self.random.random() < 0.7]
         planned, pairs = self._plan(preview, matched_at_s, rows)
         self.preview = preview
         batch = self.assemble(
-            planned, pairs, rows=rows, evidence=evidence, reports=reports, matched_at_s=matched_at_s
+            planned, pairs, rows=rows, evidence=evidence, updates=moved.markets, matched_at_s=matched_at_s
         )
-        batch.verdicts = self._verdicts
+        batch.verdicts = moved.verdicts
         return batch
 
     def assemble(
@@ -259,7 +276,7 @@ class World:
         *,
         rows: tuple[PriceRow, ...] = (),
         evidence: bytes = b"",
-        reports: tuple[AcceptedReport, ...] = (),
+        updates: tuple[MarketUpdate, ...] = (),
         matched_at_s: int | None = None,
         with_operations: bool = True,
     ) -> Batch:
@@ -268,7 +285,7 @@ class World:
         by_account: dict[int, list[int]] = {}
         for place, (account, _) in enumerate(planned):
             by_account.setdefault(account, []).append(place)
-        for account in [*self.random.sample(self.accounts, 2), *self.unheard_links()]:
+        for account in self.random.sample(self.accounts, 2):
             by_account.setdefault(account, [])
         accounts = []
         index_of: dict[int, int] = {}
@@ -282,7 +299,7 @@ class World:
             for maker, taker, lots in pairs
         )
         self.to_approve = []
-        operations = make_operations(self, accounts, len(fills), matched_at_s) if with_operations else ()
+        operations = make_operations(self, accounts, matched_at_s) if with_operations else ()
         table = Payload(
             header=BatchHeader(
                 sequence=self.state.batch.sequence + 1,
@@ -299,7 +316,7 @@ class World:
         return Batch(
             table=table,
             payload=encode(table),
-            reports=reports,
+            updates=updates,
             block_time_s=matched_at_s + self.random.choice((0, 0, 3, 299, 300)),
             previous_head=self.state.head,
             approvals=tuple(self.to_approve),
@@ -311,12 +328,18 @@ class World:
         Collateral lowered by the slack makes the fill pass by nothing; by one unit more, fail.
         """
         execution = Execution(self.state.copy(), batch.table.header.matched_at_s)
-        execution.apply_prices(batch.reports, batch.table.rows)
+        execution.apply_prices(batch.updates, batch.table.rows)
+        for row in batch.table.operations:
+            execution.apply_operation(row, domain_separator=self.domain_separator, recover=self.recover)
         orders = []
         for index, record in batch.table.list_orders():
             account = batch.table.accounts[index].account_id
             code = execution.check_order(
-                account, record, domain_separator=self.domain_separator, recover=self.recover
+                account,
+                record,
+                sequence=batch.table.header.sequence,
+                domain_separator=self.domain_separator,
+                recover=self.recover,
             )
             orders.append(TableOrder(account_id=account, record=record, code=code))
         for fill in batch.table.fills:
@@ -333,31 +356,41 @@ class World:
     def nudge_collateral(self, account: int, change_quote: int) -> None:
         """Move collateral as if it had been deposited or paid out, without a trace in events."""
         word, batch = self.state.account(account), self.state.batch
-        self.state.accounts[account << 16] = replace(
-            word, collateral_quote=word.collateral_quote + change_quote
-        ).pack()
+        self.state.accounts[account << 16] = replace(word, collateral_quote=word.collateral_quote + change_quote).pack()
         self.state.batch_word = replace(batch, collateral_quote=batch.collateral_quote + change_quote).pack()
         self.state.tracked_quote += change_quote
 
     def settle(self, batch: Batch, state: ChainState | None = None) -> BatchResult:
-        """Move the model by a batch."""
-        return apply_batch(
+        """Move the model by a batch, and the oracle's too unless another state is given."""
+        oracles = [self.oracle]
+
+        def update_prices(
+            words: ChainState, rows: tuple[PriceRow, ...], evidence: bytes, matched_at_s: int
+        ) -> tuple[MarketUpdate, ...]:
+            moved = update(self.oracle, words, rows, evidence, matched_at_s)
+            oracles.append(moved.oracle)
+            return moved.markets
+
+        result = apply_batch(
             self.state if state is None else state,
             batch.payload,
             previous_head=batch.previous_head,
             block_time_s=batch.block_time_s,
-            accepted_reports=batch.reports,
+            update_prices=update_prices,
             domain_separator=self.domain_separator,
             recover=self.recover,
         )
+        if state is None:
+            self.oracle = oracles[-1]
+        return result
 
     # Prices.
 
-    def _make_evidence(self, matched_at_s: int) -> tuple[bytes, tuple[AcceptedReport, ...]]:
-        """Return evidence and what the oracle's model accepts of it."""
+    def _make_evidence(self, matched_at_s: int) -> bytes:
+        """Return evidence of one signed section, or none."""
         is_first = self.state.batch.sequence == 0
         if not is_first and self.random.random() < 0.45:
-            return b"", ()
+            return b""
         publish_time_s = matched_at_s - self.random.choice((0, 0, 0, 1, 5, 59, 60))
         if not is_first and self.random.random() < 0.04:
             publish_time_s = matched_at_s + self.random.choice((-61, 1, -300))
@@ -371,14 +404,14 @@ class World:
             markets.append(31)
         reports = [self._make_report(market_id, is_first=is_first) for market_id in markets]
         if not reports:
-            return b"", ()
+            return b""
         self.random.shuffle(reports)
         root, proven = build_proven_reports(reports, publish_time_s)
         if not is_first and len(proven) > 2 and self.random.random() < 0.2:
             proven = proven[:-1]
         message = digest(PriceRoot(root=root, publish_time_s=publish_time_s), self.price_domain_separator)
         signers = self.publishers if self.random.random() < 0.5 else self.publishers[:2]
-        evidence = encode_evidence(
+        section = encode_evidence(
             Evidence(
                 publish_time_s=publish_time_s,
                 root=root,
@@ -386,10 +419,7 @@ class World:
                 reports=proven,
             )
         )
-        accepted, self._verdicts = accept_reports(
-            self.oracle, evidence, matched_at_s, domain_separator=self.price_domain_separator, recover=self.recover
-        )
-        return evidence, accepted
+        return join_sections([section])
 
     def _make_report(self, market_id: int, *, is_first: bool) -> PriceReport:
         step_ppm = self.random.choice((500, 2_000, 15_000, 120_000 if self.random.random() < 0.1 else 3_000))
@@ -405,10 +435,13 @@ class World:
             )
         return PriceReport(market_id=market_id, session=session, price_e8=price_e8, confidence_e8=confidence_e8)
 
-    def _make_rows(self, matched_at_s: int, reports: tuple[AcceptedReport, ...]) -> tuple[PriceRow, ...]:
+    def _make_rows(self, evidence: bytes, matched_at_s: int) -> tuple[PriceRow, ...]:
         if self.state.batch.sequence and self.random.random() < 0.5:
             return ()
-        reported = {report.market_id: report.external_ticks for report in reports}
+        reported = {
+            one.market_id: one.price.external_ticks
+            for one in update(self.oracle, self.state, (), evidence, matched_at_s).markets
+        }
         rows = []
         for market_id in range(1, N_MARKETS + 1):
             external_ticks = reported.get(market_id) or self.state.price(market_id).external_ticks
@@ -426,6 +459,10 @@ class World:
                     ),
                     index_ticks=max(external_ticks + self.random.randint(-spread, spread), 0),
                     auction_ticks=auction_ticks,
+                    premium_ppb=self.random.choice(
+                        (0, 41_095, self.random.randint(-600_000, 700_000), self.random.randint(-(2**31), 2**31 - 1))
+                    ),
+                    funding=int(self.random.random() < 0.4),
                 )
             )
         return tuple(rows)
@@ -589,7 +626,7 @@ class World:
             limit_ticks=limit_ticks,
             max_fee_ppm=max_fee_ppm,
             expiry_s=matched_at_s + rng.choice((0, 600, DAY_S, DAY_S, DAY_S, 30 * DAY_S)),
-            lane=rng.choice((0, 0, 0, 1, 2, 3, 4, 5, rng.randrange(MAX_LANE))),
+            lane=rng.choice((0, 0, 0, 1, 2, 3, 4, 5, rng.randrange(LIQUIDATION_LANE))),
             seq=self.seq,
             reduce_only=reduce_only,
             post_only=post_only,
@@ -636,23 +673,26 @@ class World:
         previous_epoch: bool = False,
         key: SigningKey | None = None,
     ) -> OrderRecord:
-        """Sign an order by a session key or, without one, by its owner."""
-        message = digest(order, self.domain_separator)
+        """Sign an order, at times in a tree with others, by a session key or, without one, by its owner."""
+        message, proof = digest(order, self.domain_separator), None
+        if self.random.random() < 0.12:
+            leaves = [self.random.randbytes(32) for _ in range(self.random.choice((0, 1, 2, 5, 255)))]
+            place = self.random.randint(0, len(leaves))
+            levels = build_tree([*leaves[:place], hash_order(order), *leaves[place:]])
+            message, proof = digest(OrderTree(root=levels[-1][0]), self.domain_separator), build_proof(levels, place)
         r, vs = self.ring.sign(key, message) if key else self.key_of[order.owner].sign(message)
         return build_order_record(
-            SignedOrder(order=order, r=r, vs=vs),
+            SignedOrder(order=order, r=r, vs=vs, proof=proof),
             taker_fee_ppm=taker_fee_ppm,
             maker_fee_ppm=maker_fee_ppm,
             previous_epoch=previous_epoch,
             session_key=key is not None,
         )
 
-    def _make_flawed(
-        self, order: Order, preview: Execution, matched_at_s: int, *, previous_epoch: bool
-    ) -> OrderRecord:
+    def _make_flawed(self, order: Order, preview: Execution, matched_at_s: int, *, previous_epoch: bool) -> OrderRecord:
         """Return an order with one flaw, signed as it stands (the signature flaws excepted)."""
         rng = self.random
-        flaw = rng.randrange(20)
+        flaw = rng.randrange(21)
         changed: dict[int, dict[str, object]] = {
             0: {"market_id": rng.choice(UNLISTED_MARKETS)},
             1: {"size_lots": 0},
@@ -663,7 +703,7 @@ class World:
             6: {"expiry_s": matched_at_s + 30 * DAY_S + rng.choice((1, 10**6))},
             7: {"seq": rng.randrange(1_000)},
             8: {"epoch": order.epoch + 1},
-            9: {"lane": OPERATION_LANE},
+            9: {"lane": rng.choice((OPERATION_LANE, LIQUIDATION_LANE))},
             10: {"seq": max(order.seq - rng.randint(1, 400), 0), "lane": 0},
         }
         if flaw in changed:
@@ -675,7 +715,7 @@ class World:
             return replace(record, maker_fee_ppm=901)
         if flaw == 13:
             # Bit 7 says that a session key signed: the owner did.
-            return replace(record, flags=record.flags | 1 << rng.choice((7, 7, *range(8, 16))))
+            return replace(record, flags=record.flags | 1 << rng.choice((7, 7, *range(10, 16))))
         if flaw == 14:
             immediate = rng.choice((TimeInForce.IOC, TimeInForce.FOK))
             return self._record(replace(order, post_only=True, time_in_force=immediate))
@@ -691,6 +731,13 @@ class World:
             parity, s = s >> 255, s & (1 << 255) - 1
             high = (CURVE_ORDER - s) & (1 << 255) - 1
             return replace(record, vs=((1 - parity) << 255 | high).to_bytes(32, "big"))
+        if flaw == 19 and record.is_bulk:
+            # One proof word more, fewer, other or none at all: another root.
+            proof = record.proof
+            changed_proofs = (proof[1:], (*proof[:7], rng.randbytes(32)), proof[::-1])
+            return replace(record, proof=rng.choice(changed_proofs))
+        if flaw == 20:
+            return replace(record, flags=record.flags ^ 1 << 9, proof=(rng.randbytes(32),))
         return replace(record, vs=rng.choice((bytes(32), rng.randbytes(32))))
 
 
