@@ -139,7 +139,7 @@ def fills(connection: Connection, limit: int) -> None:
 @_pass_connection
 @tell_errors
 def transfers(connection: Connection, limit: int) -> None:
-    """List deposits and withdrawals with their transactions, newest first."""
+    """List deposits, withdrawals and transfers between subaccounts, newest first."""
     with connection.open() as client:
         found = tuple(itertools.islice(client.iterate_transfers(), limit))
     _show_transfers(connection, found)
@@ -159,7 +159,16 @@ def funding(connection: Connection, limit: int) -> None:
     print_table(
         "Funding",
         ("time", "market", "paid", "fill", "batch"),
-        [(utc(one.time_ms), one.symbol, usdc(one.quote), one.fill_id, one.sequence) for one in found],
+        [
+            (
+                utc(one.time_ms),
+                one.symbol,
+                usdc(one.quote),
+                "direct" if one.fill_id is None else one.fill_id,
+                "–" if one.sequence is None else one.sequence,
+            )
+            for one in found
+        ],
         empty="none",
     )
 
@@ -215,6 +224,18 @@ def withdraw(connection: Connection, amount: Decimal, recipient: str | None, cla
             client.claim(recipient=recipient, relayed=True)
             transfer = client.wait_for_withdrawal(transfer.transfer_id, status="paid")
         _show_transfers(connection, (transfer,))
+
+
+@account.command()
+@click.argument("amount", type=AMOUNT)
+@click.option("--to", "to_subaccount", required=True, type=click.IntRange(0), help="Subaccount of the same owner.")
+@_pass_connection
+@tell_errors
+def transfer(connection: Connection, amount: Decimal, to_subaccount: int) -> None:
+    """Move AMOUNT USDC to another subaccount of the same owner; it counts there at once."""
+    connection.must_have_key()
+    with connection.open() as client:
+        _show_transfers(connection, (client.transfer(to_subaccount, amount),))
 
 
 @account.command()

@@ -10,7 +10,19 @@ from afterbell.gateway import requests, schemas
 from afterbell.gateway.errors import install_error_handlers
 from afterbell.gateway.limits import BodyLimit, Limiters, RateLimiter
 from afterbell.gateway.observe import Observe
-from afterbell.gateway.routes import accounts, batches, keys, local, markets, money, orders, stream, venue, withdrawals
+from afterbell.gateway.routes import (
+    accounts,
+    batches,
+    keys,
+    local,
+    markets,
+    money,
+    orders,
+    stream,
+    transfers,
+    venue,
+    withdrawals,
+)
 from afterbell.gateway.routes.page import install_page
 from afterbell.gateway.services import GatewayLimits, Services
 from afterbell.gateway.signatures import SignatureChecker
@@ -56,7 +68,7 @@ def create_app(services: Services) -> FastAPI:
     # Added last, so it is the outermost.
     app.add_middleware(Observe, limiters=app.state.limiters, metrics=services.metrics)
     # Routes are tried in this order: the busiest first.
-    for part in (orders, stream, accounts, markets, keys, withdrawals, money, venue, batches, local):
+    for part in (orders, stream, accounts, markets, keys, withdrawals, transfers, money, venue, batches, local):
         app.include_router(part.router)
     install_page(app, services.node_modules)
     return app

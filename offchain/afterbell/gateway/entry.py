@@ -95,6 +95,19 @@ async def authorise(
     return CheckedSignature(digest=signed, is_approved=True)
 
 
+def must_be_owner(checked: CheckedSignature, owner: bytes, what: str) -> None:
+    """Refuse what a session key has signed and may not. Raises: ApiError KEY_LIMIT."""
+    if checked.signer:
+        raise ApiError(
+            RejectReason.KEY_LIMIT,
+            f"a session key may not {what}",
+            required=f"the signature of the owner {address_hex(owner)}",
+            found=f"that of the session key {address_hex(checked.signer)}",
+            action="sign with the owner's key",
+            details={"digest": "0x" + checked.digest.hex()},
+        )
+
+
 # ------------------------------------------------------------------------ orders
 
 

@@ -16,6 +16,7 @@ from afterbell.domain.digests import (
     LINK_KEY_TYPE,
     ORDER_TYPE,
     REVOKE_KEY_TYPE,
+    TRANSFER_TYPE,
     WITHDRAW_TYPE,
 )
 
@@ -83,6 +84,14 @@ WITHDRAW_FIELDS: Final[Example] = {
     "nonce": "72056494612700662",
 }
 WITHDRAW: Final[Example] = {"withdrawal": WITHDRAW_FIELDS, "signature": SIGNATURE_HEX}
+TRANSFER_FIELDS: Final[Example] = {
+    "account": ACCOUNT_HEX,
+    "to_subaccount": "7",
+    "quote": "250000000",
+    "expiry_s": 1_200_000_000,
+    "nonce": "72056494612700663",
+}
+SIGNED_TRANSFER: Final[Example] = {"transfer": TRANSFER_FIELDS, "signature": SIGNATURE_HEX}
 LINK_KEY_FIELDS: Final[Example] = {
     "account": ACCOUNT_HEX,
     "key": _SESSION_KEY,
@@ -168,6 +177,7 @@ VENUE: Final[Example] = {
         "Withdraw": WITHDRAW_TYPE,
         "CancelOrder": CANCEL_ORDER_TYPE,
         "CancelAll": CANCEL_ALL_TYPE,
+        "Transfer": TRANSFER_TYPE,
         "LinkKey": LINK_KEY_TYPE,
         "RevokeKey": REVOKE_KEY_TYPE,
     },
@@ -360,6 +370,7 @@ TRANSFER: Final[Example] = {
     "quote": "250000000",
     "status": "claimable",
     "counterparty": ADDRESS_HEX,
+    "other_account": None,
     "time_ms": 1_199_286_460_000,
     "sequence": 8,
     "transaction": _TRANSACTION,
@@ -382,6 +393,7 @@ FUNDING_PAYMENT: Final[Example] = {
     "fill_id": 31,
     "time_ms": _TIME_MS,
     "sequence": 7,
+    "direct_op": None,
 }
 FUNDING: Final[Example] = {"account": ACCOUNT_HEX, "payments": [FUNDING_PAYMENT], "next_before": None}
 KEY: Final[Example] = {

@@ -187,6 +187,25 @@ class WithdrawIn(_In):
     domain: DomainIn | None = None
 
 
+class TransferFieldsIn(_In):
+    model_config = shown_as(examples.TRANSFER_FIELDS)
+
+    account: Account
+    to_subaccount: Uint80 = Field(description="the subaccount of the same owner that receives")
+    quote: Uint64
+    expiry_s: Uint40
+    nonce: Uint56
+
+
+class TransferIn(_In):
+    model_config = shown_as(examples.SIGNED_TRANSFER)
+
+    transfer: TransferFieldsIn
+    signature: SignatureHex | None = None
+    approved: Flag = Field(default=False, description="instead of a signature: Operations.approve(digest) is mined")
+    domain: DomainIn | None = None
+
+
 class LinkKeyFieldsIn(_In):
     """The signed limits of a session key."""
 

@@ -14,7 +14,10 @@ from afterbell.gateway import examples
 
 TimeInForceName = Literal["GTC", "GTT", "IOC", "FOK"]
 OrderStatusName = Literal["OPEN", "WAITING", "FILLED", "CANCELLED", "REJECTED"]
-TransferStatusName = Literal["accepted", "sealed", "submitted", "mined", "claimable", "paid", "credited", "rejected"]
+TransferStatusName = Literal[
+    "accepted", "sealed", "submitted", "mined", "claimable", "paid", "final", "credited", "rejected"
+]
+TransferKindName = Literal["deposit", "withdrawal", "sent", "received", "exit"]
 KeyStatusName = Literal["linking", "active", "expired", "revoked", "rejected"]
 CandleKindName = Literal["mark", "trades"]
 QuoteText = Annotated[str, Field(description="quote units (1e-6 USDC), exact decimal integer", examples=["1250000000"])]
@@ -378,10 +381,13 @@ class TransferOut(_Out):
 
     transfer_id: str
     account: str
-    kind: Literal["deposit", "withdrawal"]
+    kind: TransferKindName = Field(
+        description="sent and received: between subaccounts of one owner; exit: a withdrawal by Exits, on chain"
+    )
     quote: QuoteText
     status: TransferStatusName
-    counterparty: str = Field(description="sender of a deposit, recipient of a withdrawal")
+    counterparty: str = Field(description="sender of a deposit, recipient of a withdrawal, else the owner")
+    other_account: str | None = Field(default=None, description="the subaccount on the other side of a transfer")
     time_ms: int
     sequence: int | None
     transaction: str | None
@@ -405,9 +411,12 @@ class FundingPaymentOut(_Out):
     market: int
     symbol: str
     quote: QuoteText = Field(description="positive: the account paid")
-    fill_id: int = Field(description="the fill that settled it")
+    fill_id: int | None = Field(description="the fill that settled it, null for a direct operation")
     time_ms: int
-    sequence: int = Field(description="batch")
+    sequence: int | None = Field(description="batch, null for a direct operation")
+    direct_op: int | None = Field(
+        default=None, description="the direct operation of a sibling contract that settled it (liquidation, exit)"
+    )
 
 
 class FundingOut(_Out):

@@ -11,10 +11,11 @@ from typing import Final
 
 from afterbell.domain.codes import RejectReason
 from afterbell.domain.ids import address_hex, parse_address_hex
+from afterbell.domain.order import Operation, Order
 from afterbell.gateway.errors import ApiError
 from afterbell.gateway.requests import DomainIn
 from afterbell.signing.keys import recover, split_signature
-from afterbell.signing.typed_data import Message, TypedDataDomain, digest, exchange_domain
+from afterbell.signing.typed_data import TypedDataDomain, digest, exchange_domain
 
 _COMMON_CHAIN_IDS: Final = (1, 10, 137, 1337, 8453, 31337, 42161, 11155111)
 """Where a wallet may be by mistake; asked only after a signature has failed."""
@@ -48,12 +49,12 @@ class SignatureChecker:
         self._domain = domain
         self._separator = domain.separator()
 
-    def digest(self, message: Message) -> bytes:
+    def digest(self, message: Order | Operation) -> bytes:
         """Return what has to be signed or approved."""
         return digest(message, self._separator)
 
     def check(
-        self, message: Message, signature: str | None, named: DomainIn | None, *, is_key: KeyTest = _is_no_key
+        self, message: Order | Operation, signature: str | None, named: DomainIn | None, *, is_key: KeyTest = _is_no_key
     ) -> CheckedSignature:
         """Return the split signature of the owner or of a key. Raises: ApiError (BAD_SIGNATURE, WRONG_CHAIN)."""
         signed = self.digest(message)
@@ -86,7 +87,7 @@ class SignatureChecker:
         raise self._bad(facts, f"signer {facts['recovered_signer']}")
 
     def _must_be_our_domain(
-        self, message: Message, signature: str | None, named: DomainIn | None, facts: dict[str, str]
+        self, message: Order | Operation, signature: str | None, named: DomainIn | None, facts: dict[str, str]
     ) -> None:
         if named is None:
             return
@@ -108,7 +109,7 @@ class SignatureChecker:
             facts | {"signature_is_valid_there": str(is_valid_there).lower()},
         )
 
-    def _find_chain(self, message: Message, r: bytes, vs: bytes) -> int | None:
+    def _find_chain(self, message: Order | Operation, r: bytes, vs: bytes) -> int | None:
         for chain_id in _COMMON_CHAIN_IDS:
             other = exchange_domain(chain_id, self._domain.verifying_contract)
             if (

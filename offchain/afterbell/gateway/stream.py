@@ -22,6 +22,7 @@ from afterbell.domain.codes import RejectReason, describe_code
 from afterbell.domain.events import (
     BatchConfirmed,
     BatchSealed,
+    CollateralExited,
     DepositCredited,
     Event,
     FillMatched,
@@ -31,12 +32,17 @@ from afterbell.domain.events import (
     KeyRevoked,
     MarketHalted,
     MarketListed,
+    MarketMoved,
+    ModeChanged,
     OrderAccepted,
     OrderCancelled,
     OrderReduced,
     OrderTriggered,
     OrderWaiting,
+    PositionAdjusted,
     PricesAdopted,
+    TransferAccepted,
+    TransferRejected,
     WithdrawalAccepted,
     WithdrawalRejected,
 )
@@ -194,11 +200,7 @@ class StreamHub:
             case MarketListed():
                 self._view.list_market(event.market, event.symbol)
             case PricesAdopted() | MarketHalted():
-                self._note_prices()
-                for name, channel in self._channels.items():
-                    if isinstance(channel, AccountChannel):
-                        channel.note_money()
-                        self._changed[name] = None
+                self._note_everything()
             case FillMatched():
                 self._fold_fill(event, frame.time_ms)
             case OrderAccepted() | OrderCancelled() | OrderTriggered() | OrderWaiting() | OrderReduced():
@@ -207,8 +209,15 @@ class StreamHub:
                     account.note_order(event)
             case FillRejected():
                 self._fold_rejected_fill(event)
-            case DepositCredited() | WithdrawalAccepted() | WithdrawalRejected():
+            case DepositCredited() | WithdrawalAccepted() | WithdrawalRejected() | CollateralExited():
                 self._fold_transfer(event)
+            case TransferAccepted() | TransferRejected():
+                self._fold_between(event)
+            case PositionAdjusted():
+                self._note_prices()
+                self._note_money(account_hex(event.account))
+            case MarketMoved() | ModeChanged():
+                self._note_everything()
             case KeyLinked() | KeyRevoked():
                 self._note_key(self._view.change_key(event).account, event.key)
             case KeyOperationRejected():
@@ -219,6 +228,19 @@ class StreamHub:
                 self._fold_confirmed(event)
             case _:
                 pass
+
+    def _note_everything(self) -> None:
+        """Prices moved: every price and every account's money shows it."""
+        self._note_prices()
+        for name, channel in self._channels.items():
+            if isinstance(channel, AccountChannel):
+                channel.note_money()
+                self._changed[name] = None
+
+    def _note_money(self, account: str) -> None:
+        channel = self._account(account)
+        if channel is not None:
+            channel.note_money()
 
     def _fold_fill(self, event: FillMatched, time_ms: int) -> None:
         fill = self._view.add_fill(event, time_ms)
@@ -251,22 +273,51 @@ class StreamHub:
                 if channel is not None:
                     channel.note_money()
 
-    def _fold_transfer(self, event: DepositCredited | WithdrawalAccepted | WithdrawalRejected) -> None:
+    def _fold_between(self, event: TransferAccepted | TransferRejected) -> None:
+        """Tell both subaccounts of a transfer; a refused one that never was in a batch, nobody but its sender."""
+        sender, receiver, digest = account_hex(event.account), account_hex(event.receiver), event.transfer_id.hex()
+        sides = ((sender, "0x" + digest, "sent", receiver), (receiver, "r" + digest, "received", sender))
+        for account, transfer_id, kind, other in sides:
+            news = {"transfer_id": transfer_id, "kind": kind, "quote": str(event.quote), "other_account": other}
+            place = (account, transfer_id, kind)
+            if isinstance(event, TransferAccepted):
+                self._view.living.setdefault(event.sequence, Living()).transfers.append(place)
+                news["status"] = "accepted"
+            else:
+                was_carried = False
+                for living in self._view.living.values():
+                    if place in living.transfers:
+                        living.transfers.remove(place)
+                        was_carried = True
+                if kind == "received" and not was_carried:
+                    continue
+                news |= {"status": "rejected", "code": event.reason}
+            channel = self._account(account)
+            if channel is not None:
+                channel.note_money()
+                channel.note("transfers", news)
+
+    def _fold_transfer(
+        self, event: DepositCredited | WithdrawalAccepted | WithdrawalRejected | CollateralExited
+    ) -> None:
         account = account_hex(event.account)
         news: dict[str, Any] = {"kind": "withdrawal", "quote": str(event.quote)}
         match event:
             case DepositCredited():
                 news |= {"transfer_id": f"d{event.direct_op}", "kind": "deposit", "status": "credited"}
                 news |= {"transaction": to_hex(event.transaction), "block": event.block}
+            case CollateralExited():
+                news |= {"transfer_id": f"x{event.direct_op}", "kind": "exit", "status": "claimable"}
+                news |= {"transaction": to_hex(event.transaction), "block": event.block}
             case WithdrawalAccepted():
                 news |= {"transfer_id": "0x" + event.withdrawal_id.hex(), "status": "accepted"}
                 living = self._view.living.setdefault(event.sequence, Living())
-                living.withdrawals.append((account, news["transfer_id"]))
+                living.transfers.append((account, news["transfer_id"], "withdrawal"))
             case WithdrawalRejected():
                 news |= {"transfer_id": "0x" + event.withdrawal_id.hex(), "status": "rejected", "code": event.reason}
                 for living in self._view.living.values():
-                    if (account, news["transfer_id"]) in living.withdrawals:
-                        living.withdrawals.remove((account, news["transfer_id"]))
+                    if (account, news["transfer_id"], "withdrawal") in living.transfers:
+                        living.transfers.remove((account, news["transfer_id"], "withdrawal"))
         channel = self._account(account)
         if channel is not None:
             channel.note_money()
@@ -306,10 +357,10 @@ class StreamHub:
         place = {"sequence": batch.sequence, "transaction": to_hex(batch.transaction), "block": batch.block}
         if batch.status != "sealed":
             self._tell_life(living.fills, place | {"status": batch.status})
-        for account, transfer_id in living.withdrawals:
+        for account, transfer_id, kind in living.transfers:
             channel = self._account(account)
             if channel is not None:
-                status = "claimable" if batch.status == "final" else batch.status
+                status = "claimable" if batch.status == "final" and kind == "withdrawal" else batch.status
                 channel.note("transfers", place | {"transfer_id": transfer_id, "status": status})
         for key in living.keys:
             if batch.status == "mined" and self._view.keys[key.account].get(key.key) == key:

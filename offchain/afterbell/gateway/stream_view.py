@@ -48,8 +48,8 @@ class Living:
     """What of a batch changes its state with it, until the batch is final."""
 
     fills: list[FillView] = field(default_factory=list)
-    withdrawals: list[tuple[str, str]] = field(default_factory=list)
-    """(account, transfer_id)"""
+    transfers: list[tuple[str, str, str]] = field(default_factory=list)
+    """(account, transfer_id, kind) of withdrawals and transfers between subaccounts."""
     keys: list[KeyView] = field(default_factory=list)
 
 

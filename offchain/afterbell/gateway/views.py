@@ -42,6 +42,7 @@ from afterbell.gateway.schemas import (
     RulesOut,
     TimeInForceName,
     TradeOut,
+    TransferKindName,
     TransferOut,
     TransferStatusName,
     TransferStepOut,
@@ -420,14 +421,15 @@ def build_batch(view: BatchView) -> BatchOut:
 
 
 def build_transfer(view: TransferView) -> TransferOut:
-    """Show one deposit or withdrawal."""
+    """Show collateral that came or went."""
     return TransferOut(
         transfer_id=view.transfer_id,
         account="0x" + view.account.hex(),
-        kind=cast(Literal["deposit", "withdrawal"], view.kind),
+        kind=cast(TransferKindName, view.kind),
         quote=str(view.quote),
         status=cast(TransferStatusName, view.status),
         counterparty=address_hex(view.counterparty),
+        other_account=to_hex(view.other_account),
         time_ms=view.time_ms,
         sequence=view.sequence,
         transaction=to_hex(view.transaction),
@@ -444,6 +446,12 @@ def _build_steps(view: TransferView) -> Iterator[TransferStepOut]:
     if view.kind == "deposit":
         yield TransferStepOut(status="credited", transaction=transaction, block=block, time_ms=view.time_ms)
         return
+    if view.kind == "exit":
+        yield TransferStepOut(status="mined", transaction=transaction, block=block, time_ms=view.time_ms)
+        yield TransferStepOut(status="claimable", transaction=transaction, block=block, time_ms=None)
+        if view.status == "paid":
+            yield _build_paid_step(view)
+        return
     if view.status == "rejected" and view.sequence is None:
         yield TransferStepOut(status="rejected", transaction=None, block=None, time_ms=view.time_ms)
         return
@@ -458,10 +466,16 @@ def _build_steps(view: TransferView) -> Iterator[TransferStepOut]:
         yield TransferStepOut(status="rejected", transaction=transaction, block=block, time_ms=view.sealed_at_ms)
     if view.status in ("claimable", "paid"):
         yield TransferStepOut(status="claimable", transaction=transaction, block=block, time_ms=None)
+    if view.status == "final":
+        yield TransferStepOut(status="final", transaction=transaction, block=block, time_ms=None)
     if view.status == "paid":
-        yield TransferStepOut(
-            status="paid", transaction=to_hex(view.paid_transaction), block=view.paid_block, time_ms=None
-        )
+        yield _build_paid_step(view)
+
+
+def _build_paid_step(view: TransferView) -> TransferStepOut:
+    return TransferStepOut(
+        status="paid", transaction=to_hex(view.paid_transaction), block=view.paid_block, time_ms=None
+    )
 
 
 def build_funding_payment(view: FundingView, symbols: Mapping[int, str]) -> FundingPaymentOut:
@@ -473,6 +487,7 @@ def build_funding_payment(view: FundingView, symbols: Mapping[int, str]) -> Fund
         fill_id=view.fill_id,
         time_ms=view.time_ms,
         sequence=view.sequence,
+        direct_op=view.direct_op,
     )
 
 

@@ -16,6 +16,7 @@ from afterbell.domain.commands import PlaceOrder
 from afterbell.domain.events import (
     BatchConfirmed,
     BatchSealed,
+    CollateralExited,
     DepositCredited,
     Event,
     FillMatched,
@@ -28,7 +29,10 @@ from afterbell.domain.events import (
     OrderRejected,
     OrderTriggered,
     OrderWaiting,
+    PositionAdjusted,
     PricesAdopted,
+    TransferAccepted,
+    TransferRejected,
     WithdrawalAccepted,
     WithdrawalRejected,
 )
@@ -56,6 +60,8 @@ from afterbell.readmodel.tables import (
 _MAX_NAMED: Final = 500
 """Keys of one IN: far below what either database takes."""
 _NO_ADDRESS: Final = bytes(N_ADDRESS_BYTES)
+_PAYMENT_BITS: Final = 12
+"""A frame settles far fewer funding payments than 4,096."""
 
 
 class Changes:
@@ -72,6 +78,8 @@ class Changes:
         self._fills: list[Row] = []
         self._fill_codes: list[Row] = []
         self._funding: list[Row] = []
+        self._n_payments = (0, 0)
+        """(journal frame, its funding payments so far)"""
         self._batches: list[Row] = []
         self._confirmed: list[Row] = []
         self._prices: list[Row] = []
@@ -114,8 +122,12 @@ class Changes:
                 self._fill_codes.append({"b_fill_id": event.fill_id, "b_code": event.code})
             case PricesAdopted():
                 self._adopt_prices(frame, event)
-            case DepositCredited() | WithdrawalAccepted() | WithdrawalRejected():
+            case DepositCredited() | WithdrawalAccepted() | WithdrawalRejected() | CollateralExited():
                 self._move_collateral(frame, event)
+            case TransferAccepted() | TransferRejected():
+                self._move_between(frame, event)
+            case PositionAdjusted():
+                self._adjust_position(frame, event)
             case KeyLinked():
                 self._link_key(frame, event)
             case KeyRevoked():
@@ -271,18 +283,40 @@ class Changes:
             }
         )
         for account, quote in ((maker, event.maker_funding_quote), (taker, event.taker_funding_quote)):
-            if quote:
-                self._funding.append(
-                    {
-                        "account": account,
-                        "fill_id": event.fill_id,
-                        "market": event.market,
-                        "quote": quote,
-                        "sequence": event.sequence,
-                        "time_ms": frame.time_ms,
-                    }
-                )
+            self._pay_funding(frame, account, event.market, quote, fill_id=event.fill_id, sequence=event.sequence)
         self._candles.add_fill(self._connection, event.market, frame.time_ms, event.price_ticks, event.size_lots)
+
+    def _adjust_position(self, frame: Frame, event: PositionAdjusted) -> None:
+        account = self._see(event.account, frame.time_ms)
+        self._pay_funding(frame, account, event.market, event.funding_quote, direct_op=event.direct_op)
+
+    def _pay_funding(
+        self,
+        frame: Frame,
+        account: bytes,
+        market: int,
+        quote: int,
+        *,
+        fill_id: int | None = None,
+        sequence: int | None = None,
+        direct_op: int | None = None,
+    ) -> None:
+        if not quote:
+            return
+        n_before = self._n_payments[1] if self._n_payments[0] == frame.sequence else 0
+        self._n_payments = frame.sequence, n_before + 1
+        self._funding.append(
+            {
+                "account": account,
+                "payment_id": frame.sequence << _PAYMENT_BITS | n_before,
+                "fill_id": fill_id,
+                "direct_op": direct_op,
+                "market": market,
+                "quote": quote,
+                "sequence": sequence,
+                "time_ms": frame.time_ms,
+            }
+        )
 
     def _adopt_prices(self, frame: Frame, event: PricesAdopted) -> None:
         for market, mark_ticks, index_ticks, external_ticks, session in event.prices:
@@ -301,23 +335,20 @@ class Changes:
 
     # -------------------------------------------------------- money and keys
 
-    def _move_collateral(self, frame: Frame, event: DepositCredited | WithdrawalAccepted | WithdrawalRejected) -> None:
-        row: Row = {
-            "account": self._see(event.account, frame.time_ms),
-            "quote": event.quote,
-            "counterparty": _NO_ADDRESS,
-            "sequence": None,
-            "code": None,
-            "transaction_hash": None,
-            "block": None,
-            "placed_sequence": frame.sequence,
-            "time_ms": frame.time_ms,
-        }
+    def _move_collateral(
+        self,
+        frame: Frame,
+        event: DepositCredited | WithdrawalAccepted | WithdrawalRejected | CollateralExited,
+    ) -> None:
+        row = self._begin_transfer(frame, event.account, event.quote)
         match event:
             case DepositCredited():
                 sender = getattr(frame.command, "sender", _NO_ADDRESS)
                 row |= {"transfer_id": f"d{event.direct_op}", "kind": TransferKind.DEPOSIT.value}
                 row |= {"counterparty": sender, "transaction_hash": event.transaction, "block": event.block}
+            case CollateralExited():
+                row |= {"transfer_id": f"x{event.direct_op}", "kind": TransferKind.EXIT.value}
+                row |= {"counterparty": event.recipient, "transaction_hash": event.transaction, "block": event.block}
             case WithdrawalAccepted():
                 row |= {"transfer_id": "0x" + event.withdrawal_id.hex(), "kind": TransferKind.WITHDRAWAL.value}
                 row |= {"counterparty": event.recipient, "sequence": event.sequence}
@@ -325,6 +356,37 @@ class Changes:
                 recipient = getattr(frame.command, "recipient", _NO_ADDRESS)
                 row |= {"transfer_id": "0x" + event.withdrawal_id.hex(), "kind": TransferKind.WITHDRAWAL.value}
                 row |= {"counterparty": recipient, "code": event.reason}
+        self._put_transfer(row)
+
+    def _move_between(self, frame: Frame, event: TransferAccepted | TransferRejected) -> None:
+        """Write a transfer for who sends it and, once taken, for who receives it."""
+        row = self._begin_transfer(frame, event.account, event.quote)
+        row |= {"transfer_id": "0x" + event.transfer_id.hex(), "kind": TransferKind.SENT.value}
+        row |= {"counterparty": row["account"][:N_ADDRESS_BYTES], "other_account": account_bytes(event.receiver)}
+        if isinstance(event, TransferRejected):
+            self._put_transfer(row | {"code": event.reason})
+            return
+        row |= {"sequence": event.sequence}
+        self._put_transfer(row)
+        received = row | {"transfer_id": "r" + event.transfer_id.hex(), "kind": TransferKind.RECEIVED.value}
+        received |= {"account": self._see(event.receiver, frame.time_ms), "other_account": row["account"]}
+        self._put_transfer(received)
+
+    def _begin_transfer(self, frame: Frame, account: int, quote: int) -> Row:
+        return {
+            "account": self._see(account, frame.time_ms),
+            "quote": quote,
+            "counterparty": _NO_ADDRESS,
+            "other_account": None,
+            "sequence": None,
+            "code": None,
+            "transaction_hash": None,
+            "block": None,
+            "placed_sequence": frame.sequence,
+            "time_ms": frame.time_ms,
+        }
+
+    def _put_transfer(self, row: Row) -> None:
         previous = self._transfers.get(row["transfer_id"])
         if previous is None or previous["code"] is not None:
             self._transfers[row["transfer_id"]] = row
@@ -423,7 +485,11 @@ class Changes:
     def _write_operation_codes(self) -> None:
         """Note what the chain's rule refused: a withdrawal, a link; a refused revocation did not happen."""
         codes, connection = self._operation_codes, self._connection
-        transfers = [{"b_transfer_id": "0x" + digest.hex(), "b_code": code} for digest, code in codes.items()]
+        transfers = [
+            {"b_transfer_id": prefix + digest.hex(), "b_code": code}
+            for digest, code in codes.items()
+            for prefix in ("0x", "r")
+        ]
         execute_many(connection, _SET_TRANSFER_CODE, transfers)
         execute_many(
             connection, _SET_LINK_CODE, [{"b_operation_id": digest, "b_code": code} for digest, code in codes.items()]

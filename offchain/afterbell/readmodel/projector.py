@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, select, update
+from sqlalchemy import Connection, Engine, or_, select, update
 
 from afterbell import failpoints
 from afterbell.domain.events import Event
@@ -162,11 +162,12 @@ class Projector:
             connection.execute(
                 update(TransferRow)
                 .where(
-                    TransferRow.kind == TransferKind.WITHDRAWAL.value,
+                    TransferRow.kind.in_((TransferKind.WITHDRAWAL.value, TransferKind.EXIT.value)),
                     TransferRow.counterparty == recipient,
                     TransferRow.code.is_(None),
                     TransferRow.paid_transaction.is_(None),
-                    TransferRow.sequence.in_(mined),
+                    # A withdrawal is mined with its batch, one by Exits in a block of its own.
+                    or_(TransferRow.sequence.in_(mined), TransferRow.block <= block),
                 )
                 .values(paid_transaction=transaction, paid_block=block)
             )

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from sqlalchemy import Engine, Select, func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -183,18 +183,18 @@ class ReadModel:
     def read_funding(
         self, account: bytes, *, limit: int, before: int | None, market: int | None = None
     ) -> list[FundingView]:
-        """Return funding payments of an account, newest first; `before` is a fill_id. Refused fills settle none."""
+        """Return funding payments of an account, newest first; `before` is a payment_id. Refused fills settle none."""
         statement = (
             select(*_FUNDING_COLUMNS)
-            .join(FillRow, FillRow.fill_id == FundingRow.fill_id)
+            .outerjoin(FillRow, FillRow.fill_id == FundingRow.fill_id)
             .where(FundingRow.account == account, FillRow.code.is_(None))
         )
         if market is not None:
             statement = statement.where(FundingRow.market == market)
         if before is not None:
-            statement = statement.where(FundingRow.fill_id < before)
+            statement = statement.where(FundingRow.payment_id < before)
         with self._engine.connect() as connection:
-            rows = connection.execute(statement.order_by(FundingRow.fill_id.desc()).limit(limit))
+            rows = connection.execute(statement.order_by(FundingRow.payment_id.desc()).limit(limit))
             return [FundingView(**row._mapping) for row in rows]
 
     def read_keys(self, account: bytes) -> list[KeyView]:
@@ -288,12 +288,14 @@ class ReadModel:
                 fields.pop("batch_block"),
             )
             fields["status"] = _transfer_status(fields, batch_status)
-            if fields["kind"] == TransferKind.WITHDRAWAL.value:
+            if fields["kind"] in _BY_BATCH:
                 fields |= {"transaction": batch_transaction, "block": batch_block}
             transfers.append(TransferView(**fields))
         return transfers
 
 
+_BY_BATCH: Final = (TransferKind.WITHDRAWAL.value, TransferKind.SENT.value, TransferKind.RECEIVED.value)
+"""Kinds that a batch carries; their transaction and block are its."""
 _PARTNER = aliased(OrderRow)
 _PARTNER_ID = (
     select(_PARTNER.order_id)
@@ -391,10 +393,12 @@ def _fill_status(code: int | None, batch_status: str | None) -> str:
 def _transfer_status(fields: dict[str, object], batch_status: str | None) -> str:
     if fields["kind"] == TransferKind.DEPOSIT.value:
         return "credited"
+    if fields["kind"] == TransferKind.EXIT.value:
+        return "claimable" if fields["paid_transaction"] is None else "paid"
     if fields["code"] is not None:
         return "rejected"
     if fields["paid_transaction"] is not None:
         return "paid"
-    if batch_status == BatchStatus.FINAL.value:
+    if batch_status == BatchStatus.FINAL.value and fields["kind"] == TransferKind.WITHDRAWAL.value:
         return "claimable"
     return batch_status or "accepted"

@@ -61,6 +61,9 @@ class TransferKind(StrEnum):
 
     DEPOSIT = "deposit"
     WITHDRAWAL = "withdrawal"
+    SENT = "sent"
+    RECEIVED = "received"
+    EXIT = "exit"
 
 
 class Base(DeclarativeBase):
@@ -189,7 +192,11 @@ class BatchRow(Base):
 
 
 class TransferRow(Base):
-    """A deposit (id "d" and its number on chain) or a withdrawal (id: its digest in hex)."""
+    """Collateral that came or went.
+
+    Ids: a deposit "d" and its number on chain, a withdrawal its digest in hex; a transfer between subaccounts its
+    digest for who sent it and "r" with the digest for who received it; a withdrawal by Exits "x" and its number.
+    """
 
     __tablename__ = "transfers"
     __table_args__ = (Index(None, "account", "placed_sequence"), Index(None, "counterparty", "kind"))
@@ -199,6 +206,8 @@ class TransferRow(Base):
     account: Mapped[bytes] = mapped_column(FixedBytes(N_ACCOUNT_BYTES))
     quote: Mapped[int] = mapped_column(Quote)
     counterparty: Mapped[bytes] = mapped_column(FixedBytes(N_ADDRESS_BYTES))
+    other_account: Mapped[bytes | None] = mapped_column(FixedBytes(N_ACCOUNT_BYTES))
+    """The subaccount on the other side of a transfer."""
     sequence: Mapped[int | None] = mapped_column(Int64)
     code: Mapped[str | None] = mapped_column(String(40))
     transaction: Mapped[bytes | None] = mapped_column("transaction_hash", FixedBytes(N_HASH_BYTES))
@@ -246,15 +255,20 @@ class CandleRow(Base):
 
 
 class FundingRow(Base):
-    """A funding payment that a fill settled; positive: the account paid."""
+    """A funding payment that a fill, or a sibling's direct operation, settled; positive: the account paid.
+
+    payment_id: journal frame << 12 | number within it. A fill has fill_id and sequence, a direct operation direct_op.
+    """
 
     __tablename__ = "funding"
 
     account: Mapped[bytes] = mapped_column(FixedBytes(N_ACCOUNT_BYTES), primary_key=True)
-    fill_id: Mapped[int] = mapped_column(Int64, primary_key=True, autoincrement=False)
+    payment_id: Mapped[int] = mapped_column(Int64, primary_key=True, autoincrement=False)
+    fill_id: Mapped[int | None] = mapped_column(Int64)
+    direct_op: Mapped[int | None] = mapped_column(Int64)
     market: Mapped[int] = mapped_column(SmallInteger)
     quote: Mapped[int] = mapped_column(Quote)
-    sequence: Mapped[int] = mapped_column(Int64)
+    sequence: Mapped[int | None] = mapped_column(Int64)
     time_ms: Mapped[int] = mapped_column(Int64)
 
 

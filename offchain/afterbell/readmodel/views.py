@@ -85,7 +85,10 @@ class BatchView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransferView:
-    """One deposit or withdrawal. status: credited; accepted, sealed, submitted, mined, claimable, paid; rejected.
+    """Collateral that came or went.
+
+    kind: deposit, withdrawal, sent or received (between subaccounts), exit (a withdrawal by Exits).
+    status: credited; accepted, sealed, submitted, mined, then claimable, paid (between subaccounts: final); rejected.
 
     sealed_at_ms and mined_at_ms are those of the batch that carries a withdrawal.
     """
@@ -95,6 +98,7 @@ class TransferView:
     account: bytes
     quote: int
     counterparty: bytes
+    other_account: bytes | None
     sequence: int | None
     code: str | None
     transaction: bytes | None
@@ -112,10 +116,12 @@ class TransferView:
 class FundingView:
     """One funding payment; positive: the account paid."""
 
-    fill_id: int
+    payment_id: int
+    fill_id: int | None
+    direct_op: int | None
     market: int
     quote: int
-    sequence: int
+    sequence: int | None
     time_ms: int
 
 

@@ -23,13 +23,14 @@ from afterbell.domain.ids import (
     build_account_id,
     parse_address_hex,
 )
+from afterbell.domain.order import Operation, Order
 from afterbell.sdk.errors import NotFound, SdkError
 from afterbell.sdk.lanes import LaneBook, first_lane_of
 from afterbell.sdk.transport import Transport
 from afterbell.sdk.values import ClockReading, Market, RateLimit, Venue
 from afterbell.sdk.wallet import Node, Wallet
 from afterbell.signing.keys import SigningKey, join_signature
-from afterbell.signing.typed_data import Message, TypedDataDomain, digest
+from afterbell.signing.typed_data import TypedDataDomain, digest
 
 DEFAULT_URL: Final = "http://127.0.0.1:8720"
 _CLOCK_AGE_S: Final = 2.0
@@ -241,7 +242,7 @@ class Core:
     async def _next_operation_seq(self) -> int:
         return self._lanes.next_seq(OPERATION_LANE, await self._now_seq())
 
-    def _digest(self, message: Message) -> bytes:
+    def _digest(self, message: Order | Operation) -> bytes:
         """Return what is signed; `venue()` must have been asked. Raises: ValueError for a field beyond its type."""
         try:
             message.validate_ranges()
@@ -249,7 +250,7 @@ class Core:
             raise ValueError(str(error)) from error  # What a caller gave, not a fault of ours.
         return digest(message, self._separator)
 
-    def _sign(self, message: Message) -> tuple[str, str]:
+    def _sign(self, message: Order | Operation) -> tuple[str, str]:
         """Return (digest, 65-byte signature), both in hex. `venue()` must have been asked."""
         message_digest = self._digest(message)
         signature = join_signature(*self._must_have_signer().sign(message_digest))

@@ -1,4 +1,4 @@
-"""Signed operations: withdrawals and session keys, signed by a key or approved on chain by a contract wallet.
+"""Signed operations: withdrawals, transfers between subaccounts, session keys; signed, or approved on chain.
 
     prepare → sign and submit                                  an owner with a key
     prepare → approve_operation, or the wallet's own way → submit     a contract wallet (a Safe), which cannot sign
@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 
 from afterbell.domain.ids import address_hex, parse_address_hex
 from afterbell.domain.order import LinkKey, Operation, RevokeKey, Withdraw
+from afterbell.domain.order import Transfer as SignedTransfer
 from afterbell.domain.words import SessionKeyWord
 from afterbell.sdk.account import ReadCalls
 from afterbell.sdk.errors import ApiRejected, NotFinalInTime, NotFound, SdkError
@@ -34,7 +35,7 @@ class PreparedOperation:
     """An operation before anybody stands for it.
 
     A contract wallet sends `approval_calldata` to `approval_contract` in a transaction of its own; once that is mined,
-    `submit_operation` carries it. digest: "0x" and 64 hex digits, also the id of a withdrawal.
+    `submit_operation` carries it. digest: "0x" and 64 hex digits, also the id of a withdrawal or transfer.
     """
 
     path: str
@@ -47,7 +48,7 @@ class PreparedOperation:
 
 
 class OperationCalls(ReadCalls):
-    """Withdrawals and session keys."""
+    """Withdrawals, transfers between subaccounts, session keys."""
 
     # ------------------------------------------------------------ withdrawals
 
@@ -89,6 +90,44 @@ class OperationCalls(ReadCalls):
         )
         fields = {"quote": str(message.quote), "recipient": address_hex(to)}
         return await self._prepare("/v1/withdrawals", "withdrawal", message, fields)
+
+    # ------------------------------------------------------------ between subaccounts
+
+    async def transfer(self, to_subaccount: int, usdc: Amount | None = None, *, quote: int | None = None) -> Transfer:
+        """Sign a transfer to another subaccount of the owner; it counts there at once and is mined with the next batch.
+
+        Give either usdc, Decimal or text, or quote, exact quote units. What may go is what could be withdrawn. Only the
+        owner signs transfers. Raises: MoneyRefused, MarginRefused, ….
+        """
+        return await self._carry(
+            lambda: self.prepare_transfer(to_subaccount, usdc, quote=quote),
+            Transfer,
+            lambda prepared: self.find_transfer(prepared.digest),
+        )
+
+    async def find_transfer(self, transfer_id: str) -> Transfer:
+        """Return where a transfer stands: accepted, sealed, submitted, mined, final or rejected."""
+        return await self._transport.get(f"/v1/transfers/{transfer_id}", Transfer)
+
+    async def prepare_transfer(
+        self,
+        to_subaccount: int,
+        usdc: Amount | None = None,
+        *,
+        quote: int | None = None,
+        lifetime_s: int = DEFAULT_LIFETIME_S,
+    ) -> PreparedOperation:
+        """Return a transfer to be approved on chain (`submit_operation`). Arguments as `transfer`."""
+        message = SignedTransfer(
+            owner=self._must_have_owner(),
+            subaccount=self._subaccount,
+            quote=to_quote(usdc, quote),
+            to_subaccount=to_subaccount,
+            expiry_s=await self._now_s() + lifetime_s,
+            seq=await self._next_operation_seq(),
+        )
+        fields = {"quote": str(message.quote), "to_subaccount": str(to_subaccount)}
+        return await self._prepare("/v1/transfers", "transfer", message, fields)
 
     # ------------------------------------------------------------ session keys
 

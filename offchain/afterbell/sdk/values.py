@@ -313,9 +313,11 @@ class TransferStep(_Value, frozen=True, kw_only=True):
 
 
 class Transfer(_Value, frozen=True, kw_only=True):
-    """A deposit or a withdrawal and where it stands.
+    """Collateral that came or went, and where it stands.
 
-    status of a deposit: credited; of a withdrawal: accepted, sealed, submitted, mined, claimable, paid, or rejected.
+    kind: deposit, withdrawal, sent or received (between subaccounts; other_account: the other one), exit (by the Exits
+    contract). status of a deposit: credited; of a withdrawal: accepted, sealed, submitted, mined,
+    claimable, paid, or rejected; between subaccounts final instead of claimable.
     """
 
     transfer_id: str
@@ -331,17 +333,19 @@ class Transfer(_Value, frozen=True, kw_only=True):
     paid_transaction: str | None = None
     code: str | None = None
     steps: tuple[TransferStep, ...] = ()
+    other_account: str | None = None
 
 
 class FundingPayment(_Value, frozen=True, kw_only=True):
-    """A funding payment, settled by a fill. quote > 0: the account paid."""
+    """A funding payment, settled by a fill or a direct operation (liquidation, exit). quote > 0: the account paid."""
 
     market: int
     symbol: str
     quote: int
-    fill_id: int
+    fill_id: int | None
     time_ms: int
-    sequence: int
+    sequence: int | None
+    direct_op: int | None = None
 
 
 class SessionKey(_Value, frozen=True, kw_only=True):

@@ -24,7 +24,7 @@ import msgspec
 import structlog
 
 from afterbell.domain.codes import RejectReason
-from afterbell.domain.commands import Command, LinkKey, PlaceOrder, RequestWithdrawal, SealBatch
+from afterbell.domain.commands import Command, LinkKey, PlaceOrder, RequestTransfer, RequestWithdrawal, SealBatch
 from afterbell.domain.errors import AfterbellError, Rejected
 from afterbell.domain.events import Event
 from afterbell.engine.apply import apply, validate_command
@@ -35,7 +35,7 @@ from afterbell.ports import Clock, EventSink, Frame, Journal
 
 _log = structlog.get_logger(__name__)
 
-_SHEDDABLE = (PlaceOrder, RequestWithdrawal, LinkKey)
+_SHEDDABLE = (PlaceOrder, RequestWithdrawal, RequestTransfer, LinkKey)
 """What a full queue refuses. Cancels, revocations, prices, what was done on chain and seals lower risk or keep the
 venue alive: they pass."""
 

@@ -2,8 +2,8 @@
 
 The mirror is what the contract will hold after the last sealed batch, so a comparison is possible whenever that batch
 is mined; what earlier batches touched waits for it. Direct operations run beside batches: of those that only one side
-has seen yet, deposits are read from the chain's log and set off, and what others write is compared next time. Must not:
-correct anything.
+has seen yet, deposits are read from the chain's log and set off, and what others write is compared next time; while one
+of a sibling (liquidation, exit, corporate action) is among them, everything is. Must not: correct anything.
 """
 
 from __future__ import annotations
@@ -16,15 +16,19 @@ import structlog
 
 from afterbell.domain.batch import OperationKind, decode
 from afterbell.domain.chain_state import ChainState
+from afterbell.domain.direct import DirectKind
 from afterbell.domain.errors import Faulted
 from afterbell.domain.events import BatchSealed
 from afterbell.domain.ids import (
+    MAX_SUBACCOUNT,
     N_ADDRESS_BYTES,
     OPERATION_LANE,
     account_hex,
     account_key,
+    build_account_id,
     lane_key,
     overflow_key,
+    owner_of,
     position_key,
     session_key_id,
 )
@@ -109,10 +113,14 @@ class _Unsettled:
     accounts: set[int] = field(default_factory=set)
     """Accounts whose flags, overflow word and session keys moved."""
     rules: set[int] = field(default_factory=set)
-    """Rules keys that moved, without what marks successors."""
+    """Rules keys that moved, without what marks successors and tiers."""
+    has_sibling: bool = False
+    """Something that may have moved any word: nothing can be compared now."""
 
     def hides(self, place: _Place) -> bool:
         """Tell whether a word cannot be compared now."""
+        if self.has_sibling:
+            return True
         if place.kind == "rules":
             return place.number & 0xFFFF in self.rules
         return place.kind in ("overflow", "session key") and place.account in self.accounts
@@ -208,10 +216,12 @@ class Reconciler:
                 quote = int.from_bytes(log.payload[32:64], "big")
                 offset_quote = quote if theirs > ours else -quote
                 unsettled.offsets_quote[account] = unsettled.offsets_quote.get(account, 0) + offset_quote
+            elif int.from_bytes(log.payload[:32], "big") > DirectKind.CHANGE_RULES:
+                unsettled.has_sibling = True
             elif account:
                 unsettled.accounts.add(account)
             else:
-                unsettled.rules.add(int.from_bytes(log.payload[32:64], "big"))
+                unsettled.rules.add(int.from_bytes(log.payload[32:64], "big") & 0xFFFF)
         return unsettled
 
 
@@ -226,10 +236,14 @@ def _list_touched(payload: bytes) -> set[_Place]:
             places.add(_Place(kind="lane", account=account.account_id, number=order.lane & ~1))
             places |= _list_market_places([order.market_id])
     for operation in batch.operations:
-        account_id = batch.accounts[operation.account_index].account_id
+        account_id = operation.account_id
+        places.add(_Place(kind="account", account=account_id))
+        if operation.kind == OperationKind.TRANSFER and operation.operand <= MAX_SUBACCOUNT:
+            receiver_id = build_account_id(owner_of(account_id), operation.operand)
+            places.add(_Place(kind="account", account=receiver_id))
         places.add(_Place(kind="lane", account=account_id, number=OPERATION_LANE & ~1))
         if operation.kind in (OperationKind.LINK_KEY, OperationKind.REVOKE_KEY):
-            places.add(_Place(kind="session key", account=account_id, number=operation.address_word & _ADDRESS_MASK))
+            places.add(_Place(kind="session key", account=account_id, number=operation.operand))
     return places
 
 

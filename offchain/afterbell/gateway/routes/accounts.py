@@ -134,7 +134,7 @@ async def get_fills(
 async def get_transfers(
     services: CaughtUp, account: AccountPath, limit: Limit = 100, before: Before = None
 ) -> TransfersOut:
-    """Return deposits and withdrawals with each step, newest first."""
+    """Return deposits, withdrawals and transfers between subaccounts with each step, newest first."""
     readmodel = services.readmodel
     transfers = await readmodel.run(readmodel.read_transfers, row_key(account), limit=limit, before=before)
     return TransfersOut(
@@ -154,7 +154,7 @@ async def get_funding(
     return FundingOut(
         account=account_hex(account),
         payments=[build_funding_payment(payment, services.hub.symbols) for payment in payments],
-        next_before=_next_before([payment.fill_id for payment in payments], limit),
+        next_before=_next_before([payment.payment_id for payment in payments], limit),
     )
 
 

@@ -7,16 +7,15 @@ from fastapi import APIRouter
 from afterbell.domain.codes import RejectReason
 from afterbell.domain.commands import LinkKey, RevokeKey
 from afterbell.domain.events import KeyOperationRejected
-from afterbell.domain.ids import AccountId, address_hex, owner_of, parse_account_hex, parse_address_hex, subaccount_of
+from afterbell.domain.ids import AccountId, owner_of, parse_account_hex, parse_address_hex, subaccount_of
 from afterbell.domain.order import LinkKey as LinkKeyMessage
 from afterbell.domain.order import RevokeKey as RevokeKeyMessage
 from afterbell.domain.units import milliseconds_to_seconds
 from afterbell.gateway.deps import Desk, DeskDep, catch_up, row_key
-from afterbell.gateway.entry import authorise, must_be_operation
+from afterbell.gateway.entry import authorise, must_be_operation, must_be_owner
 from afterbell.gateway.errors import ERROR_RESPONSES, ApiError
 from afterbell.gateway.requests import LinkKeyIn, RevokeKeyIn
 from afterbell.gateway.schemas import KeyOut
-from afterbell.gateway.signatures import CheckedSignature
 from afterbell.gateway.views import build_key
 
 router = APIRouter(prefix="/v1/keys", tags=["session keys"], responses=ERROR_RESPONSES)
@@ -24,7 +23,7 @@ router = APIRouter(prefix="/v1/keys", tags=["session keys"], responses=ERROR_RES
 
 @router.post("")
 async def link_key(desk: DeskDep, request: LinkKeyIn) -> KeyOut:
-    """Let a key sign for the account within limits; its orders are taken from the next batch on."""
+    """Let a key sign for the account within limits; its orders are taken at once."""
     fields = request.link_key
     account, key = parse_account_hex(fields.account), parse_address_hex(fields.key)
     message = LinkKeyMessage(
@@ -40,7 +39,7 @@ async def link_key(desk: DeskDep, request: LinkKeyIn) -> KeyOut:
         seq=must_be_operation(fields.nonce),
     )
     checked = await authorise(desk, message, request.signature, is_approved=request.approved, named=request.domain)
-    _must_be_owner(checked, message.owner)
+    must_be_owner(checked, message.owner, "link or revoke keys")
     command = LinkKey(
         operation_id=checked.digest,
         account=account,
@@ -72,7 +71,7 @@ async def revoke_key(desk: DeskDep, request: RevokeKeyIn) -> KeyOut:
         seq=must_be_operation(fields.nonce),
     )
     checked = await authorise(desk, message, request.signature, is_approved=request.approved, named=request.domain)
-    _must_be_owner(checked, message.owner)
+    must_be_owner(checked, message.owner, "link or revoke keys")
     command = RevokeKey(
         operation_id=checked.digest,
         account=account,
@@ -84,18 +83,6 @@ async def revoke_key(desk: DeskDep, request: RevokeKeyIn) -> KeyOut:
         is_approved=checked.is_approved,
     )
     return await _carry_out(desk, command, account, key)
-
-
-def _must_be_owner(checked: CheckedSignature, owner: bytes) -> None:
-    if checked.signer:
-        raise ApiError(
-            RejectReason.KEY_LIMIT,
-            "a session key may not link or revoke keys",
-            required=f"the signature of the owner {address_hex(owner)}",
-            found=f"that of the session key {address_hex(checked.signer)}",
-            action="sign with the owner's key",
-            details={"digest": "0x" + checked.digest.hex()},
-        )
 
 
 async def _carry_out(desk: Desk, command: LinkKey | RevokeKey, account: AccountId, key: bytes) -> KeyOut:

@@ -14,6 +14,7 @@ from afterbell.domain.digests import (
     LINK_KEY_TYPE,
     ORDER_TYPE,
     REVOKE_KEY_TYPE,
+    TRANSFER_TYPE,
     WITHDRAW_TYPE,
 )
 from afterbell.domain.ids import MAX_SUBACCOUNT, address_hex
@@ -49,6 +50,7 @@ async def get_venue(services: ServicesDep) -> VenueOut:
             "Withdraw": WITHDRAW_TYPE,
             "CancelOrder": CANCEL_ORDER_TYPE,
             "CancelAll": CANCEL_ALL_TYPE,
+            "Transfer": TRANSFER_TYPE,
             "LinkKey": LINK_KEY_TYPE,
             "RevokeKey": REVOKE_KEY_TYPE,
         },
