@@ -19,7 +19,7 @@ from afterbell.bench.scenarios import (
     build_scenarios,
 )
 from afterbell.domain.batch import BatchHeader, Payload, PriceRow, encode
-from afterbell.domain.evidence import Evidence, PriceReport, build_proven_reports, encode_evidence
+from afterbell.domain.evidence import Evidence, PriceReport, build_proven_reports, encode_evidence, join_sections
 from afterbell.domain.session import Session
 from afterbell.domain.words import RulesWord
 from afterbell.signing.keys import SigningKey
@@ -39,7 +39,7 @@ RULES: Final = RulesWord(
     band_ppm=100_000,
     mark_step_ppm=10_000,
     max_age_s=60,
-    open_interest_cap_lots=10**10,
+    open_interest_cap_lots=10**8,
     is_opening_allowed=True,
     is_funding_on=True,
     size_step_lots=100,
@@ -75,7 +75,7 @@ def build_chain() -> tuple[Chain, SigningKey]:
 
 def next_header(chain: Chain) -> BatchHeader:
     """Return the header of the next batch, matched now, having seen every direct operation."""
-    direct_op = int(chain.call("Clearinghouse", "operator_word")) >> 160
+    direct_op = int(chain.call("Clearinghouse", "operator_word")) >> 160 & (1 << 40) - 1
     return BatchHeader(
         sequence=chain.sequence + 1, matched_at_s=chain.time_s, direct_op=direct_op, journal_hash=b"\x5a" * 32
     )
@@ -93,7 +93,7 @@ def build_price_payload(chain: Chain, publisher: SigningKey) -> bytes:
         Evidence(publish_time_s=chain.time_s, root=root, signatures=(publisher.sign(message),), reports=proven)
     )
     rows = tuple(PriceRow(market_id=market, mark_ticks=PRICE_TICKS, index_ticks=PRICE_TICKS) for market in MARKETS)
-    return encode(Payload(header=next_header(chain), rows=rows, evidence=evidence))
+    return encode(Payload(header=next_header(chain), rows=rows, evidence=join_sections([evidence])))
 
 
 def measure() -> list[Gas]:
