@@ -13,7 +13,7 @@ import random
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -21,12 +21,14 @@ from afterbell.bench.floor import build_creation_code, build_floor_runtime
 from afterbell.bench.local_venue import LocalVenue, Mined, build_settle_calldata
 from afterbell.bench.measurement import Measurement, compare
 from afterbell.bench.scenarios import (
+    FULL_SUBACCOUNT,
     Scenario,
     Venue,
     build_keys,
     build_payload,
     build_scenarios,
     compute_signature_offsets,
+    session_key_of,
 )
 from afterbell.domain.batch import Payload, encode
 from afterbell.domain.errors import InvariantBroken
@@ -86,6 +88,7 @@ def measure_gas(seed: int) -> list[Measurement]:
                 round(measured.n_calldata_bytes / n_fills, 1),
                 "bytes/fill",
                 reference=round(n_floor_bytes / n_fills, 1),
+                limit=scenario.limit_calldata_bytes,
                 beside="64 bytes of signature an order, 8 a fill: what cannot be compressed",
             )
         )
@@ -109,9 +112,14 @@ def open_venue(seed: int) -> Iterator[tuple[LocalVenue, list[tuple[Scenario, lis
     with tempfile.TemporaryDirectory(prefix="afterbell-bench-") as folder, LocalVenue.start(Path(folder)) as venue:
         scenarios = build_scenarios(venue.market_ids)
         keys_of = {scenario.name: build_keys(source, scenario.n_traders) for scenario in scenarios}
-        for keys in keys_of.values():
-            for key in keys:
+        for scenario in scenarios:
+            for key in keys_of[scenario.name] if not scenario.is_full else ():
                 venue.deposit(key, DEPOSIT_QUOTE)
+        for scenario in scenarios:
+            if scenario.is_full:
+                for key in keys_of[scenario.name]:
+                    venue.deposit(key, DEPOSIT_QUOTE, subaccount=FULL_SUBACCOUNT)
+                    venue.link_key(key, session_key_of(key), subaccount=FULL_SUBACCOUNT)
         venue.set_prices(dict.fromkeys(venue.market_ids, PRICE_TICKS))
         signing = Venue(
             domain_separator=venue.domain_separator,
@@ -125,8 +133,18 @@ def _measure(venue: LocalVenue, scenario: Scenario, keys: list[SigningKey], sign
     gas = 0
     calldata = b""
     floor = b""
+    for market_id in scenario.held_market_ids:
+        venue.set_prices(dict.fromkeys(venue.market_ids, PRICE_TICKS))
+        held = build_payload(scenario.in_market(market_id), keys, signing, venue.next_header(), first_seq=1)
+        settle_whole(venue, scenario, held)
+    if not scenario.is_full:
+        venue.set_prices(dict.fromkeys(venue.market_ids, PRICE_TICKS))
     for number in range(N_ROUNDS):
         payload = build_payload(scenario, keys, signing, venue.next_header(), first_seq=1_000 * (number + 1))
+        if scenario.is_full:
+            prices = dict.fromkeys(scenario.priced_market_ids, PRICE_TICKS)
+            rows, evidence = venue.build_prices(prices, payload.header.matched_at_s, is_funding=True)
+            payload = replace(payload, rows=rows, evidence=evidence)
         calldata = build_settle_calldata(venue.head, encode(payload))
         gas = settle_whole(venue, scenario, payload).gas_used
         floor = floor or create_floor(venue, scenario, payload)

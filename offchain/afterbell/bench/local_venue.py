@@ -24,10 +24,11 @@ from afterbell.bench.scenarios import build_keys
 from afterbell.domain.batch import BatchHeader, Payload, PriceRow, encode
 from afterbell.domain.digests import DOMAIN_NAME, PRICE_DOMAIN_NAME, build_domain_separator
 from afterbell.domain.errors import AfterbellError
-from afterbell.domain.evidence import Evidence, PriceReport, build_proven_reports, encode_evidence
+from afterbell.domain.evidence import Evidence, PriceReport, build_proven_reports, encode_evidence, join_sections
 from afterbell.domain.hashing import keccak
 from afterbell.domain.manifest import Manifest
 from afterbell.domain.session import Session
+from afterbell.domain.words import SessionKeyWord
 from afterbell.signing.keys import SigningKey
 from afterbell.signing.typed_data import PriceRoot, digest
 
@@ -164,6 +165,14 @@ class LocalVenue:
         call = build_call("deposit(address,uint80,uint256)", owner, subaccount, quote)
         return self.transact(key.address, self.vault, call)
 
+    def link_key(self, owner: SigningKey, key: SigningKey, *, subaccount: int = 0) -> Mined:
+        """Let a key trade everything for an account, for a month."""
+        limits = SessionKeyWord(
+            expiry_s=self.time_s + 30 * 86_400, max_notional_quote=(1 << 63) - 1, markets=(1 << 32) - 1, trade_only=True
+        ).pack()
+        call = build_call("link_key(uint80,address,uint256)", subaccount, int.from_bytes(key.address, "big"), limits)
+        return self.transact(owner.address, self.manifest.get_address("operations"), call)
+
     def claim(self, recipient: bytes) -> Mined:
         """Have a recipient's claim paid."""
         return self.transact(recipient, self.vault, build_call("claim(address)", int.from_bytes(recipient, "big")))
@@ -178,7 +187,7 @@ class LocalVenue:
     def next_header(self, *, matched_at_s: int | None = None) -> BatchHeader:
         """Return the header of the next batch, matched now unless another time is given."""
         word = int.from_bytes(self.call(self.clearinghouse, "batch_word()"), "big")
-        direct_op = int.from_bytes(self.call(self.clearinghouse, "operator_word()"), "big") >> 160
+        direct_op = int.from_bytes(self.call(self.clearinghouse, "operator_word()"), "big") >> 160 & 0xFFFFFFFFFF
         return BatchHeader(
             sequence=(word & 0xFFFFFFFFFF) + 1,
             matched_at_s=self.time_s if matched_at_s is None else matched_at_s,
@@ -191,11 +200,11 @@ class LocalVenue:
         return self.transact(self.sequencer, self.clearinghouse, build_settle_calldata(self.head, payload))
 
     def build_evidence(self, reports: Sequence[PriceReport], publish_time_s: int) -> bytes:
-        """Return evidence of these reports, signed by as many publishers as it takes."""
+        """Return evidence of these reports in one section, signed by as many publishers as it takes."""
         root, proven = build_proven_reports(reports, publish_time_s)
         message = digest(PriceRoot(root=root, publish_time_s=publish_time_s), self._price_separator)
         signers = self._publishers[: self.manifest.threshold]
-        return encode_evidence(
+        section = encode_evidence(
             Evidence(
                 publish_time_s=publish_time_s,
                 root=root,
@@ -203,10 +212,18 @@ class LocalVenue:
                 reports=proven,
             )
         )
+        return join_sections([section])
 
     def build_price_payload(self, ticks: Mapping[int, int], *, publish_time_s: int | None = None) -> Payload:
         """Return a batch that carries nothing but fresh prices, session REGULAR."""
         header = self.next_header()
+        rows, evidence = self.build_prices(ticks, header.matched_at_s if publish_time_s is None else publish_time_s)
+        return Payload(header=header, rows=rows, evidence=evidence)
+
+    def build_prices(
+        self, ticks: Mapping[int, int], publish_time_s: int, *, is_funding: bool = False
+    ) -> tuple[tuple[PriceRow, ...], bytes]:
+        """Return rows and signed evidence that price markets, session REGULAR; with funding, rows accrue it."""
         reports = [
             PriceReport(
                 market_id=market_id, session=Session.REGULAR, price_e8=price_ticks * _E8_PER_TICK, confidence_e8=0
@@ -214,11 +231,10 @@ class LocalVenue:
             for market_id, price_ticks in sorted(ticks.items())
         ]
         rows = tuple(
-            PriceRow(market_id=market_id, mark_ticks=price_ticks, index_ticks=price_ticks)
+            PriceRow(market_id=market_id, mark_ticks=price_ticks, index_ticks=price_ticks, funding=int(is_funding))
             for market_id, price_ticks in sorted(ticks.items())
         )
-        time_s = header.matched_at_s if publish_time_s is None else publish_time_s
-        return Payload(header=header, rows=rows, evidence=self.build_evidence(reports, time_s))
+        return rows, self.build_evidence(reports, publish_time_s)
 
     def set_prices(self, ticks: Mapping[int, int]) -> Mined:
         """Settle a batch of prices."""

@@ -16,7 +16,7 @@ from afterbell.bench.floor import build_creation_code, build_floor_runtime
 from afterbell.bench.local_venue import LocalVenue, build_call
 from afterbell.bench.measurement import Measurement, compare
 from afterbell.bench.scenarios import build_keys
-from afterbell.domain.batch import AccountRecord, Payload, build_operation_row, encode
+from afterbell.domain.batch import Payload, build_operation_row, encode
 from afterbell.domain.errors import InvariantBroken
 from afterbell.domain.hashing import keccak
 from afterbell.domain.order import LinkKey, Withdraw
@@ -192,8 +192,7 @@ class _Money:
         r, vs = self._owner.sign(digest(message, self._venue.domain_separator))
         payload = Payload(
             header=self._venue.next_header(),
-            operations=(build_operation_row(message, before_fill=0, account_index=0, r=r, vs=vs),),
-            accounts=(AccountRecord(account_id=message.account_id, orders=()),),
+            operations=(build_operation_row(message, r=r, vs=vs),),
         )
         settled = self._venue.settle(encode(payload))
         if settled.codes:

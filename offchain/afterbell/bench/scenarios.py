@@ -1,7 +1,9 @@
 """Plan the batches whose gas is measured: who trades, which orders, which fills; and sign them.
 
-Every scenario is one batch of owner-signed orders. Makers post (GTC, post-only), takers take (IOC). Each account has
-one owner key. A round is the same batch again with fresh orders (higher seqs): after the first round every account
+Every scenario is one batch. Makers post (GTC, post-only), takers take (IOC). Each account has one owner key, which
+signs. In a *full* scenario a session key signs instead, for the owner's subaccount 7, every account has at least two
+open markets, and the batch carries fresh prices with evidence and funding. A round is the same batch again with fresh
+orders (higher seqs): after the first round every account
 holds a position in its markets and every word it writes was written before, which is the steady state that is measured.
 Lanes: an order that is alone in its account uses lane 0, which lives in the account word; takers reuse it one order
 after the other; a maker with several orders at once gives each a lane of its own (0, 2, 3: the account word and one
@@ -12,7 +14,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from afterbell.domain.batch import (
@@ -23,17 +25,26 @@ from afterbell.domain.batch import (
     Payload,
     build_order_record,
 )
+from afterbell.domain.hashing import keccak
 from afterbell.domain.ids import AccountId, build_account_id
 from afterbell.domain.order import Order, SignedOrder, TimeInForce
 from afterbell.signing.keys import SigningKey
 from afterbell.signing.typed_data import digest
 
 FILL_LOTS: Final = 1_000
+_LIMIT_CALLDATA: Final = {"distinct_50": 240, "mixed_200": 45, "full_distinct_50": 245, "full_mixed_200": 50}
+"""Bytes of calldata a fill (issue 4, Numbers)."""
+_LIMIT_FULL_GAS: Final = {
+    "full_one_fill": 142_000,
+    "full_distinct_50": 57_000,
+    "full_makers_5x50": 34_000,
+    "full_mixed_200": 12_000,
+}
 MAX_FEE_PPM: Final = 500
 TAKER_FEE_PPM: Final = 450
 MAKER_FEE_PPM: Final = 150
 LIFETIME_S: Final = 3_600
-_SEQ_STRIDE: Final = 1_000
+FULL_SUBACCOUNT: Final = 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +70,11 @@ class Scenario:
     fills: tuple[tuple[int, int, int], ...]
     limit_gas: int
     quoted: str
+    limit_calldata_bytes: int | None = None
+    is_full: bool = False
+    """Session keys, a subaccount, further open markets, prices and funding in the batch."""
+    held_market_ids: tuple[int, ...] = ()
+    """Markets in which every account holds a position before, without trading there."""
 
     @property
     def n_words(self) -> int:
@@ -70,7 +86,18 @@ class Scenario:
         positions = {(order.trader, order.market_id) for order in self.orders}
         lanes = {(order.trader, order.lane >> 1) for order in self.orders if order.lane > 0}
         markets = {order.market_id for order in self.orders}
-        return len(accounts) + len(positions) + len(lanes) + len(markets) + 2
+        # A price word and an index word of every market whose accounts must be fresh.
+        n_prices = 2 * len(self.priced_market_ids) if self.is_full else 0
+        return len(accounts) + len(positions) + len(lanes) + len(markets) + n_prices + 2
+
+    @property
+    def priced_market_ids(self) -> tuple[int, ...]:
+        """Return the markets accounts hold positions in."""
+        return tuple(sorted({*self.market_ids, *self.held_market_ids}))
+
+    def in_market(self, market_id: int) -> Scenario:
+        """Return the same batch of one market in another one: what makes accounts hold it."""
+        return replace(self, orders=tuple(replace(order, market_id=market_id) for order in self.orders))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,26 +110,42 @@ class Venue:
 
 
 def build_scenarios(market_ids: Sequence[int]) -> list[Scenario]:
-    """Return the four batches of issue 2, on the first of three listed markets or on all three."""
+    """Return the four batches on the first of three listed markets or on all three, and the same with everything on."""
     first, second, third = market_ids[:3]
-    return [
+    scenarios = [
         _plan_distinct(
             "one_fill",
             first,
             1,
-            limit_gas=120_000,
+            limit_gas=100_000,
             quoted="prototype 109,485; dYdX v1 259,523; IDEX 321,346; Vertex + checks 452,062",
         ),
         _plan_distinct(
             "distinct_50",
             first,
             50,
-            limit_gas=55_000,
+            limit_gas=45_000,
             quoted="prototype 50,057; dYdX v1 177,680; Vertex + checks 277,118",
         ),
         _plan_makers(first),
         _plan_mixed((first, second, third)),
     ]
+    scenarios = [replace(one, limit_calldata_bytes=_LIMIT_CALLDATA.get(one.name)) for one in scenarios]
+    return scenarios + [_turn_everything_on(one, second) for one in scenarios]
+
+
+def _turn_everything_on(scenario: Scenario, other_market_id: int) -> Scenario:
+    """Return a scenario with session keys, subaccounts, prices in the batch; accounts of one market hold another."""
+    name = f"full_{scenario.name}"
+    return replace(
+        scenario,
+        name=name,
+        is_full=True,
+        limit_gas=_LIMIT_FULL_GAS[name],
+        limit_calldata_bytes=_LIMIT_CALLDATA.get(name),
+        held_market_ids=() if len(scenario.market_ids) > 1 else (other_market_id,),
+        quoted="",
+    )
 
 
 def _plan_distinct(name: str, market_id: int, n_fills: int, *, limit_gas: int, quoted: str) -> Scenario:
@@ -148,7 +191,7 @@ def _plan_makers(market_id: int) -> Scenario:
         market_ids=(market_id,),
         orders=makers + takers,
         fills=fills,
-        limit_gas=33_000,
+        limit_gas=27_000,
         quoted="prototype 30,165; dYdX v1 135,852; Vertex + checks 222,317",
     )
 
@@ -197,7 +240,7 @@ def _plan_mixed(market_ids: tuple[int, int, int]) -> Scenario:
         market_ids=market_ids,
         orders=makers + takers,
         fills=fills,
-        limit_gas=13_000,
+        limit_gas=10_500,
         quoted="prototype 12,305",
     )
 
@@ -207,9 +250,14 @@ def build_keys(source: random.Random, n_keys: int) -> list[SigningKey]:
     return [SigningKey(source.randbytes(31).rjust(32, b"\x01")) for _ in range(n_keys)]
 
 
-def account_of(key: SigningKey) -> AccountId:
-    """Return the account a key trades with: its owner's subaccount 0."""
-    return build_account_id(key.address, 0)
+def account_of(key: SigningKey, *, is_full: bool = False) -> AccountId:
+    """Return the account a key's owner trades with."""
+    return build_account_id(key.address, FULL_SUBACCOUNT if is_full else 0)
+
+
+def session_key_of(owner: SigningKey) -> SigningKey:
+    """Return the session key of an owner in a full scenario."""
+    return SigningKey(keccak(b"bench session key" + owner.address))
 
 
 def build_payload(
@@ -218,8 +266,9 @@ def build_payload(
     """Return the scenario's batch with freshly signed orders, seqs from first_seq on."""
     records: dict[int, list[tuple[int, int, int, OrderRecord]]] = {}
     for position, plan in enumerate(scenario.orders):
-        record = _sign(plan, keys[plan.trader], venue, header, first_seq)
-        records.setdefault(account_of(keys[plan.trader]), []).append((plan.lane, plan.turn, position, record))
+        record = _sign(plan, keys[plan.trader], venue, header, first_seq, is_full=scenario.is_full)
+        account_id = account_of(keys[plan.trader], is_full=scenario.is_full)
+        records.setdefault(account_id, []).append((plan.lane, plan.turn, position, record))
     accounts = []
     index_of: dict[int, int] = {}
     for account_id in sorted(records):
@@ -234,9 +283,12 @@ def build_payload(
     return Payload(header=header, fills=fills, accounts=tuple(accounts))
 
 
-def _sign(plan: PlannedOrder, key: SigningKey, venue: Venue, header: BatchHeader, first_seq: int) -> OrderRecord:
+def _sign(
+    plan: PlannedOrder, key: SigningKey, venue: Venue, header: BatchHeader, first_seq: int, *, is_full: bool
+) -> OrderRecord:
     order = Order(
         owner=key.address,
+        subaccount=FULL_SUBACCOUNT if is_full else 0,
         market_id=plan.market_id,
         epoch=venue.epochs[plan.market_id],
         is_buy=not plan.is_maker,
@@ -249,14 +301,15 @@ def _sign(plan: PlannedOrder, key: SigningKey, venue: Venue, header: BatchHeader
         post_only=plan.is_maker,
         time_in_force=TimeInForce.GTC if plan.is_maker else TimeInForce.IOC,
     )
-    r, vs = key.sign(digest(order, venue.domain_separator))
+    signer = session_key_of(key) if is_full else key
+    r, vs = signer.sign(digest(order, venue.domain_separator))
     signed = SignedOrder(order=order, r=r, vs=vs)
-    return build_order_record(signed, taker_fee_ppm=TAKER_FEE_PPM, maker_fee_ppm=MAKER_FEE_PPM)
+    return build_order_record(signed, taker_fee_ppm=TAKER_FEE_PPM, maker_fee_ppm=MAKER_FEE_PPM, session_key=is_full)
 
 
 def compute_signature_offsets(payload: Payload) -> list[int]:
     """Return where r of each order lies in the payload, in table order (orders here carry no trigger)."""
-    n_head_bytes = 64 + 32 * ((8 * len(payload.fills) + 31) // 32) + 32 * ((16 * len(payload.rows) + 31) // 32)
+    n_head_bytes = 64 + 32 * ((8 * len(payload.fills) + 31) // 32) + 32 * len(payload.rows)
     at = n_head_bytes + 32 * ((len(payload.evidence) + 31) // 32) + 160 * len(payload.operations)
     offsets = []
     for account in payload.accounts:
