@@ -9,18 +9,45 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum, unique
-from typing import Final
+from typing import Final, Protocol
 
-from afterbell.domain.chain_state import ChainState
 from afterbell.domain.margin import WITHDRAWAL_MARGIN_DIVISOR, compute_margins_quote
 from afterbell.domain.market import is_fresh
 from afterbell.domain.position import compute_pending_quote
 from afterbell.domain.session import Session
 from afterbell.domain.units import div_up
-from afterbell.domain.words import RulesWord
+from afterbell.domain.words import AccountWord, IndexWord, PositionWord, PriceWord, RulesWord
 
 UNLIQUIDATED_SESSIONS: Final = (Session.HALTED, Session.CORPORATE_ACTION)
 """While an open market is in one of them, nobody who holds it is liquidated."""
+
+
+class Words(Protocol):
+    """What is read: a ChainState, or a batch between its operations and its fills."""
+
+    def account(self, account_id: int) -> AccountWord:
+        """Return an account's word."""
+        ...
+
+    def position(self, account_id: int, market_id: int) -> PositionWord:
+        """Return a position's word."""
+        ...
+
+    def price(self, market_id: int) -> PriceWord:
+        """Return a market's price word."""
+        ...
+
+    def index(self, market_id: int) -> IndexWord:
+        """Return a market's index word."""
+        ...
+
+    def rules_of(self, market_id: int, session: int, matched_at_s: int, /) -> RulesWord | None:
+        """Return the rules that bind at this second."""
+        ...
+
+    def flagged_at_s(self, account_id: int) -> int:
+        """Return when Liquidations flagged an account; 0 = not."""
+        ...
 
 
 @unique
@@ -63,36 +90,36 @@ class Risk:
     """max(initial margin, a tenth of notional), position by position: what cannot be withdrawn."""
 
 
-def read_market(state: ChainState, market_id: int, at_s: int) -> Holding:
+def read_market(words: Words, market_id: int, at_s: int) -> Holding:
     """Return a holding of zero lots; rules and freshness as they stand at `at_s`."""
-    price = state.price(market_id)
-    rules = state.rules_of(market_id, price.session, at_s)
+    price = words.price(market_id)
+    rules = words.rules_of(market_id, price.session, at_s)
     return Holding(
         market_id=market_id,
         mark_ticks=price.mark_ticks,
         external_ticks=price.external_ticks,
         external_time_s=price.external_time_s,
-        reserve_ticks=state.index(market_id).reserve_ticks,
+        reserve_ticks=words.index(market_id).reserve_ticks,
         session=price.session,
         rules=rules,
         is_fresh=is_fresh(price, rules, at_s),
     )
 
 
-def read_holding(state: ChainState, account_id: int, market_id: int, at_s: int) -> Holding:
+def read_holding(words: Words, account_id: int, market_id: int, at_s: int) -> Holding:
     """Return one position with its market."""
-    market, position = read_market(state, market_id, at_s), state.position(account_id, market_id)
+    market, position = read_market(words, market_id, at_s), words.position(account_id, market_id)
     if position.size_lots == 0:
         return market
-    pending_quote = compute_pending_quote(position, state.index(market_id))
+    pending_quote = compute_pending_quote(position, words.index(market_id))
     return replace(market, size_lots=position.size_lots, cushion_quote=-position.entry_quote - pending_quote)
 
 
-def read_holdings(state: ChainState, account_id: int, at_s: int) -> tuple[Holding, ...]:
+def read_holdings(words: Words, account_id: int, at_s: int) -> tuple[Holding, ...]:
     """Return all open positions of an account."""
     return tuple(
-        read_holding(state, account_id, market_id, at_s)
-        for market_id in state.account(account_id).open_markets
+        read_holding(words, account_id, market_id, at_s)
+        for market_id in words.account(account_id).open_markets
         if market_id
     )
 
@@ -145,17 +172,10 @@ def is_below_maintenance(collateral_quote: int, holdings: Sequence[Holding], bas
     return risk.equity_quote < risk.maintenance_margin_quote
 
 
-def is_liquidatable(collateral_quote: int, holdings: Sequence[Holding]) -> bool:
-    """Tell whether an account may be liquidated.
-
-    Every open market fresh and neither halted nor in a corporate action, and equity below maintenance margin at the
-    mark and at the external price. Never without a position.
-    """
-    return (
-        bool(holdings)
-        and all(holding.is_fresh and holding.session not in UNLIQUIDATED_SESSIONS for holding in holdings)
-        and is_below_maintenance(collateral_quote, holdings, Basis.MARK)
-        and is_below_maintenance(collateral_quote, holdings, Basis.EXTERNAL)
+def is_open_to_liquidation(holdings: Sequence[Holding]) -> bool:
+    """Tell whether an account with these positions may be liquidated: some, none stale, halted, or in an action."""
+    return bool(holdings) and all(
+        holding.is_fresh and holding.session not in UNLIQUIDATED_SESSIONS for holding in holdings
     )
 
 

@@ -81,6 +81,8 @@ class ChainState:
     claims: dict[bytes, int] = field(default_factory=dict)
     tracked_quote: int = 0
     approvals: set[tuple[bytes, bytes]] = field(default_factory=set)
+    flags: dict[int, int] = field(default_factory=dict)
+    """Of Liquidations, which batches ask: account id -> when it was flagged."""
     genesis_s: int = 0
     """GENESIS_S: seqs count milliseconds from here."""
     forbidden_recipients: frozenset[bytes] = frozenset()
@@ -101,6 +103,7 @@ class ChainState:
             rules=dict(self.rules),
             claims=dict(self.claims),
             approvals=set(self.approvals),
+            flags=dict(self.flags),
         )
 
     @property
@@ -120,6 +123,10 @@ class ChainState:
         overflow = OverflowWord.unpack(self.overflows.get(overflow_key(account_id), 0))
         is_bound = matched_at_s > overflow.pending_since_s + SETTLE_LAG_S
         return max(account.min_seq, overflow.bound_min_seq, overflow.pending_min_seq if is_bound else 0)
+
+    def flagged_at_s(self, account_id: int) -> int:
+        """Return when Liquidations flagged an account; 0 = not."""
+        return self.flags.get(account_id, 0)
 
     def session_key_word(self, account_id: int, key: bytes) -> int:
         """Return what a key may sign for an account; 0 if it was never linked or revoked."""

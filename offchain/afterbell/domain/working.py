@@ -245,3 +245,7 @@ class BeforeFills:
     def rules_of(self, market_id: int, session: int, matched_at_s: int) -> RulesWord | None:
         """Return the rules that bind a batch matched at this second, or None if they were never set."""
         return self.bench.state.rules_of(market_id, session, matched_at_s)
+
+    def flagged_at_s(self, account_id: int) -> int:
+        """Return when Liquidations flagged an account; 0 = not."""
+        return self.bench.state.flagged_at_s(account_id)
