@@ -74,7 +74,6 @@ MODE_SETTLED: constant(uint256) = 2
 
 # lanes of words of the Clearinghouse, contracts/README.md
 M8: constant(uint256) = 2**8 - 1
-M16: constant(uint256) = 2**16 - 1
 M20: constant(uint256) = 2**20 - 1
 M32: constant(uint256) = 2**32 - 1
 M40: constant(uint256) = 2**40 - 1
@@ -368,16 +367,14 @@ def activate(market: uint256):
         if terms.ticks == 0:
             terms.ticks = (price >> 80) & M40
             self.terms[market].ticks = terms.ticks
-        # stated as of now, for as long as the word can say, in a session that never ends
+        # never fresh again: nothing opens at a price that is no longer one
         price = (
             terms.ticks
             | (terms.ticks << 40)
             | (terms.ticks << 80)
-            | (block.timestamp << 120)
-            | (price & (M40 << 160))
+            | (price & ((2**80 - 1) << 120))
             | (CORPORATE_ACTION << 200)
             | (price & (M32 << 208))
-            | (M16 << 240)
         )
     if kind != SPLIT:
         # the next epoch: every signed price of before has lost its meaning; 2^32 epochs are never reached

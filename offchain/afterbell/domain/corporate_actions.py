@@ -49,7 +49,6 @@ MAX_TERM: Final = 10**9
 MAX_DIVIDEND_TICKS: Final = (1 << 24) - 1
 MAX_CONTINUITY_PPM: Final = 200_000
 MAX_OBSERVATION_AGE_S: Final = 2 * SETTLE_LAG_S
-MAX_SESSION_MINUTES: Final = (1 << 16) - 1
 
 
 @unique
@@ -268,7 +267,7 @@ def activate(venue: Venue, market_id: int, *, now_s: int) -> None:
         price, index = _lower(price, ticks, announcement.effective_s), _pay(index, ticks)
     elif kind == ActionKind.CASH_SETTLEMENT:
         ticks = ticks or price.external_ticks
-        price = _end(price, ticks, now_s)
+        price = _end(price, ticks)
     if kind in WITH_RATIO:
         apply_split(venue.oracle, market_id, announcement.num, announcement.den)
     if kind in WITH_FEEDS:
@@ -438,16 +437,15 @@ def _pay(index: IndexWord, ticks: int) -> IndexWord:
     )
 
 
-def _end(price: PriceWord, ticks: int, now_s: int) -> PriceWord:
-    """Return the prices of a market that ended."""
+def _end(price: PriceWord, ticks: int) -> PriceWord:
+    """Return the prices of a market that ended: never fresh again, so that nothing opens."""
     return replace(
         price,
         mark_ticks=ticks,
         index_ticks=ticks,
         external_ticks=ticks,
-        external_time_s=now_s,
         session=Session.CORPORATE_ACTION,
-        session_minutes=MAX_SESSION_MINUTES,
+        session_minutes=0,
     )
 
 
