@@ -157,6 +157,7 @@ class Venue:
         n_markets: int = 8,
         token: str = "TestStablecoin",
         make_token: Callable[[Chain], str] | None = None,
+        make_uptime_feed: Callable[[Chain], str] | None = None,
         chain_id: int = CHAIN_ID,
         deposit_quote: int = 10_000 * USDC,
         is_priced: bool = True,
@@ -164,7 +165,7 @@ class Venue:
     ) -> Venue:
         chain = Chain.deploy(
             token=token, make_token=make_token, publishers=[address_of(key) for key in PUBLISHERS[:3]], threshold=2,
-            chain_id=chain_id, machine=machine,
+            chain_id=chain_id, machine=machine, make_uptime_feed=make_uptime_feed,
         )  # fmt: skip
         venue = cls(chain)
         for market in range(1, n_markets + 1):

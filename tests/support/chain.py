@@ -164,6 +164,7 @@ class Chain:
         *,
         token: str = "TestStablecoin",
         make_token: Callable[[Chain], str] | None = None,
+        make_uptime_feed: Callable[[Chain], str] | None = None,
         publishers: Sequence[str] = (),
         threshold: int = 1,
         sequencer: str = SEQUENCER,
@@ -176,11 +177,13 @@ class Chain:
 
         `registry` replaces the MarketRegistry by an account of the test, which may then write rules no registry would.
         `make_token` puts another contract in the token's place and returns its address; `token` names its ABI.
-        `machine` replaces revm, tests.support.node_chain.
+        `make_uptime_feed` puts a feed of the chain's own uptime beside Exits. `machine` replaces revm,
+        tests.support.node_chain.
         """
         chain = cls(evm=machine or cls._new_machine(START_S, chain_id))
         chain.addresses["token"] = make_token(chain) if make_token else chain.create(token)
         chain.contracts["token"] = token
+        uptime_feed = make_uptime_feed(chain) if make_uptime_feed else ZERO_ADDRESS
         order = (
             "SignedPriceSource", "PriceOracle", "MarketRegistry", "Operations", "Liquidations", "Exits",
             "CorporateActions", "Vault", "Clearinghouse", "Lens", "MarketLens",
@@ -199,7 +202,7 @@ class Chain:
         chain.create("MarketRegistry", GOVERNOR, at["Clearinghouse"], at["PriceOracle"])
         chain.create("Operations", at["Clearinghouse"], at["Vault"])
         chain.create("Liquidations", at["Clearinghouse"], at["CorporateActions"])
-        chain.create("Exits", at["Clearinghouse"], at["Vault"], ZERO_ADDRESS)
+        chain.create("Exits", at["Clearinghouse"], at["Vault"], uptime_feed)
         chain.create(
             "CorporateActions", GOVERNOR, at["Clearinghouse"], at["PriceOracle"], wired_registry, at["Liquidations"]
         )
