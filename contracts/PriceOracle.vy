@@ -585,9 +585,7 @@ def _stated(
                 until_s = min((window >> 104) & M40, ((word >> 8) & M40) + 1)
         word >>= 88
     # corporate actions
-    halt_from_s: uint256 = staticcall ICorporateActions(CORPORATE_ACTIONS).halt_from(
-        market, skip_contract_check=True, default_return_value=0
-    )
+    halt_from_s: uint256 = staticcall ICorporateActions(CORPORATE_ACTIONS).halt_from(market)
     is_halted: bool = False
     if halt_from_s != 0:
         if matched_at_s >= halt_from_s:
@@ -602,8 +600,7 @@ def _stated(
     observation: uint256 = self.observations[market]
     if is_observed and (observation >> 64) & M40 > (price >> 120) & M40:
         ticks: uint256 = self._ticks_of(market, observation & M64)
-        reported: uint256 = session
-        reported = self._stricter(session, (observation >> 112) & M8)
+        reported: uint256 = self._stricter(session, (observation >> 112) & M8)
         code: uint256 = codes.MARKET_HALTED
         judged: uint256 = observation
         if not is_halted:

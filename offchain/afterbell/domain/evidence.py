@@ -8,7 +8,7 @@ reverts). Must not: hold keys, fetch, or judge a price; oracle.py does. Twin: co
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from struct import Struct
 from typing import Final
@@ -76,11 +76,13 @@ class Evidence:
     signatures: tuple[tuple[bytes, bytes], ...]
     """(r, vs), by ascending signer address."""
     reports: tuple[ProvenReport, ...]
+    source_id: int = SIGNED_SOURCE_ID
+    """Which source of PriceOracle reads it; hashed into every leaf."""
 
 
-def hash_leaf(leaf_word: bytes, publish_time_s: int) -> bytes:
+def hash_leaf(leaf_word: bytes, publish_time_s: int, source_id: int = SIGNED_SOURCE_ID) -> bytes:
     """Return keccak(keccak(leaf word ‖ source_id u8 ‖ publish_time u32)): twice, so that no node passes for a leaf."""
-    return keccak(keccak(leaf_word + bytes([SIGNED_SOURCE_ID]) + publish_time_s.to_bytes(4, "big")))
+    return keccak(keccak(leaf_word + bytes([source_id]) + publish_time_s.to_bytes(4, "big")))
 
 
 def hash_pair(left: bytes, right: bytes) -> bytes:
@@ -137,25 +139,24 @@ def join_sections(sections: Sequence[bytes]) -> bytes:
     return b"".join(len(section).to_bytes(2, "big") + section for section in sections)
 
 
-def split_sections(evidence: bytes) -> list[bytes]:
-    """Return the sections of a batch's evidence. Raises: EvidenceRefused `source: length`."""
-    sections: list[bytes] = []
-    at = 0
+def split_sections(evidence: bytes) -> Iterator[bytes]:
+    """Yield the sections of a batch's evidence. Raises: EvidenceRefused `source: length` at a malformed one."""
+    at = n_sections = 0
     while at < len(evidence):
         n_bytes = int.from_bytes(evidence[at : at + 2], "big")
         section = evidence[at + 2 : at + 2 + n_bytes]
-        if not section or len(section) != n_bytes or n_bytes > MAX_SECTION_BYTES or len(sections) == MAX_SECTIONS:
+        if not section or len(section) != n_bytes or n_bytes > MAX_SECTION_BYTES or n_sections == MAX_SECTIONS:
             raise EvidenceRefused("source: length")
-        sections.append(section)
+        yield section
+        n_sections += 1
         at += 2 + n_bytes
-    return sections
 
 
 def encode_evidence(evidence: Evidence) -> bytes:
     """Return one section of signed prices. No padding."""
     parts = [
         _HEAD.pack(
-            SIGNED_SOURCE_ID,
+            evidence.source_id,
             evidence.publish_time_s,
             len(evidence.signatures),
             len(evidence.reports),
@@ -171,7 +172,7 @@ def encode_evidence(evidence: Evidence) -> bytes:
 def decode_evidence(evidence: bytes) -> Evidence:
     """Read a section of signed prices. Raises: EvidenceRefused `source: length` unless it ends at the last byte."""
     try:
-        _source_id, publish_time_s, n_signatures, n_reports, root = _HEAD.unpack_from(evidence)
+        source_id, publish_time_s, n_signatures, n_reports, root = _HEAD.unpack_from(evidence)
     except struct.error as error:
         raise EvidenceRefused("source: length") from error
     if not 0 < n_reports <= MAX_REPORTS:
@@ -194,7 +195,9 @@ def decode_evidence(evidence: bytes) -> Evidence:
         raise EvidenceRefused("source: proof")
     if at != len(evidence):
         raise EvidenceRefused("source: length")
-    return Evidence(publish_time_s=publish_time_s, root=root, signatures=signatures, reports=reports)
+    return Evidence(
+        publish_time_s=publish_time_s, root=root, signatures=signatures, reports=reports, source_id=source_id
+    )
 
 
 def verify_evidence(
@@ -225,5 +228,6 @@ def verify_evidence(
             raise EvidenceRefused("source: not a publisher")
         previous = signer
     for proven in evidence.reports:
-        if compute_root_of(hash_leaf(proven.leaf_word, evidence.publish_time_s), proven.proof) != evidence.root:
+        leaf = hash_leaf(proven.leaf_word, evidence.publish_time_s, evidence.source_id)
+        if compute_root_of(leaf, proven.proof) != evidence.root:
             raise EvidenceRefused("source: proof")

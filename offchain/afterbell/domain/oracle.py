@@ -7,7 +7,7 @@ does. Twin: contracts/PriceOracle.vy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from math import gcd
 from typing import Final, Protocol
@@ -307,7 +307,7 @@ def keep_report(
     return ReportCode.ACCEPTED
 
 
-def observe(oracle: OracleState, sections: Sequence[bytes], matched_at_s: int) -> tuple[set[int], list[ReportVerdict]]:
+def observe(oracle: OracleState, sections: Iterable[bytes], matched_at_s: int) -> tuple[set[int], list[ReportVerdict]]:
     """Read every section; return (markets of which something new is kept, the reports that are not).
 
     Raises: EvidenceRefused; the oracle may have changed by then.
