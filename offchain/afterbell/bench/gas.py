@@ -100,17 +100,25 @@ def _count_irreducible_bytes(scenario: Scenario) -> int:
 
 
 def measure_scenarios(seed: int) -> list[GasOfScenario]:
-    """Return what every scenario cost on one fresh venue."""
-    with open_venue(seed) as (venue, ready):
-        return [_measure(venue, scenario, keys, signing) for scenario, keys, signing in ready]
+    """Return what every scenario cost; those of the first trade's scope on a venue without margin tiers."""
+    found = []
+    for is_full in (False, True):
+        with open_venue(seed, is_full=is_full) as (venue, ready):
+            found += [_measure(venue, scenario, keys, signing) for scenario, keys, signing in ready]
+    return found
 
 
 @contextmanager
-def open_venue(seed: int) -> Iterator[tuple[LocalVenue, list[tuple[Scenario, list[SigningKey], Venue]]]]:
+def open_venue(
+    seed: int, *, is_full: bool = False
+) -> Iterator[tuple[LocalVenue, list[tuple[Scenario, list[SigningKey], Venue]]]]:
     """Yield a fresh venue with prices; and every scenario with keys of funded accounts and what signing needs."""
     source = random.Random(seed)
-    with tempfile.TemporaryDirectory(prefix="afterbell-bench-") as folder, LocalVenue.start(Path(folder)) as venue:
-        scenarios = build_scenarios(venue.market_ids)
+    with (
+        tempfile.TemporaryDirectory(prefix="afterbell-bench-") as folder,
+        LocalVenue.start(Path(folder), is_tiered=is_full) as venue,
+    ):
+        scenarios = [one for one in build_scenarios(venue.market_ids) if one.is_full == is_full]
         keys_of = {scenario.name: build_keys(source, scenario.n_traders) for scenario in scenarios}
         for scenario in scenarios:
             for key in keys_of[scenario.name] if not scenario.is_full else ():

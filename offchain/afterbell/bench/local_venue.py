@@ -11,10 +11,11 @@ import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 from eth_account import Account
 
 from afterbell.adapters.anvil import Anvil
@@ -83,10 +84,10 @@ class LocalVenue:
 
     @classmethod
     @contextmanager
-    def start(cls, folder: Path) -> Iterator[LocalVenue]:
-        """Start anvil, deploy the local plan, yield the venue, stop anvil."""
+    def start(cls, folder: Path, *, is_tiered: bool = True) -> Iterator[LocalVenue]:
+        """Start anvil, deploy the local plan (without its margin tiers if told so), yield the venue, stop anvil."""
         with Anvil.start(genesis_s=GENESIS_S, log_path=folder / "anvil.log") as anvil:
-            manifest, publishers = deploy_venue(anvil, folder)
+            manifest, publishers = deploy_venue(anvil, folder, is_tiered=is_tiered)
             yield cls(anvil, manifest, publishers, folder)
 
     # The chain.
@@ -241,7 +242,7 @@ class LocalVenue:
         return self.settle(encode(self.build_price_payload(ticks)))
 
 
-def deploy_venue(anvil: Anvil, folder: Path) -> tuple[Manifest, list[SigningKey]]:
+def deploy_venue(anvil: Anvil, folder: Path, *, is_tiered: bool = True) -> tuple[Manifest, list[SigningKey]]:
     """Deploy the local plan with keys that depend on nothing; return its manifest and the publishers' keys."""
     source = random.Random(_KEY_SEED)
     deployer_key = source.randbytes(32)
@@ -256,6 +257,8 @@ def deploy_venue(anvil: Anvil, folder: Path) -> tuple[Manifest, list[SigningKey]
         guardian=guardian.address,
     )
     plan = read_plan(find_local_plan(), roles=roles)
+    if not is_tiered:
+        plan = replace(plan, markets=tuple(msgspec.structs.replace(market, tiers=()) for market in plan.markets))
     anvil.call("anvil_setBalance", _hex(SigningKey(deployer_key).address), hex(_ENOUGH_WEI))
     web3 = connect(anvil.url)
     sender = KeySender(web3, Account.from_key(deployer_key))
