@@ -22,10 +22,12 @@ from afterbell.domain.batch import (
     build_order_record,
     encode,
 )
+from afterbell.domain.calendar import Boundary, Calendar
 from afterbell.domain.ids import subaccount_of
+from afterbell.domain.oracle import OracleMarket, OracleState
 from afterbell.domain.order import Operation, Order, SignedOrder, TimeInForce
+from afterbell.domain.prices import MarketUpdate, update
 from afterbell.domain.settlement import (
-    AcceptedReport,
     BatchResult,
     ChainState,
     apply_batch,
@@ -48,7 +50,14 @@ RULES = RulesWord(
     size_step_lots=10, price_step_ticks=5, min_notional_quote=USDC, max_fee_ppm=1_000,
 )  # fmt: skip
 PRICE = PriceWord(
-    mark_ticks=10_000, index_ticks=10_000, external_ticks=10_000, external_time_s=T, mark_time_s=T, session=2, epoch=1
+    mark_ticks=10_000,
+    index_ticks=10_000,
+    external_ticks=10_000,
+    external_time_s=T,
+    mark_time_s=T,
+    session=2,
+    epoch=1,
+    session_minutes=10_000,
 )
 
 
@@ -66,6 +75,15 @@ class Scenario:
         for account in (self.maker, self.taker):
             apply_deposit(self.state, account, collateral_quote)
         self.seq = 100
+        calendar = Calendar((Boundary(start_s=T - 1_000, session=2), Boundary(start_s=T + 10**7, session=0)))
+        market = OracleMarket(ticks_per_usd=100, max_confidence_ppm=5_000)
+        self.oracle = OracleState(calendar=calendar, markets=dict.fromkeys(range(1, 9), market))
+
+    def update_prices(
+        self, state: ChainState, rows: tuple[PriceRow, ...], evidence: bytes, matched_at_s: int
+    ) -> tuple[MarketUpdate, ...]:
+        """Ask the oracle's model, which forgets the batch: nothing here is reported twice."""
+        return update(self.oracle, state, rows, evidence, matched_at_s).markets
 
     @staticmethod
     def account_of(key: SigningKey, subaccount: int = 0) -> int:
@@ -93,26 +111,24 @@ class Scenario:
         return order.account_id, replace(record, **(record_changes or {}))
 
     def operation(
-        self, message: Operation, *, before_fill: int = 0, signer: SigningKey | None = None,
+        self, message: Operation, *, signer: SigningKey | None = None,
         session_key: SigningKey | None = None, approved: bool = False,
-    ) -> tuple[int, OperationRow]:  # fmt: skip
-        """Return (account, row); the account index is filled in by `settle`. An approved one carries no signature."""
+    ) -> OperationRow:  # fmt: skip
+        """Return the row of an operation. An approved one carries no signature."""
         keys = {key.address: key for key in (MAKER, TAKER, OUTSIDER)}
         r, vs = bytes(32), bytes(32)
         if not approved:
             r, vs = (session_key or signer or keys[message.owner]).sign(digest(message, DOMAIN))
         flags = OPERATION_APPROVED if approved else OPERATION_SESSION_KEY if session_key else 0
-        row = build_operation_row(message, before_fill=before_fill, account_index=0, r=r, vs=vs, flags=flags)
-        return message.account_id, row
+        return build_operation_row(message, r=r, vs=vs, flags=flags)
 
     def settle(
         self,
         orders: list[tuple[int, OrderRecord]] | None = None,
         fills: list[tuple[int, int, int]] | None = None,
-        operations: list[tuple[int, OperationRow]] | None = None,
+        operations: list[OperationRow] | None = None,
         *,
         rows: tuple[PriceRow, ...] = (),
-        reports: tuple[AcceptedReport, ...] = (),
         matched_at_s: int = T,
         block_time_s: int | None = None,
         previous_head: bytes | None = None,
@@ -120,7 +136,7 @@ class Scenario:
     ) -> BatchResult:
         """Settle a batch; fills name orders by their place in `orders`, codes come back in that order too."""
         orders, fills, operations = orders or [], fills or [], operations or []
-        accounts = sorted({account for account, _ in orders} | {account for account, _ in operations})
+        accounts = sorted({account for account, _ in orders})
         index_of: dict[int, int] = {}
         records = []
         for account in accounts:
@@ -138,7 +154,7 @@ class Scenario:
                 for maker, taker, lots in fills
             ),
             rows=rows,
-            operations=tuple(replace(row, account_index=accounts.index(account)) for account, row in operations),
+            operations=tuple(operations),
             accounts=tuple(records),
         )
         return apply_batch(
@@ -146,7 +162,7 @@ class Scenario:
             encode(payload),
             previous_head=self.state.head if previous_head is None else previous_head,
             block_time_s=matched_at_s if block_time_s is None else block_time_s,
-            accepted_reports=reports,
+            update_prices=self.update_prices,
             domain_separator=DOMAIN,
             recover=recover,
         )

@@ -25,7 +25,7 @@ from afterbell.domain.batch import (
 )
 from afterbell.domain.errors import FieldOutOfRange, MalformedBatch
 from afterbell.domain.ids import build_account_id
-from afterbell.domain.order import CancelAll, CancelOrder, LinkKey, RevokeKey, Withdraw
+from afterbell.domain.order import CancelAll, CancelOrder, LinkKey, RevokeKey, Transfer, Withdraw
 from tests.support.world import World
 
 VECTOR = json.loads((Path(__file__).parents[1] / "vectors" / "batch.json").read_text())
@@ -33,22 +33,22 @@ R, VS = b"\xa1" * 32, b"\xb2" * 32
 
 # The table that tests/vectors/build.py lays out by hand.
 FIRST_ORDER = OrderRecord(
-    market_id=1, flags=0b101, lane=3, seq=99, size_lots=200, limit_ticks=15_000, max_fee_ppm=500, taker_fee_ppm=450,
-    maker_fee_ppm=100, expiry_s=1_900_000_060, r=R, vs=VS,
+    market_id=1, flags=0b10_0000_0101, lane=3, seq=99, size_lots=200, limit_ticks=15_000, max_fee_ppm=500,
+    taker_fee_ppm=450, maker_fee_ppm=100, expiry_s=1_900_000_060, r=R, vs=VS, proof=(b"\xd1" * 32, b"\xd2" * 32),
 )  # fmt: skip
 SECOND_ORDER = OrderRecord(
     market_id=1, flags=0b101_0000, lane=0, seq=100, size_lots=100, limit_ticks=15_000, max_fee_ppm=500,
     taker_fee_ppm=450, maker_fee_ppm=100, expiry_s=1_900_000_060, r=R, vs=VS, trigger_kind=1, trigger_ticks=15_000,
 )  # fmt: skip
 WITHDRAWAL = OperationRow(
-    kind=OperationKind.WITHDRAW, before_fill=1, account_index=1, expiry_s=1_900_000_060, seq=5, value=1_000_000,
-    address_word=int("ab" * 20, 16), r=R, vs=VS,
+    kind=OperationKind.WITHDRAW, account_id=build_account_id(b"\x22" * 20, 0), expiry_s=1_900_000_060, seq=5,
+    value=1_000_000, operand=int("ab" * 20, 16), r=R, vs=VS,
 )  # fmt: skip
 TABLE = Payload(
     header=BatchHeader(sequence=9, matched_at_s=1_900_000_000, direct_op=4, journal_hash=b"\x77" * 32),
     fills=(FillRow(maker_order=0, taker_order=1, size_lots=100),),
     rows=(
-        PriceRow(market_id=1, mark_ticks=15_000, index_ticks=15_001),
+        PriceRow(market_id=1, mark_ticks=15_000, index_ticks=15_001, premium_ppb=-2, funding=1),
         PriceRow(market_id=2, mark_ticks=100, index_ticks=101, auction_ticks=102),
     ),
     evidence=b"\xab\xcd\xef",
@@ -85,21 +85,20 @@ OPERATIONS = [
     (Withdraw(**SIGNED, seq=7, quote=1_000_000, recipient=OWNER), OPERATION_SESSION_KEY),
     (CancelOrder(**SIGNED, seq=8, order_nonce=3 << 40 | 99), OPERATION_SESSION_KEY),
     (CancelAll(**SIGNED, seq=9, min_seq=1_000), 0),
+    (Transfer(**SIGNED, seq=10, quote=1_000_000, to_subaccount=11), 0),
 ]
 TABLE_WITH_KEYS = Payload(
     header=TABLE.header,
     operations=tuple(
         build_operation_row(
             message,
-            before_fill=0,
-            account_index=0,
             r=bytes(32) if flags == OPERATION_APPROVED else R,
             vs=bytes(32) if flags == OPERATION_APPROVED else VS,
             flags=flags,
         )
         for message, flags in OPERATIONS
     ),
-    accounts=(AccountRecord(account_id=ACCOUNT, orders=(replace(FIRST_ORDER, flags=0b1000_0011),)),),
+    accounts=(AccountRecord(account_id=ACCOUNT, orders=(replace(FIRST_ORDER, flags=0b1000_0011, proof=()),)),),
 )
 
 
@@ -111,27 +110,27 @@ def test_decode__operations_laid_out_by_hand__are_the_messages_that_were_signed(
     decoded = decode(unhex(VECTOR["payload_with_keys"]))
 
     assert decoded == TABLE_WITH_KEYS
-    assert [(row.to_message(ACCOUNT), row.flags) for row in decoded.operations] == OPERATIONS
+    assert [(row.to_message(), row.flags) for row in decoded.operations] == OPERATIONS
     assert decoded.accounts[0].orders[0].is_key_signed and not FIRST_ORDER.is_key_signed
 
 
 @pytest.mark.parametrize(
     ("place", "changes"),
     [
-        (0, {"value": 1 << 138}), (0, {"address_word": 1 << 160}), (0, {"flags": 3}), (0, {"flags": 4}),
-        (1, {"value": 1}), (1, {"address_word": 1 << 160}), (2, {"value": 1 << 64}), (3, {"value": 1 << 56}),
-        (4, {"value": 1 << 40}), (4, {"kind": 4}), (4, {"kind": 7}),
+        (0, {"value": 1 << 138}), (0, {"flags": 3}), (0, {"flags": 4}), (1, {"value": 1}), (2, {"value": 1 << 64}),
+        (3, {"value": 1 << 56}), (4, {"value": 1 << 40}), (4, {"kind": 0}), (4, {"kind": 7}), (5, {"value": 1 << 64}),
+        (5, {"operand": 1 << 80}),
     ],
 )  # fmt: skip
 def test_operation__beyond_its_type_or_unknown_flag__is_no_message(place: int, changes: dict) -> None:
-    assert replace(TABLE_WITH_KEYS.operations[place], **changes).to_message(ACCOUNT) is None
+    assert replace(TABLE_WITH_KEYS.operations[place], **changes).to_message() is None
 
 
 @pytest.mark.parametrize("place", [3, 4])
-def test_operation__second_word_of_a_cancellation__is_ignored(place: int) -> None:
-    row = replace(TABLE_WITH_KEYS.operations[place], address_word=2**256 - 1)
+def test_operation__operand_of_a_cancellation__is_ignored(place: int) -> None:
+    row = replace(TABLE_WITH_KEYS.operations[place], operand=2**160 - 1)
 
-    assert row.to_message(ACCOUNT) == OPERATIONS[place][0]
+    assert row.to_message() == OPERATIONS[place][0]
 
 
 def test_head__with_and_without_failures__equals_the_vector() -> None:
@@ -158,6 +157,7 @@ def test_codec__two_hundred_random_batches__round_trips_and_knows_its_length() -
             n_accounts=len(batch.table.accounts),
             n_orders=batch.table.n_orders,
             n_triggers=sum(order.has_trigger for _, order in batch.table.list_orders()),
+            n_proof_words=sum(1 + len(order.proof) for _, order in batch.table.list_orders() if order.is_bulk),
         )
 
 
@@ -184,9 +184,11 @@ def poke(offset: int, *values: int) -> bytes:
 
 
 FIRST, SECOND = TABLE.accounts
+PROOF_AT = 64 + 32 + 2 * 32 + 32 + 160 + 32 + 96
+PROOF_LAST = replace(TABLE, fills=(), accounts=(FIRST,))
 LANES_DOWN = replace(FIRST, orders=(FIRST_ORDER, replace(FIRST_ORDER, lane=2)))
 MALFORMED = {
-    "batch: version": poke(0, 2),
+    "batch: version": poke(0, 1),
     "batch: length": encode(TABLE)[:-1],
     "batch: length, one more": encode(TABLE) + b"\0",
     "batch: length, header only in part": encode(TABLE)[:63],
@@ -199,15 +201,14 @@ MALFORMED = {
     "batch: too many, evidence": poke(22, 16, 1),
     "batch: fill index, maker": encode(replace(TABLE, fills=(FillRow(maker_order=2, taker_order=1, size_lots=1),))),
     "batch: fill index, taker": encode(replace(TABLE, fills=(FillRow(maker_order=0, taker_order=2, size_lots=1),))),
+    "batch: fill index, an account's place": poke(64, 2),
+    "batch: fill index, the first account's place": poke(65, 0),
+    "batch: fill index, beyond the last place": poke(64, 4),
+    "batch: length, a proof of nine words": poke(PROOF_AT + 31, 9),
+    "batch: length, a proof longer than memory": poke(PROOF_AT, 1),
+    "batch: length, a proof beyond the end": encode(PROOF_LAST)[:-32],
     "prices: market order": encode(replace(TABLE, rows=TABLE.rows[::-1])),
     "prices: market order, twice": encode(replace(TABLE, rows=(TABLE.rows[0], TABLE.rows[0]))),
-    "batch: operation order": encode(
-        replace(TABLE, operations=(WITHDRAWAL, replace(WITHDRAWAL, before_fill=0)))
-    ),
-    "batch: operation order, beyond the last fill": encode(
-        replace(TABLE, operations=(replace(WITHDRAWAL, before_fill=2),))
-    ),
-    "batch: account index": encode(replace(TABLE, operations=(replace(WITHDRAWAL, account_index=2),))),
     "batch: account order": encode(with_accounts(SECOND, FIRST)),
     "batch: account order, twice": encode(with_accounts(FIRST, FIRST)),
     "batch: account order, account zero": encode(with_accounts(replace(FIRST, account_id=0), SECOND)),

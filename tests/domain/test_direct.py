@@ -96,9 +96,7 @@ def test_direct_cancel_all__too_soon_or_too_far__is_refused(min_seq: int, time_s
 def test_batched_cancel_all__beside_a_direct_one__changes_the_account_word_alone() -> None:
     scenario = Scenario()
     cancel_all(scenario.state, scenario.taker, 500, T - LAG_S - 1)
-    scenario.settle(
-        operations=[scenario.operation(CancelAll(owner=TAKER.address, min_seq=200, expiry_s=T, seq=1))]
-    )
+    scenario.settle(operations=[scenario.operation(CancelAll(owner=TAKER.address, min_seq=200, expiry_s=T, seq=1))])
 
     account = scenario.state.account(scenario.taker)
     assert (account.min_seq, account.flags) == (200, 1)
@@ -326,8 +324,8 @@ def test_open_batch__direct_operations_heard_meanwhile__survive_its_commit() -> 
     scenario = Scenario()
     account = scenario.taker
     execution = Execution(scenario.state, T)
-    row = scenario.operation(link_message(1))[1]
-    assert execution.apply_operation(account, row, domain_separator=None, recover=None) == C.OK
+    row = scenario.operation(link_message(1))
+    assert execution.apply_operation(row, domain_separator=None, recover=None) == C.OK
     assert execution.min_seq(account) == 0
 
     for direct in (

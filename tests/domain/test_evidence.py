@@ -6,21 +6,27 @@ from random import Random
 import pytest
 
 from afterbell.domain.codes import ReportCode
+from afterbell.domain.digests import compute_root_of
 from afterbell.domain.errors import EvidenceRefused
 from afterbell.domain.evidence import (
     Evidence,
-    OracleMarket,
-    OracleState,
     PriceReport,
-    accept_reports,
     build_proven_reports,
     build_root,
-    compute_external_ticks,
-    compute_root_of,
     decode_evidence,
     encode_evidence,
     hash_leaf,
-    judge_report,
+    join_sections,
+    split_sections,
+)
+from afterbell.domain.oracle import (
+    Observation,
+    OracleMarket,
+    OracleState,
+    ReportVerdict,
+    SignedSource,
+    compute_external_ticks,
+    observe,
 )
 from afterbell.signing.keys import SigningKey, recover
 from afterbell.signing.typed_data import PriceRoot, digest, price_domain
@@ -39,9 +45,13 @@ def unhex(text: str) -> bytes:
 
 
 def make_oracle() -> OracleState:
-    return OracleState(
-        markets={1: MARKET, 2: MARKET}, publishers=frozenset(key.address for key in PUBLISHERS), threshold=2
+    source = SignedSource(
+        publishers=frozenset(key.address for key in PUBLISHERS),
+        threshold=2,
+        domain_separator=SEPARATOR,
+        recover=recover,
     )
+    return OracleState(markets={1: MARKET, 2: MARKET}, sources={0: source})
 
 
 def make_evidence(
@@ -57,12 +67,10 @@ def make_evidence(
     )
 
 
-def accept(evidence: Evidence | bytes, matched_at_s: int = T, oracle: OracleState | None = None) -> list[ReportCode]:
-    encoded = evidence if isinstance(evidence, bytes) else encode_evidence(evidence)
-    _, verdicts = accept_reports(
-        oracle or make_oracle(), encoded, matched_at_s, domain_separator=SEPARATOR, recover=recover
-    )
-    return [verdict.code for verdict in verdicts]
+def ignored(evidence: Evidence | bytes, oracle: OracleState, matched_at_s: int = T) -> list[ReportVerdict]:
+    """Let the oracle observe one section; return the reports it ignores."""
+    section = evidence if isinstance(evidence, bytes) else encode_evidence(evidence)
+    return observe(oracle, split_sections(join_sections([section])), matched_at_s)[1]
 
 
 def test_evidence__laid_out_by_hand__reads_and_writes_the_same_bytes() -> None:
@@ -76,21 +84,21 @@ def test_evidence__laid_out_by_hand__reads_and_writes_the_same_bytes() -> None:
     ]
 
 
-def test_evidence__golden_vector__is_accepted_under_its_publisher() -> None:
-    oracle = OracleState(
-        markets={1: MARKET, 2: MARKET, 3: replace(MARKET, multiplier_num=3, multiplier_den=2)},
+def test_evidence__golden_vector__is_observed_under_its_publisher() -> None:
+    source = SignedSource(
         publishers=frozenset({unhex(VECTOR["publisher"])}),
+        threshold=1,
+        domain_separator=unhex(VECTOR["domain_separator"]),
+        recover=recover,
     )
+    oracle = OracleState(markets=dict.fromkeys((1, 2, 3), MARKET), sources={0: source})
 
-    accepted, _ = accept_reports(
-        oracle, unhex(VECTOR["evidence"]), T, domain_separator=unhex(VECTOR["domain_separator"]), recover=recover
-    )
-
-    assert [(report.market_id, report.external_ticks, report.session) for report in accepted] == [
-        (1, 15_000, 2),
-        (2, 9_999, 2),
-        (3, 185, 5),
-    ]
+    assert ignored(unhex(VECTOR["evidence"]), oracle) == []
+    assert {market: (seen.price_e8, seen.session) for market, seen in oracle.primaries.items()} == {
+        1: (15_000_000_000, 2),
+        2: (9_999_999_999, 2),
+        3: (123_456_789, 5),
+    }
 
 
 @pytest.mark.parametrize("vector", VECTOR["external_ticks"])
@@ -117,12 +125,12 @@ def test_tree__any_number_of_leaves__proves_each_of_them(n_reports: int) -> None
         assert compute_root_of(hash_leaf(item.leaf_word, T + 1), item.proof) != root
 
 
-def test_accept__two_of_three_publishers__takes_every_report_once() -> None:
+def test_observe__two_of_three_publishers__takes_every_report_once() -> None:
     oracle = make_oracle()
     evidence = make_evidence((REPORT, replace(REPORT, market_id=2)))
 
-    assert accept(evidence, oracle=oracle) == [ReportCode.ACCEPTED, ReportCode.ACCEPTED]
-    assert accept(evidence, oracle=oracle) == [ReportCode.NOT_NEWER, ReportCode.NOT_NEWER]
+    assert ignored(evidence, oracle) == []
+    assert [verdict.code for verdict in ignored(evidence, oracle)] == [ReportCode.NOT_NEWER, ReportCode.NOT_NEWER]
 
 
 REFUSED = {
@@ -146,14 +154,14 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", list(REFUSED))
-def test_accept__evidence_with_one_flaw__is_refused_whole(name: str) -> None:
+def test_observe__evidence_with_one_flaw__is_refused_whole(name: str) -> None:
     oracle = make_oracle()
 
     with pytest.raises(EvidenceRefused) as caught:
-        accept(REFUSED[name], oracle=oracle)
+        ignored(REFUSED[name], oracle)
 
     assert caught.value.reason == name.split(",", maxsplit=1)[0]
-    assert oracle.last_times_s == {}
+    assert oracle.primaries == {}
 
 
 GUARDS = [
@@ -171,15 +179,18 @@ GUARDS = [
 
 
 @pytest.mark.parametrize(("code", "report", "publish_time_s", "matched_at_s"), GUARDS)
-def test_judge__one_guard_at_a_time__gives_its_code(
+def test_observe__one_guard_at_a_time__gives_its_code(
     code: ReportCode, report: PriceReport, publish_time_s: int, matched_at_s: int
 ) -> None:
-    actual = judge_report(
-        report, publish_time_s=publish_time_s, last_time_s=T - 40, market=MARKET, matched_at_s=matched_at_s
-    )
+    oracle = make_oracle()
+    oracle.primaries[1] = Observation(price_e8=1, publish_time_s=T - 40)
 
-    assert actual is code
+    found = ignored(make_evidence((report,), publish_time_s=publish_time_s), oracle, matched_at_s)
+
+    assert [verdict.code for verdict in found] == ([] if code is ReportCode.ACCEPTED else [code])
 
 
-def test_judge__market_nobody_set__is_unknown() -> None:
-    assert accept(make_evidence((replace(REPORT, market_id=31),))) == [ReportCode.UNKNOWN_MARKET]
+def test_observe__market_nobody_set__is_unknown() -> None:
+    found = ignored(make_evidence((replace(REPORT, market_id=31),)), make_oracle())
+
+    assert [verdict.code for verdict in found] == [ReportCode.UNKNOWN_MARKET]

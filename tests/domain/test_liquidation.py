@@ -60,6 +60,26 @@ def test_liquidation__funding_owed__comes_sooner() -> None:
     assert actual == 10_010
 
 
+def test_liquidation__above_a_tier__comes_sooner() -> None:
+    """Long 100,000 lots bought at 10,000 = 1,000 USDC, 50 USDC beside it; maintenance 4 %, and 4 % more above 500 USDC.
+
+    At p: 100,000 p - 950,000,000 >= 4,000 p + (100,000 p - 500,000,000) x 4 % = 8,000 p - 20,000,000, so
+    92,000 p >= 930,000,000: p >= 10,108.69…, and a short from there with 50 USDC: 1,050,000,000 + 20,000,000 >=
+    108,000 p: p <= 9,907.4…; with a reserve of 7 ticks that many sooner.
+    """
+    long, short = (PositionWord(size_lots=lots, entry_quote=lots * 10_000) for lots in (100_000, -100_000))
+    tiered = {"maintenance_margin_ppm": 40_000, "tiers": ((500, 40_000),), "pending_quote": 0, "rest_quote": 50 * 10**6}
+
+    assert compute_liquidation_ticks(long, **tiered) == 10_109
+    assert compute_liquidation_ticks(short, **tiered) == 9_907
+    assert compute_liquidation_ticks(short, **tiered, reserve_ticks=7) == 9_900
+    assert compute_liquidation_ticks(long, **tiered, reserve_ticks=7) == 10_109
+
+
+def at(ticks: int) -> PriceWord:
+    return PriceWord(mark_ticks=ticks, external_ticks=ticks, epoch=1, session_minutes=1)
+
+
 def is_healthy(
     position: PositionWord,
     index: IndexWord,
@@ -71,7 +91,7 @@ def is_healthy(
     """Ask the account's own rule, with the external price at the mark."""
     rules = replace(RULES, initial_margin_ppm=margin_ppm, maintenance_margin_ppm=margin_ppm, max_age_s=0)
     healths = [
-        compute_position_health(held, PriceWord(mark_ticks=ticks, external_ticks=ticks, epoch=1), rules, index, 0)
+        compute_position_health(held, at(ticks), rules, index, 0)
         for held, ticks in [(position, mark), *((other, 5_000) for other in rest)]
     ]
     health = compute_account_health(collateral_quote, healths)
@@ -104,10 +124,7 @@ def test_liquidation__any_account__healthy_there_and_not_one_tick_further(
     rules = replace(RULES, maintenance_margin_ppm=margin_ppm, max_age_s=0)
     others = compute_account_health(
         collateral_quote,
-        [
-            compute_position_health(held, PriceWord(mark_ticks=5_000, external_ticks=5_000, epoch=1), rules, index, 0)
-            for held in rest
-        ],
+        [compute_position_health(held, at(5_000), rules, index, 0) for held in rest],
     )
 
     ticks = compute_liquidation_ticks(

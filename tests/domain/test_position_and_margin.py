@@ -12,6 +12,7 @@ from afterbell.domain.margin import (
     AccountHealth,
     compute_account_health,
     compute_margin_quote,
+    compute_margins_quote,
     compute_position_health,
     is_fill_covered,
     is_withdrawal_covered,
@@ -33,7 +34,9 @@ def test_position_health__worked_out_by_hand__is_this(vector: dict) -> None:
         size_lots=number["size_lots"], entry_quote=number["entry_quote"], index_snapshot_e12=number["snapshot_e12"]
     )
     index = IndexWord(long_index_e12=number["index_e12"], short_index_e12=number["index_e12"])
-    price = PriceWord(mark_ticks=number["mark_ticks"], external_ticks=number["external_ticks"], epoch=1)
+    price = PriceWord(
+        mark_ticks=number["mark_ticks"], external_ticks=number["external_ticks"], epoch=1, session_minutes=1
+    )
     rules = replace(RULES, settlement_margin_ppm=number["margin_ppm"], max_age_s=0)
 
     health = compute_position_health(position, price, rules, index, 0)
@@ -122,6 +125,41 @@ def test_margin__split_in_two__never_asks_less(size_lots: int, price_ticks: int,
     assert whole <= parts <= whole + 1
 
 
+@pytest.mark.parametrize(
+    ("notional_quote", "expected"),
+    [
+        # 5 % alone up to 1 USDC; above it 1 % more; above 3 USDC 2 % more still. Weight 1.
+        (1_000_000, 50_000),
+        (1_000_001, 50_001),  # 50,000.05 + 0.01, up
+        (3_000_000, 170_000),  # 150,000 + 20,000
+        (4_000_000, 250_000),  # 200,000 + 30,000 + 20,000
+        (4_000_050, 250_004),  # 200,002.5 + 30,000.5 + 20,001
+    ],
+)
+def test_margin__across_two_tiers__adds_only_to_what_lies_above(notional_quote: int, expected: int) -> None:
+    assert compute_margin_quote(notional_quote, 50_000, ((1, 10_000), (3, 20_000))) == expected
+
+
+def test_margins__with_tiers__count_twice_in_settlement_and_initial() -> None:
+    """4 USDC, 1 % more above 1 USDC = 30,000: 10 % + 60,000, 6 % + 60,000, 5 % + 30,000."""
+    rules = replace(RULES, tiers=((1, 10_000),))
+
+    assert compute_margins_quote(4_000_000, rules) == (460_000, 300_000, 230_000)
+
+
+def test_position_health__dividend_reserved__shorts_alone_are_valued_above_it() -> None:
+    """10 lots at 100, 7 ticks reserved: the short owes 70 more and its notional is 1,070."""
+    price = PriceWord(mark_ticks=100, external_ticks=100, epoch=1, session_minutes=1)
+    index = IndexWord(reserve_ticks=7)
+    long, short = (
+        compute_position_health(PositionWord(size_lots=lots, entry_quote=lots * 100), price, RULES, index, 0)
+        for lots in (10, -10)
+    )
+
+    assert (long.equity_quote, long.notional_quote) == (0, 1_000)
+    assert (short.equity_quote, short.notional_quote) == (-70, 1_070)
+
+
 def health(equity: int, settlement: int, maintenance: int, withdrawal: int = 0) -> AccountHealth:
     return AccountHealth(
         equity_quote=equity, initial_margin_quote=0, settlement_margin_quote=settlement,
@@ -149,7 +187,7 @@ def test_fill_covered__reducing_below_settlement__must_not_worsen_the_ratio() ->
 
 def test_withdrawal__tenth_of_notional_above_initial_margin__is_what_must_stay() -> None:
     """Long 1,005 lots at 1: initial 1 % is 11, a tenth is 100.5, rounded up to 101; 200 of equity leave 99 to go."""
-    price = PriceWord(mark_ticks=1, external_ticks=1, epoch=1)
+    price = PriceWord(mark_ticks=1, external_ticks=1, epoch=1, session_minutes=1)
     rules = replace(RULES, initial_margin_ppm=10_000, max_age_s=0)
     position = compute_position_health(PositionWord(size_lots=1_005, entry_quote=1_005), price, rules, FLAT, 0)
     account = compute_account_health(200, [position])

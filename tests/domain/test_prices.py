@@ -7,8 +7,7 @@ import pytest
 from afterbell.domain.batch import PriceRow
 from afterbell.domain.errors import BatchReverted
 from afterbell.domain.market import compute_band, compute_valuation_ticks, is_fresh
-from afterbell.domain.prices import AcceptedReport, apply_price_row, apply_report
-from afterbell.domain.session import Session
+from afterbell.domain.prices import apply_price_row
 from afterbell.domain.words import PriceWord, RulesWord
 
 T = 1_900_000_000
@@ -18,7 +17,14 @@ RULES = RulesWord(
     size_step_lots=1, price_step_ticks=1, min_notional_quote=0, max_fee_ppm=1_000,
 )  # fmt: skip
 PRICE = PriceWord(
-    mark_ticks=10_000, index_ticks=10_000, external_ticks=10_000, external_time_s=T, mark_time_s=T, session=2, epoch=1
+    mark_ticks=10_000,
+    index_ticks=10_000,
+    external_ticks=10_000,
+    external_time_s=T,
+    mark_time_s=T,
+    session=2,
+    epoch=1,
+    session_minutes=1_000,
 )
 
 
@@ -87,16 +93,19 @@ def test_row__no_external_price_yet__reverts() -> None:
         apply_price_row(PriceWord(epoch=1), RULES, row(10_000), T)
 
 
-def test_report__accepted__replaces_external_time_and_session_only() -> None:
-    after = apply_report(PRICE, AcceptedReport(market_id=1, external_ticks=11, external_time_s=T + 1, session=5))
-
-    assert after == replace(PRICE, external_ticks=11, external_time_s=T + 1, session=Session.CLOSED)
-
-
 def test_fresh__age_at_and_past_its_limit__ends_after_the_limit() -> None:
     assert is_fresh(PRICE, RULES, T + 60)
     assert not is_fresh(PRICE, RULES, T + 61)
-    assert is_fresh(PRICE, replace(RULES, max_age_s=0), T + 10**6)
+    assert is_fresh(PRICE, replace(RULES, max_age_s=0), T + 59_999)
+
+
+def test_fresh__session_stated_for_two_minutes__ends_with_the_second() -> None:
+    """Whatever the age limit: a price is stated for 120 s after it was published, the last of them excluded."""
+    stated = replace(PRICE, session_minutes=2)
+
+    assert is_fresh(stated, replace(RULES, max_age_s=0), T + 119)
+    assert not is_fresh(stated, replace(RULES, max_age_s=0), T + 120)
+    assert not is_fresh(replace(PRICE, session_minutes=0), replace(RULES, max_age_s=0), T)
 
 
 def test_fresh__a_price_or_the_rules_missing__is_never_fresh() -> None:
@@ -114,3 +123,8 @@ def test_band__odd_price__width_rounds_down() -> None:
 def test_valuation__long_and_short__take_the_worse_price() -> None:
     assert compute_valuation_ticks(1, 90, 95) == 90
     assert compute_valuation_ticks(-1, 90, 95) == 95
+
+
+def test_valuation__dividend_announced__makes_shorts_dearer_alone() -> None:
+    assert compute_valuation_ticks(1, 90, 95, 7) == 90
+    assert compute_valuation_ticks(-1, 90, 95, 7) == 102

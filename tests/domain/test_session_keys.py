@@ -187,21 +187,19 @@ def test_link_key__signed_by_the_owner__is_written_and_told() -> None:
     )
 
 
-def test_link_key__order_of_the_same_batch__is_judged_before_it() -> None:
+def test_link_key__order_of_the_same_batch__is_judged_after_it() -> None:
     scenario = Scenario()
     orders = [scenario.order(TAKER, is_buy=True, session_key=KEY)]
 
-    assert list(scenario.settle(orders, operations=[scenario.operation(link())]).codes) == [C.OK, C.BAD_SIGNATURE]
-    assert list(scenario.settle(orders).codes) == [C.OK]
+    assert list(scenario.settle(orders, operations=[scenario.operation(link())]).codes) == [C.OK, C.OK]
 
 
-def test_revoke_key__order_of_the_same_batch__still_lives_and_the_next_is_dead() -> None:
+def test_revoke_key__order_of_the_same_batch__is_dead_already() -> None:
     scenario = with_key()
     orders = [scenario.order(TAKER, is_buy=True, session_key=KEY)]
 
-    assert list(scenario.settle(orders, operations=[scenario.operation(revoke())]).codes) == [C.OK, C.OK]
+    assert list(scenario.settle(orders, operations=[scenario.operation(revoke())]).codes) == [C.OK, C.KEY_EXPIRED]
     assert key_word(scenario) == SessionKeyWord(is_linked=True)
-    assert list(scenario.settle(orders).codes) == [C.KEY_EXPIRED]
 
 
 @pytest.mark.parametrize("message", [link(max_notional_quote=7), revoke()], ids=["link", "revoke"])
@@ -266,9 +264,9 @@ def test_key_operation__each_kind_and_limit__has_this_code(code: C, message: Ope
 
 def test_operation__key_flag_with_the_owners_signature__is_nobody() -> None:
     scenario = with_key()
-    account, row = scenario.operation(withdraw())
+    row = scenario.operation(withdraw())
 
-    result = scenario.settle(operations=[(account, replace(row, flags=OPERATION_SESSION_KEY))])
+    result = scenario.settle(operations=[replace(row, flags=OPERATION_SESSION_KEY)])
 
     assert list(result.codes) == [C.BAD_SIGNATURE]
 
@@ -330,27 +328,30 @@ def test_approved_operation__brought_twice__is_consumed() -> None:
 # An open batch.
 
 
-def test_open_batch__key_linked_in_it__signs_operations_but_no_order_yet() -> None:
+def test_open_batch__key_linked_in_it__signs_operations_and_orders() -> None:
     scenario = Scenario()
     execution = Execution(scenario.state, T)
     record = scenario.order(TAKER, is_buy=True, session_key=KEY)[1]
-    row = scenario.operation(link())[1]
+    row = scenario.operation(link())
 
-    assert execution.apply_operation(scenario.taker, row, domain_separator=None, recover=None) == C.OK
+    def judge() -> StatusCode:
+        return execution.check_order(scenario.taker, record, domain_separator=None, recover=None, signer=KEY.address)
 
-    code = execution.check_order(scenario.taker, record, domain_separator=None, recover=None, signer=KEY.address)
-    assert code == C.BAD_SIGNATURE
+    assert judge() == C.BAD_SIGNATURE
+    assert execution.apply_operation(row, domain_separator=None, recover=None) == C.OK
+
+    assert judge() == C.OK
     assert execution.session_key_word(scenario.taker, KEY.address) == LIMITS.pack()
 
 
 def test_fork__key_operations_before_and_after__are_kept_apart() -> None:
     scenario = Scenario()
     execution = Execution(scenario.state, T)
-    rows = [scenario.operation(message)[1] for message in (link(), link(key=OTHER_KEY.address, seq=2))]
-    execution.apply_operation(scenario.taker, rows[0], domain_separator=None, recover=None)
+    rows = [scenario.operation(message) for message in (link(), link(key=OTHER_KEY.address, seq=2))]
+    execution.apply_operation(rows[0], domain_separator=None, recover=None)
     tried = execution.fork()
 
-    assert tried.apply_operation(scenario.taker, rows[1], domain_separator=None, recover=None) == C.OK
+    assert tried.apply_operation(rows[1], domain_separator=None, recover=None) == C.OK
 
     keys = (KEY.address, OTHER_KEY.address)
     assert [tried.session_key_word(scenario.taker, key) for key in keys] == [LIMITS.pack()] * 2

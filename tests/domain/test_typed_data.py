@@ -15,12 +15,14 @@ from afterbell.domain.order import (
     Order,
     RevokeKey,
     TimeInForce,
+    Transfer,
     TriggerKind,
     Withdraw,
 )
 from afterbell.signing.keys import recover_signature
 from afterbell.signing.typed_data import (
     Message,
+    OrderTree,
     PriceRoot,
     TypedDataDomain,
     digest,
@@ -93,6 +95,8 @@ def test_operation_digests__a_hundred_random_ones__equal_eth_account() -> None:
             CancelAll(**account, min_seq=rng.getrandbits(40), **tail),
             random_link(rng, **account, **tail),
             RevokeKey(**account, key=rng.randbytes(20), **tail),
+            Transfer(**account, quote=rng.getrandbits(64), to_subaccount=rng.getrandbits(80), **tail),
+            OrderTree(root=rng.randbytes(32)),
         ):
             assert digest(message, domain.separator()) == reference_digest(message, domain)
 
@@ -128,6 +132,24 @@ def test_link_digest__one_field_changed__is_another_digest(field: str) -> None:
     assert digests.hash_link_key(replace(link, **{field: value})) != digests.hash_link_key(link)
 
 
+@pytest.mark.parametrize("n_leaves", [1, 2, 3, 5, 8, 255, 256])
+def test_tree_of_orders__every_leaf__leads_to_one_root_by_at_most_eight_words(n_leaves: int) -> None:
+    leaves = [reference_keccak(bytes([number])) for number in range(n_leaves)]
+    levels = digests.build_tree(leaves)
+
+    for place, leaf in enumerate(leaves):
+        proof = digests.build_proof(levels, place)
+        assert digests.compute_root_of(leaf, proof) == levels[-1][0]
+        assert len(proof) <= 8
+
+
+def test_tree_of_three_orders__by_hand__third_moves_up_alone() -> None:
+    a, b, c = (reference_keccak(bytes([number])) for number in range(3))
+    pair = reference_keccak(min(a, b) + max(a, b))
+
+    assert digests.build_tree([a, b, c])[-1][0] == reference_keccak(min(pair, c) + max(pair, c))
+
+
 def read_message(kind: str, signed: dict) -> Message | PriceRoot:
     """Build our value from the signed names of a vector."""
 
@@ -139,6 +161,8 @@ def read_message(kind: str, signed: dict) -> Message | PriceRoot:
 
     if kind == "PRICE_ROOT":
         return PriceRoot(root=raw("root"), publish_time_s=number("publishTime"))
+    if kind == "ORDER_TREE":
+        return OrderTree(root=raw("root"))
     owner = {"owner": raw("owner"), "subaccount": number("subaccount"), "expiry_s": number("expiry")}
     if kind == "ORDER":
         return Order(
@@ -155,6 +179,8 @@ def read_message(kind: str, signed: dict) -> Message | PriceRoot:
         return CancelOrder(**owner, order_nonce=number("orderNonce"))
     if kind == "CANCEL_ALL":
         return CancelAll(**owner, min_seq=number("minSeq"))
+    if kind == "TRANSFER":
+        return Transfer(**owner, quote=number("quote"), to_subaccount=number("toSubaccount"))
     if kind == "REVOKE_KEY":
         return RevokeKey(**owner, key=raw("key"))
     return LinkKey(
@@ -180,7 +206,18 @@ def test_digest__golden_vector__is_what_we_hash_and_recovers_to_its_signer(vecto
 
 
 @pytest.mark.parametrize(
-    "name", ["ORDER", "WITHDRAW", "CANCEL_ORDER", "CANCEL_ALL", "LINK_KEY", "REVOKE_KEY", "PRICE_ROOT"]
+    "name",
+    [
+        "ORDER",
+        "ORDER_TREE",
+        "WITHDRAW",
+        "CANCEL_ORDER",
+        "CANCEL_ALL",
+        "TRANSFER",
+        "LINK_KEY",
+        "REVOKE_KEY",
+        "PRICE_ROOT",
+    ],
 )
 def test_type_string__in_the_readme__is_the_one_we_hash(name: str) -> None:
     type_string = getattr(digests, f"{name}_TYPE")

@@ -737,7 +737,8 @@ class World:
             changed_proofs = (proof[1:], (*proof[:7], rng.randbytes(32)), proof[::-1])
             return replace(record, proof=rng.choice(changed_proofs))
         if flaw == 20:
-            return replace(record, flags=record.flags ^ 1 << 9, proof=(rng.randbytes(32),))
+            proof = () if record.is_bulk else (rng.randbytes(32),)
+            return replace(record, flags=record.flags ^ 1 << 9, proof=proof)
         return replace(record, vs=rng.choice((bytes(32), rng.randbytes(32))))
 
 

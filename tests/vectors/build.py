@@ -30,6 +30,8 @@ TYPES = {
     "WITHDRAW": "Withdraw(address owner,uint80 subaccount,uint64 quote,address recipient,uint40 expiry,uint56 nonce)",
     "CANCEL_ORDER": "CancelOrder(address owner,uint80 subaccount,uint56 orderNonce,uint40 expiry,uint56 nonce)",
     "CANCEL_ALL": "CancelAll(address owner,uint80 subaccount,uint40 minSeq,uint40 expiry,uint56 nonce)",
+    "TRANSFER": "Transfer(address owner,uint80 subaccount,uint64 quote,uint80 toSubaccount,uint40 expiry,uint56 nonce)",
+    "ORDER_TREE": "OrderTree(bytes32 root)",
     "LINK_KEY": "LinkKey(address owner,uint80 subaccount,address key,uint40 keyExpiry,uint64 maxNotionalQuote,uint32 markets,bool tradeOnly,bool reduceOnly,uint40 expiry,uint56 nonce)",  # noqa: E501
     "REVOKE_KEY": "RevokeKey(address owner,uint80 subaccount,address key,uint40 expiry,uint56 nonce)",
     "PRICE_ROOT": "PriceRoot(bytes32 root,uint40 publishTime)",
@@ -88,6 +90,8 @@ def typed_data_vectors() -> dict:
         ("withdraw", "WITHDRAW", account | {"quote": 1_000_000, "recipient": "0x" + "ab" * 20} | tail),
         ("cancel order", "CANCEL_ORDER", account | {"orderNonce": (3 << 40) + 99} | tail),
         ("cancel all", "CANCEL_ALL", account | {"minSeq": 1_000} | tail),
+        ("transfer", "TRANSFER", account | {"quote": 2**64 - 1, "toSubaccount": 2**80 - 1} | tail),
+        ("tree of orders", "ORDER_TREE", {"root": "0x" + "7e" * 32}),
         (
             "link key", "LINK_KEY",
             account | {"key": "0x" + "e1" * 20, "keyExpiry": 1_907_776_000, "maxNotionalQuote": 5_000_000_000,
@@ -169,19 +173,19 @@ def word_vectors() -> dict:
         (
             "regular session", "PriceWord",
             {"mark_ticks": 15_000, "index_ticks": 15_001, "external_ticks": 15_002, "external_time_s": 1_900_000_000,
-             "mark_time_s": 1_900_000_003, "session": 2, "epoch": 1, "flags": 0},
-            # 15,000 = 0x3a98; 1,900,000,000 = 0x713fb300
-            "0000 00000001 02 00713fb303 00713fb300 0000003a9a 0000003a99 0000003a98",
+             "mark_time_s": 1_900_000_003, "session": 2, "epoch": 1, "session_minutes": 390},
+            # 390 minutes = 0x186; 15,000 = 0x3a98; 1,900,000,000 = 0x713fb300
+            "0186 00000001 02 00713fb303 00713fb300 0000003a9a 0000003a99 0000003a98",
         ),
         (
             "rules", "RulesWord",
             {"initial_margin_ppm": 100_000, "settlement_margin_ppm": 60_000, "maintenance_margin_ppm": 50_000,
              "band_ppm": 80_000, "mark_step_ppm": 10_000, "max_age_s": 120, "open_interest_cap_lots": 1_000_000,
              "is_opening_allowed": 1, "is_funding_on": 0, "size_step_lots": 100, "price_step_ticks": 1,
-             "min_notional_quote": 10_000_000, "max_fee_ppm": 1_000},
-            # max fee 0x3e8 | minimum 0x989680 | price step | size step 0x64 | flags | cap 0xf4240 | age 0x78
-            # | step 0x2710 | band 0x13880 | maintenance 0xc350 | settlement 0xea60 | initial 0x186a0
-            "03e8 00989680 0001 0064 01 000000000f4240 0078 2710 13880 0c350 0ea60 186a0",
+             "min_notional_quote": 10_000_000, "max_fee_ppm": 1_000, "account_share": 2**14, "is_tiered": 1},
+            # max fee 0x3e8 | minimum 0x989680 | price step | size step 0x64 | flags | share, a quarter | cap 0xf4240
+            # | age 0x78 | step 0x2710 | band 0x13880 | maintenance 0xc350 | settlement 0xea60 | initial 0x186a0
+            "03e8 00989680 0001 0064 09 4000 00000f4240 0078 2710 13880 0c350 0ea60 186a0",
         ),
         (
             "rules about to change, everything else zero but two steps", "RulesWord",
@@ -191,6 +195,12 @@ def word_vectors() -> dict:
              "max_fee_ppm": 0, "is_changing": 1},
             # flags 6: bit 2 changing, bit 1 funding
             "0000 00000000 0002 0001 06 00000000000000 0000 0000 00000 00000 00000 00000",
+        ),
+        (
+            "two tiers: 3 % more from 1,000,000 USDC, 100 % from all that fits", "TierWord",
+            {"tiers": [[1_000_000, 30_000], [2**48 - 1, 1_000_000]]},
+            # third unused | 1,000,000 = 0xf4240 ppm | edge full | 30,000 = 0x7530 | edge 0xf4240
+            "000000000000000000000000000000 f4240 ffffffffffff 07530 0000000f4240",
         ),
         (
             "two cancel-alls made on chain", "OverflowWord",
@@ -216,8 +226,10 @@ def word_vectors() -> dict:
             "000000000000000000 00713fb300 00 00000000 0000000000000000 0000000000",
         ),
         (
-            "indices of both signs", "IndexWord", {"long_index_e12": -1, "short_index_e12": 2},
-            "0000000000000000 000000000000000000000002 ffffffffffffffffffffffff",
+            "indices of both signs, a dividend of 24 cents reserved", "IndexWord",
+            {"long_index_e12": -1, "short_index_e12": 2, "funding_time_s": 1_900_000_000, "reserve_ticks": 24},
+            # reserve 0x18 | time 0x713fb300 | short | long
+            "000018 00713fb300 000000000000000000000002 ffffffffffffffffffffffff",
         ),
         (
             "totals with a negative pot", "TotalsWord",
@@ -247,9 +259,7 @@ def word_vectors() -> dict:
 def rounding_vectors() -> dict:
     rng = Random(5)
     cases = [(7, 2), (-7, 2), (1, 10**12), (-1, 10**12), (10**12, 10**12), (0, 3), (6, 3), (-6, 3)]
-    cases += [
-        (rng.randint(-(2**160), 2**160), rng.choice((10**6, 10**12, rng.randint(1, 2**64)))) for _ in range(60)
-    ]
+    cases += [(rng.randint(-(2**160), 2**160), rng.choice((10**6, 10**12, rng.randint(1, 2**64)))) for _ in range(60)]
     return {
         "divisions": [
             {
@@ -306,19 +316,20 @@ def batch_vectors() -> dict:
     r, vs = "a1" * 32, "b2" * 32
     parts = [
         # header: version, sequence, matched_at, direct_op, n rows, operations, accounts, orders, fills, evidence, zero
-        "01 0000000009 00713fb300 0000000004 02 01 02 02 0001 0003 0000000000000000",
+        "02 0000000009 00713fb300 0000000004 02 01 02 02 0001 0003 0000000000000000",
         "77" * 32,  # journal hash
-        "00 01 000000000064" + "00" * 24,  # fill: maker 0, taker 1, 100 lots; padding
-        "01 0000003a98 0000003a99 0000000000",  # row: market 1, mark 15,000, index 15,001, no auction
-        "02 0000000064 0000000065 0000000066",  # row: market 2, mark 100, index 101, auction 102
+        "01 03 000000000064" + "00" * 24,  # fill: maker at place 1, taker at place 3, 100 lots; padding
+        # row: market 1, mark 15,000, index 15,001, no auction, premium -2 ppb, funding accrues
+        "01 0000003a98 0000003a99 0000000000 fffffffe 01" + "00" * 11,
+        "02 0000000064 0000000065 0000000066 00000000 00" + "00" * 11,  # market 2: mark 100, index 101, auction 102
         "abcdef" + "00" * 29,  # evidence, three bytes
-        # operation: WITHDRAW before fill 1, account 1, expiry, seq 5 | quote 1,000,000 | recipient | r | vs
-        "01 01 01 00713fb33c 0000000005" + "00" * 19,
-        "00" * 29 + "0f4240", "00" * 12 + "ab" * 20, r, vs,
+        # operation: WITHDRAW, no flags, account 0x22…; expiry, seq 5, zeros, recipient; quote 1,000,000; r; vs
+        "01 00" + "22" * 20 + "00" * 10, "00713fb33c 0000000005 0000" + "ab" * 20, "00" * 29 + "0f4240", r, vs,
         # account: owner 0x11…, subaccount 7, one order
         "11" * 20 + "00000000000000000007" + "0001",
-        # order: market 1, flags buy + post-only, lane 3, seq 99, 200 lots, limit, fees max taker maker, expiry
-        "01 0005 0003 0000000063 0000000000c8 0000003a98 01f4 01c2 0064 00713fb33c", r, vs,
+        # order: market 1, flags buy + post-only + bulk, lane 3, seq 99, 200 lots, limit, fees max taker maker, expiry
+        "01 0205 0003 0000000063 0000000000c8 0000003a98 01f4 01c2 0064 00713fb33c", r, vs,
+        "00" * 31 + "02", "d1" * 32, "d2" * 32,  # proof of two words
         # account: owner 0x22…, subaccount 0, one order
         "22" * 20 + "00000000000000000000" + "0001",
         # order: market 1 | flags sell + IOC + trigger | lane 0 | seq 100 | 100 lots | … and its trigger word
@@ -326,7 +337,7 @@ def batch_vectors() -> dict:
         "01 0000003a98" + "00" * 26,  # trigger: mark >= 15,000
     ]  # fmt: skip
     payload = bytes.fromhex("".join(parts))
-    assert len(payload) == 64 + 32 + 32 + 32 + 160 + (32 + 96) + (32 + 96 + 32)
+    assert len(payload) == 64 + 32 + 2 * 32 + 32 + 160 + (32 + 96 + 3 * 32) + (32 + 96 + 32)
     previous_head = b"\x99" * 32
     clean = keccak(previous_head + keccak(payload) + bytes(32))
     codes = bytes([0, 0, 13, 32 + 64])
@@ -344,25 +355,28 @@ def batch_vectors() -> dict:
 
 def batch_with_keys() -> bytes:
     """Lay out every kind of operation, by owner, key and approval, and one order signed by a key."""
-    r, vs, key = "a1" * 32, "b2" * 32, "00" * 12 + "e1" * 20
+    r, vs, key = "a1" * 32, "b2" * 32, "e1" * 20
+    account = "11" * 20 + "00000000000000000007"
     when = "00713fb33c"  # expiry 1,900,000,060
     operations = [
-        # kind, before fill 0, account 0, expiry, seq, flags, zeros | word 1 | word 2 | r | vs
+        # kind, flags, account | expiry, seq, zeros, operand | word 2 | r | vs
         # LINK_KEY by the owner | zeros, flags of the key, markets 1 and 3, notional 1,000,000, expiry of the key
-        "05 00 00" + when + "0000000005 00" + "00" * 18,
-        "00" * 14 + "03 00000005 00000000000f4240" + when, key, r, vs,
+        "05 00" + account, when + "0000000005 0000" + key,
+        "00" * 14 + "03 00000005 00000000000f4240" + when, r, vs,
         # REVOKE_KEY approved on chain: no signature
-        "06 00 00" + when + "0000000006 02" + "00" * 18, "00" * 32, key, "00" * 32, "00" * 32,
+        "06 02" + account, when + "0000000006 0000" + key, "00" * 32, "00" * 32, "00" * 32,
         # WITHDRAW of 1,000,000 by a key, to the owner
-        "01 00 00" + when + "0000000007 01" + "00" * 18, "00" * 29 + "0f4240", "00" * 12 + "11" * 20, r, vs,
+        "01 01" + account, when + "0000000007 0000" + "11" * 20, "00" * 29 + "0f4240", r, vs,
         # CANCEL_ORDER by a key: lane 3, seq 99
-        "02 00 00" + when + "0000000008 01" + "00" * 18, "00" * 25 + "0003 0000000063", "00" * 32, r, vs,
+        "02 01" + account, when + "0000000008 0000" + "00" * 20, "00" * 25 + "0003 0000000063", r, vs,
         # CANCEL_ALL by the owner: below 1,000
-        "03 00 00" + when + "0000000009 00" + "00" * 18, "00" * 30 + "03e8", "00" * 32, r, vs,
+        "03 00" + account, when + "0000000009 0000" + "00" * 20, "00" * 30 + "03e8", r, vs,
+        # TRANSFER of 1,000,000 to subaccount 11 by the owner
+        "04 00" + account, when + "000000000a 0000" + "00" * 19 + "0b", "00" * 29 + "0f4240", r, vs,
     ]  # fmt: skip
     parts = [
         # header: version, sequence, matched_at, direct_op, n rows, operations, accounts, orders, fills, evidence, zero
-        "01 0000000009 00713fb300 0000000004 00 05 01 01 0000 0000 0000000000000000",
+        "02 0000000009 00713fb300 0000000004 00 06 01 01 0000 0000 0000000000000000",
         "77" * 32,
         *operations,
         "11" * 20 + "00000000000000000007" + "0001",
@@ -370,7 +384,7 @@ def batch_with_keys() -> bytes:
         "01 0083 0003 0000000063 0000000000c8 0000003a98 01f4 01c2 0064" + when, r, vs,
     ]  # fmt: skip
     payload = bytes.fromhex("".join(parts))
-    assert len(payload) == 64 + 5 * 160 + 32 + 96
+    assert len(payload) == 64 + 6 * 160 + 32 + 96
     return payload
 
 

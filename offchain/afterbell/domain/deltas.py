@@ -54,8 +54,9 @@ def apply_deltas(
     is realised into collateral. A position that is nothing before and after keeps its word. `realised_quote` of a
     record is everything added to the collateral.
 
-    Raises: DirectRefused `deltas: account order`, `deltas: too many markets`, `deltas: sum` (sizes must sum to zero, so
-    must collateral - entry with the pot, and open interest must not grow); FieldOutOfRange. State unchanged.
+    Raises: DirectRefused `deltas: account order`, `deltas: open markets` (a seventh), `deltas: sizes` (they must sum to
+    zero, and open interest must not grow), `deltas: value` (so must collateral - entry and the pot); FieldOutOfRange.
+    State unchanged.
     """
     if len(deltas) > MAX_DELTAS:
         raise Faulted(f"at most {MAX_DELTAS} deltas go into one call, found {len(deltas)}: cut them")
@@ -64,10 +65,11 @@ def apply_deltas(
         raise DirectRefused("deltas: account order")
     index, totals = state.index(market_id), state.totals_of(market_id)
     moves = [_plan_delta(state, market_id, delta, index) for delta in deltas]
-    value_change_quote = sum(delta.collateral_quote - delta.entry_quote for delta in deltas) + pot_change_quote
     long_change_lots = sum(move.long_change_lots for move in moves)
-    if sum(delta.size_lots for delta in deltas) or value_change_quote or long_change_lots > 0:
-        raise DirectRefused("deltas: sum")
+    if sum(delta.size_lots for delta in deltas) or long_change_lots > 0:
+        raise DirectRefused("deltas: sizes")
+    if sum(delta.collateral_quote - delta.entry_quote for delta in deltas) + pot_change_quote:
+        raise DirectRefused("deltas: value")
     totals_word = TotalsWord(
         open_interest_lots=totals.open_interest_lots + long_change_lots,
         net_entry_quote=totals.net_entry_quote + sum(move.entry_change_quote for move in moves),
@@ -137,7 +139,7 @@ def _list_market(account: AccountWord, market_id: int, *, is_open: bool) -> Acco
         if market_id in account.open_markets:
             return account
         if 0 not in slots:
-            raise DirectRefused("deltas: too many markets")
+            raise DirectRefused("deltas: open markets")
         slots[slots.index(0)] = market_id
     return replace(account, open_markets=tuple(slots))
 
@@ -145,16 +147,18 @@ def _list_market(account: AccountWord, market_id: int, *, is_open: bool) -> Acco
 def move_market(state: ChainState, market_id: int, price_word: int, index_word: int) -> None:
     """Replace the price and the index word of a market.
 
-    Raises: DirectRefused `move: out of range` (external >= 2^32, mark >= 2^33, session > 8,
-    |index| >= 2^88, or an epoch that falls).
+    Raises: DirectRefused `prices: unknown market` (not listed), `move: out of range` (external >= 2^32, mark or index
+    >= 2^33, session > 8, a funding index outside [-2^88, 2^88), or an epoch that falls).
     """
     price, index, before = PriceWord.unpack(price_word), IndexWord.unpack(index_word), state.price(market_id)
     low, high = -(1 << N_INDEX_BITS), 1 << N_INDEX_BITS
+    if not state.prices.get(market_id):
+        raise DirectRefused("prices: unknown market")
     if (
         price.external_ticks > MAX_EXTERNAL_TICKS
-        or price.mark_ticks > MAX_MARK_TICKS
+        or max(price.mark_ticks, price.index_ticks) > MAX_MARK_TICKS
         or price.session > MAX_SESSION
-        or not (low < index.long_index_e12 < high and low < index.short_index_e12 < high)
+        or not (low <= index.long_index_e12 < high and low <= index.short_index_e12 < high)
         or price.epoch < before.epoch
     ):
         raise DirectRefused("move: out of range")

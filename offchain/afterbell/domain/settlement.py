@@ -38,6 +38,7 @@ __all__ = [
     "FillOutcome",
     "KeyChanged",
     "MarketUpdate",
+    "Mode",
     "OperationEffect",
     "OrderKilled",
     "PositionChange",
