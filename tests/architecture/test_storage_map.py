@@ -16,6 +16,7 @@ CONTRACTS = (
     "Vault",
     "PriceOracle",
     "MarketRegistry",
+    "CorporateActions",
     "SignedPriceSource",
     "Timelock",
     "Lens",

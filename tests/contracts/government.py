@@ -15,7 +15,7 @@ PROPOSER, EXECUTOR, GUARDIAN, STANDBY = (
     to_checksum_address(bytes([number]) * 20) for number in (0xA1, 0xA2, 0xA3, 0x5B)
 )
 FORTNIGHT_S: Final = 1_209_600
-GOVERNED: Final = ("PriceOracle", "SignedPriceSource", "MarketRegistry")
+GOVERNED: Final = ("PriceOracle", "SignedPriceSource", "MarketRegistry", "CorporateActions")
 # keccak of the roles' names, as OpenZeppelin's: written out, not asked of the contract
 ROLES: Final = {
     "DEFAULT_ADMIN_ROLE": bytes(32),

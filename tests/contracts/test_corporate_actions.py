@@ -17,6 +17,7 @@ SPLIT, DIVIDEND, CASH_SETTLEMENT = ActionKind.SPLIT, ActionKind.DIVIDEND, Action
 STOCK_MERGER, RENAME, STEP = ActionKind.STOCK_MERGER, ActionKind.RENAME, ActionKind.STEP
 EVERY = tuple(ActionKind)
 USD = 10**8
+NAME = "CorporateActions"
 
 
 @pytest.fixture(scope="module")
@@ -412,3 +413,34 @@ def test_action_id__names_market_kind_and_date(exchange: Exchange) -> None:
 
     assert exchange.call("is_activated", name)
     assert not exchange.call("is_activated", exchange.call("action_id", 1, STEP, announcement.ex_date + 1))
+
+
+def test_events__a_whole_life__say_what_was_done_when(exchange: Exchange) -> None:
+    def logged() -> list[tuple[str, dict[str, Any]]]:
+        return [(event.name, event.args) for event in exchange.venue.chain.events() if event.contract == NAME]
+
+    exchange.call("dismiss_announcer", sender=GUARDIAN)
+    assert logged() == [("AnnouncerSet", {"announcer": "0x" + "00" * 20})]
+    exchange.call("set_announcer", ANNOUNCER, sender=GOVERNOR)
+    assert logged() == [("AnnouncerSet", {"announcer": ANNOUNCER.lower()})]
+    split = exchange.announce(SPLIT)
+    exchange.call("confirm", 1, digest_of(split), sender=GUARDIAN)
+    assert logged() == [("ActionConfirmed", {"market": 1, "digest": digest_of(split)})]
+    exchange.activate_after(split)
+    done = {"market": 1, "kind": 1, "ex_date": split.ex_date, "ticks": 0, "activated_s": exchange.now_s}
+    assert logged() == [("ActionActivated", done)]
+    exchange.call("correct_split", 1, 3, 2, sender=GOVERNOR)
+    corrected = {"market": 1, "num": 3, "den": 2, "activated_s": exchange.now_s}
+    assert logged() == [("SplitCorrected", corrected)]
+    exchange.call("reopen", 1, sender=GOVERNOR)
+    reopened = {"market": 1, "observed_ticks": 0, "publish_time_s": 0, "reopened_s": exchange.now_s}
+    assert logged() == [("MarketReopened", reopened)]
+
+
+def test_constructor__an_address_missing__refused(exchange: Exchange) -> None:
+    chain = exchange.venue.chain
+    for place in range(5):
+        arguments = [GOVERNOR] * 5
+        arguments[place] = "0x" + "00" * 20
+        with refused("wiring: zero address"):
+            chain.create(NAME, *arguments)

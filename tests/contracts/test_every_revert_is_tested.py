@@ -27,6 +27,7 @@ CONTRACTS: Final = (
     "PriceOracle",
     "SignedPriceSource",
     "MarketRegistry",
+    "CorporateActions",
     "Timelock",
 )
 

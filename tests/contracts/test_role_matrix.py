@@ -30,6 +30,7 @@ from tests.support.chain import (
     GOVERNOR,
     OUTSIDER,
     SEQUENCER,
+    START_S,
     ZERO_ADDRESS,
     Chain,
     Reverted,
@@ -38,15 +39,16 @@ from tests.support.chain import (
 )
 
 MOCKS: Final = {"TestStablecoin", "AwkwardToken"}
-PENDING, PUBLISHER, OWNER, KEY = ("0x" + digits * 20 for digits in ("9e", "b0", "0e", "ce"))
+PENDING, PUBLISHER, OWNER, KEY, ANNOUNCER = ("0x" + digits * 20 for digits in ("9e", "b0", "0e", "ce", "ac"))
 PEOPLE: Final = {
     "outsider": OUTSIDER, "deployer": DEPLOYER, "owner": OWNER, "session_key": KEY, "sequencer": SEQUENCER,
     "standby": STANDBY, "guardian": GUARDIAN, "first_governor": GOVERNOR, "pending_governor": PENDING,
-    "proposer": PROPOSER, "executor": EXECUTOR, "publisher": PUBLISHER,
+    "proposer": PROPOSER, "executor": EXECUTOR, "publisher": PUBLISHER, "announcer": ANNOUNCER,
 }  # fmt: skip
 # The governor is the Timelock.
 CONTRACTS: Final = (
     "Clearinghouse", "Vault", "Operations", "PriceOracle", "SignedPriceSource", "MarketRegistry", "Lens", "Timelock",
+    "CorporateActions",
 )  # fmt: skip
 EVERY_ROLE: Final = (*PEOPLE, *CONTRACTS, "token")
 WORD: Final = RULES.pack()
@@ -71,6 +73,10 @@ def governed_by(contract: str) -> dict[tuple[str, str], Row]:
 
 
 NOT_ROTATOR: Final = "caller: may not rotate"
+NOT_GUARDIAN: Final = "caller: not guardian"
+# a step of market 1, two days after the venue is handed over
+ACTION_S: Final = START_S + FORTNIGHT_S + 2 * 86_400
+ACTION: Final = (1, 6, ACTION_S // 86_400, ACTION_S, 0, 0, 0, 0, 0, 0, "")
 MATRIX: Final[dict[tuple[str, str], Row]] = {
     ("Clearinghouse", "settle"): Row([b"\x01" * 32, b""], {"sequencer"}, "batch: not sequencer", "batch: head"),
     ("Clearinghouse", "credit_deposit"): Row([1 << 80, OUTSIDER, 1], {"Vault"}, "caller: not vault"),
@@ -119,6 +125,20 @@ MATRIX: Final[dict[tuple[str, str], Row]] = {
     ("MarketRegistry", "tighten_rules"): Row([1, 0, WORD], {"guardian"}, "caller: not guardian"),
     ("MarketRegistry", "halt_market"): Row([1], {"guardian"}, "caller: not guardian"),
     **governed_by("MarketRegistry"),
+    # market 1 has no price, and nothing stands there
+    ("CorporateActions", "announce"): Row(
+        [ACTION], {"Timelock", "announcer"}, "caller: not announcer", "action: no external price"
+    ),
+    ("CorporateActions", "confirm"): Row([1, bytes(32)], {"Timelock", "guardian"}, NOT_GUARDIAN, "action: none"),
+    ("CorporateActions", "cancel"): Row([1], {"Timelock", "guardian"}, NOT_GUARDIAN, "action: none"),
+    ("CorporateActions", "dismiss_announcer"): Row([], {"Timelock", "guardian"}, NOT_GUARDIAN),
+    ("CorporateActions", "set_announcer"): Row([OUTSIDER], {"Timelock"}, "caller: not governor"),
+    ("CorporateActions", "correct_split"): Row([1, 2, 1], {"Timelock"}, "caller: not governor", "action: none"),
+    ("CorporateActions", "reserve"): Row([1], None, outcome="action: none"),
+    ("CorporateActions", "activate"): Row([1], None, outcome="action: none"),
+    ("CorporateActions", "reopen"): Row([1], None, outcome="action: none"),
+    ("CorporateActions", "settle_positions"): Row([1, []], None, outcome="action: kind"),
+    **governed_by("CorporateActions"),
     # The Timelock itself may through `execute` alone, shown in test_timelock.py.
     ("Timelock", "grantRole"): Row([ROLES["PROPOSER_ROLE"], OUTSIDER], set(), MISSING_ROLE),
     ("Timelock", "revokeRole"): Row([ROLES["PROPOSER_ROLE"], PROPOSER], set(), MISSING_ROLE),
@@ -164,13 +184,21 @@ VIEWS: Final = {
         "account_summary", "position_summary", "market_summary", "effective_rules", "session_key_summary", "solvency",
         "lane_state", "order_digest", "operation_digest", "CLEARINGHOUSE", "VAULT",
     },
+    "CorporateActions": {
+        "governor", "pending_governor", "CLEARINGHOUSE", "ORACLE", "REGISTRY", "LIQUIDATIONS", "announcer",
+        "state_words", "terms", "is_activated", "last_dividend_s", "halt_from", "action_id",
+    },
     "Timelock": {
         "hasRole", "getRoleAdmin", "DEFAULT_ADMIN_ROLE", "PROPOSER_ROLE", "EXECUTOR_ROLE", "CANCELLER_ROLE",
         "get_minimum_delay", "get_timestamp", "get_operation_state", "hash_operation",
     },
 }  # fmt: skip
 # The registry asks the Clearinghouse who settles, and one that lends its address has no code to answer with.
-UNTRIED: Final = {("MarketRegistry", "rotate_sequencer", "Clearinghouse")}
+UNTRIED: Final = {
+    ("MarketRegistry", "rotate_sequencer", "Clearinghouse"),
+    # nor has a registry that is asked for the guardian
+    *(("CorporateActions", function, "MarketRegistry") for function in ("confirm", "cancel", "dismiss_announcer")),
+}
 SAMPLES: Final = {"uint256": 1, "address": OUTSIDER, "bytes32": bytes(32), "bytes": b""}
 
 
@@ -194,6 +222,7 @@ def chain() -> Chain:
     """A venue handed over: a market, an owner's key, a governor to come, a call that waits and one that is ready."""
     chain = Chain.deploy(publishers=[PUBLISHER])
     chain.list_market(1, WORD)
+    chain.call("CorporateActions", "set_announcer", ANNOUNCER, sender=GOVERNOR)
     hand_over(chain)
     chain.call("Operations", "link_key", 0, KEY, LIMITS, sender=OWNER)
     source = chain.addresses["SignedPriceSource"]
