@@ -14,7 +14,7 @@ from afterbell.domain.hashing import keccak
 from afterbell.verify.rpc import Log
 
 Value = int | bytes | str
-"""A list of addresses is their bytes, joined."""
+"""A list of addresses or words is their bytes, joined."""
 
 
 class UnreadableLog(Exception):
@@ -32,7 +32,7 @@ class Argument:
     @property
     def is_dynamic(self) -> bool:
         """Tell whether the value stands behind the words, at an offset."""
-        return self.kind in ("bytes", "string", "address[]")
+        return self.kind in ("bytes", "string", "address[]", "uint256[]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +122,10 @@ def _decode_word(contract: str, shape: EventShape, argument: Argument, word: byt
     """Return a value of one word, refusing bits its type does not have: the contracts never set them."""
     if argument.kind == "bytes32":
         return word
-    n_bits = 160 if argument.kind == "address" else int(argument.kind.removeprefix("uint"))
+    if argument.kind == "int256":
+        return int.from_bytes(word, "big", signed=True)
+    widths = {"address": 160, "bool": 1}
+    n_bits = widths.get(argument.kind) or int(argument.kind.removeprefix("uint"))
     number = int.from_bytes(word, "big")
     if number >> n_bits:
         raise UnreadableLog(f"{contract}.{shape.name}.{argument.name}: 0x{word.hex()} is no {argument.kind}")
@@ -135,14 +138,14 @@ def _decode_tail(
     """Return a value of changing length and where the next one begins; it must lie right here, padded with zeros."""
     where = f"{contract}.{shape.name}.{argument.name}"
     length = int.from_bytes(data[tail : tail + 32], "big")
-    n_bytes = 32 * length if argument.kind == "address[]" else length
+    n_bytes = 32 * length if argument.kind.endswith("[]") else length
     end = tail + 32 + n_bytes + -n_bytes % 32
     if int.from_bytes(word, "big") != tail or end > len(data):
         raise UnreadableLog(f"{where}: required {n_bytes} bytes at {tail}, found {len(data) - tail - 32}")
     content, padding = data[tail + 32 : tail + 32 + n_bytes], data[tail + 32 + n_bytes : end]
     if any(padding):
         raise UnreadableLog(f"{where}: padding is not zero")
-    if argument.kind == "bytes":
+    if argument.kind in ("bytes", "uint256[]"):
         return content, end
     if argument.kind == "string":
         return content.decode("utf-8", "replace"), end
@@ -157,6 +160,30 @@ def split_addresses(joined: bytes) -> list[bytes]:
     return [joined[start : start + 20] for start in range(0, len(joined), 20)]
 
 
+def split_positions(event: ChainEvent) -> list[ChainEvent]:
+    """Return a PositionsChanged as one PositionChanged a position: what the auditor compares. Others stay whole.
+
+    Raises: UnreadableLog.
+    """
+    if event.name != "PositionsChanged":
+        return [event]
+    content = event.content("records")
+    if len(content) % 96:
+        raise UnreadableLog(f"PositionsChanged: three words a position, found {len(content) >> 5} words")
+    positions = []
+    for start in range(0, len(content), 96):
+        place, change, position = (int.from_bytes(content[at : at + 32], "big") for at in range(start, start + 96, 32))
+        values: dict[str, Value] = {
+            "sequence": event.number("sequence"),
+            "account": place >> 16,
+            "market": place & 0xFFFF,
+            "change": change,
+            "position": position,
+        }
+        positions.append(ChainEvent(contract=event.contract, name="PositionChanged", values=values, log=event.log))
+    return positions
+
+
 def build_shapes(*signatures: str) -> dict[bytes, EventShape]:
     """Return shapes by topic."""
     shapes = [parse_shape(signature) for signature in signatures]
@@ -168,16 +195,14 @@ _GOVERNED: Final = (
     "GovernorChanged(address indexed governor)",
 )
 CLEARINGHOUSE: Final = build_shapes(
-    "PositionChanged(uint256 indexed account, uint8 indexed market, uint256 change, uint256 position)",
+    "PositionsChanged(uint64 indexed sequence, uint256[] records)",
     "BatchSettled(uint64 indexed sequence, bytes32 head, bytes32 payload_hash, bytes32 journal_hash, "
     "uint64 matched_at_s, uint64 direct_op, uint256 n_failures, uint256 volume_quote, uint256 fees_quote)",
     "BatchFailures(uint64 indexed sequence, bytes codes)",
     "PriceChanged(uint8 indexed market, uint256 price)",
+    "IndexChanged(uint8 indexed market, uint256 index)",
     "CollateralDeposited(uint256 indexed account, uint64 indexed direct_op, address sender, uint256 quote)",
     "CollateralWithdrawn(uint256 indexed account, address indexed recipient, uint64 sequence, uint256 quote)",
-    "OrderCancelled(uint256 indexed account, uint64 nonce)",
-    "AllCancelled(uint256 indexed account, uint64 min_seq)",
-    "KeyChanged(uint256 indexed account, address indexed key, uint256 word)",
     "DirectOperation(uint256 indexed account, uint64 indexed direct_op, uint8 kind, uint256 key, uint256 value, "
     "uint64 time_s)",
     "MarketRulesSet(uint8 indexed market, uint8 indexed session, uint256 rules)",
@@ -188,13 +213,48 @@ VAULT: Final = build_shapes(
     "ClaimAdded(address indexed recipient, uint256 quote)",
     "ClaimPaid(address indexed recipient, uint256 quote)",
 )
-OPERATIONS: Final = build_shapes("DigestApproved(address indexed owner, bytes32 indexed digest)")
+OPERATIONS: Final = build_shapes(
+    "DigestApproved(address indexed owner, bytes32 indexed digest)",
+    "CollateralTransferred(uint256 indexed account, uint256 indexed receiver, uint64 sequence, uint256 quote)",
+    "OrderCancelled(uint256 indexed account, uint64 nonce)",
+    "AllCancelled(uint256 indexed account, uint64 min_seq)",
+    "KeyChanged(uint256 indexed account, address indexed key, uint256 word)",
+)
+LIQUIDATIONS: Final = build_shapes(
+    "AccountFlagged(uint256 indexed account, uint64 flagged_at_s)",
+    "AccountUnflagged(uint256 indexed account)",
+    "AccountLiquidated(uint256 indexed account, uint256 indexed taker, uint8 indexed market, int256 size_lots, "
+    "uint256 price_ticks, uint256 fee_quote, uint256 insurance_quote)",
+    "InsurancePaid(uint8 indexed market, uint256 indexed account, uint256 quote, uint256 left_quote)",
+    "AdlOpened(uint256 indexed adl_id, uint256 indexed account, uint8 indexed market, uint256 lots, "
+    "uint256 mark_ticks, uint256 price_ticks)",
+    "AdlNominated(uint256 indexed adl_id, uint256 indexed account, uint256 score)",
+    "AdlExecuted(uint256 indexed adl_id, uint256 lots, uint256 price_ticks, uint256 n_counterparties)",
+    "LossSpread(uint8 indexed market, uint256 indexed account, uint256 quote, uint256 index_step_e12)",
+)
+EXITS: Final = build_shapes(
+    "RequestChanged(uint256 indexed account, uint8 indexed market, uint8 cause, uint256 word, address recipient)",
+    "WithdrawalForced(uint256 indexed account, address indexed recipient, uint256 quote)",
+    "WithdrawalFailed(uint256 indexed account, uint8 code, int256 equity_quote, uint256 margin_quote)",
+    "CloseForced(uint256 indexed account, uint256 indexed taker, uint8 indexed market, uint256 lots, "
+    "uint256 price_ticks)",
+    "TakerAnnounced(uint256 indexed account, uint256 time_s)",
+    "ModeChanged(uint8 indexed mode, uint256 time_s)",
+    "AccountTallied(uint256 indexed account, int256 equity_quote)",
+    "RatioFixed(uint256 assets_quote, uint256 positive_equity_quote)",
+    "SettlementClaimed(uint256 indexed account, address indexed owner, uint256 quote)",
+)
 PRICE_ORACLE: Final = build_shapes(
     "ReportAccepted(uint8 indexed market, uint256 external_ticks, uint256 publish_time_s, uint256 session)",
     "ReportIgnored(uint256 indexed market, uint256 indexed code, uint256 price_e8, uint256 publish_time_s)",
     "SourceSet(uint8 indexed source_id, address indexed source)",
     "MarketPriced(uint8 indexed market, uint8 source_id, uint256 ticks_per_usd, uint256 max_confidence_ppm, "
     "uint256 multiplier_num, uint256 multiplier_den)",
+    "MarketSourcesSet(uint8 indexed market, uint256 source_id, uint256 second_source_id)",
+    "SecondReported(uint8 indexed market, uint256 price_e8, uint256 publish_time_s)",
+    "SessionOverridden(uint8 indexed market, address indexed by, uint256 session, uint256 from_s, uint256 until_s)",
+    "MultiplierSet(uint8 indexed market, uint256 multiplier_num, uint256 multiplier_den)",
+    "CalendarChanged(uint256 from_s, uint256[] words)",
     *_GOVERNED,
 )
 PRICE_SOURCE: Final = build_shapes(
@@ -204,15 +264,34 @@ PRICE_SOURCE: Final = build_shapes(
 MARKET_REGISTRY: Final = build_shapes(
     "MarketListed(uint8 indexed market, string symbol, uint8 lot_exponent, uint256 ticks_per_usd, uint8 source_id, "
     "uint256 max_confidence_ppm)",
+    "MarketRenamed(uint8 indexed market, string symbol)",
+    "ReferenceSet(uint8 indexed market, uint256 reference_ticks)",
     "GuardianSet(address indexed guardian)",
     "SequencerApproved(address indexed sequencer)",
     "SequencerRevoked(address indexed sequencer)",
+    *_GOVERNED,
+)
+CORPORATE_ACTIONS: Final = build_shapes(
+    "ActionAnnounced(uint256 indexed market, uint256 indexed kind, uint256 indexed ex_date, uint256 effective_s, "
+    "uint256 reserve_s, uint256 num, uint256 den, uint256 price_e8, uint256 ticks, uint256 source_id, "
+    "uint256 second_source_id, string symbol, bool needs_confirmation, bytes32 digest)",
+    "ActionConfirmed(uint256 indexed market, bytes32 digest)",
+    "ActionCancelled(uint256 indexed market, uint256 indexed kind, uint256 indexed ex_date)",
+    "DividendReserved(uint256 indexed market, uint256 ticks)",
+    "ActionActivated(uint256 indexed market, uint256 indexed kind, uint256 indexed ex_date, uint256 ticks, "
+    "uint256 activated_s)",
+    "SplitCorrected(uint256 indexed market, uint256 num, uint256 den, uint256 activated_s)",
+    "MarketReopened(uint256 indexed market, uint256 observed_ticks, uint256 publish_time_s, uint256 reopened_s)",
+    "AnnouncerSet(address indexed announcer)",
     *_GOVERNED,
 )
 TOKEN: Final = build_shapes("Transfer(address indexed sender, address indexed receiver, uint256 quote)")
 SHAPES: Final[Mapping[str, Mapping[bytes, EventShape]]] = {
     "clearinghouse": CLEARINGHOUSE,
     "operations": OPERATIONS,
+    "liquidations": LIQUIDATIONS,
+    "exits": EXITS,
+    "corporate_actions": CORPORATE_ACTIONS,
     "vault": VAULT,
     "price_oracle": PRICE_ORACLE,
     "price_source": PRICE_SOURCE,

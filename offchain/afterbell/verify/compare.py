@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from afterbell.domain.ids import MAX_MARKETS, account_key, lane_key, position_key
+from afterbell.domain.oracle import OracleMarket
 from afterbell.verify.compare_direct import compare_direct_words
 from afterbell.verify.findings import Finding, Findings
 from afterbell.verify.fold import EventLedger
@@ -25,13 +26,30 @@ from afterbell.verify.layout import (
     read_lane,
     show_lane,
 )
+from afterbell.verify.oracle_replay import NO_SOURCE
 from afterbell.verify.replay import Replay
 from afterbell.verify.storage import StorageReader
 from afterbell.verify.witnesses import Subject, Witnesses
 
 OPERATOR: Final = (
     Lane(name="sequencer", unit="address", offset=0, n_bits=160),
-    Lane(name="direct_op", unit="operations", offset=160, n_bits=96),
+    Lane(name="direct_op", unit="operations", offset=160, n_bits=40),
+    Lane(name="mode", unit="mode", offset=200, n_bits=8),
+    Lane(name="reserved", unit="bits", offset=208, n_bits=48),
+)
+BOUNDARY: Final = (
+    Lane(name="start_s", unit="UNIX s", offset=0, n_bits=256),
+    Lane(name="session", unit="session", offset=0, n_bits=256),
+)
+N_BOUNDARIES: Final = (Lane(name="n_boundaries", unit="boundaries", offset=0, n_bits=256),)
+OVERRIDES: Final = tuple(
+    Lane(name=f"{who}_{name}", unit=unit, offset=offset + first, n_bits=n_bits)
+    for who, offset in (("sequencer", 0), ("guardian", 88))
+    for name, unit, first, n_bits in (
+        ("session", "session", 0, 8),
+        ("until_s", "UNIX s", 8, 40),
+        ("from_s", "UNIX s", 48, 40),
+    )
 )
 PUBLISH_TIME: Final = (Lane(name="last_publish_time_s", unit="UNIX s", offset=0, n_bits=256),)
 SOURCE: Final = (Lane(name="source", unit="address", offset=0, n_bits=256),)
@@ -45,6 +63,11 @@ PRICING: Final = tuple(
         ("max_confidence_ppm", "ppm"),
         ("multiplier_num", "shares"),
         ("multiplier_den", "units"),
+        ("second_source_id", "source, 256 = none"),
+        ("previous_source_id", "source, 256 = none"),
+        ("previous_until_s", "UNIX s"),
+        ("previous_second_id", "source, 256 = none"),
+        ("second_changed_until_s", "UNIX s"),
     )
 )
 GOVERNANCE: Final = (
@@ -163,7 +186,10 @@ class Comparison:
             words = [word for (_, held), word in self._ledger.positions.items() if held == market]
             longs = sum(max(read_lane(POSITION, "size_lots", word), 0) for word in words)
             entries = sum(read_lane(POSITION, "entry_quote", word) for word in words)
-            return {"open_interest_lots": str(longs), "net_entry_quote": str(entries)}
+            pot_quote = self._ledger.pot_quote(market)
+            return {"open_interest_lots": str(longs), "net_entry_quote": str(entries), "pot_quote": str(pot_quote)}
+        if what == "index":
+            return {lane.name: show_lane(lane, self._ledger.indices.get(market, 0)) for lane in INDEX}
         return {}
 
     def _compare_batch(self) -> None:
@@ -184,8 +210,13 @@ class Comparison:
         self._compare(Subject(what="head"), lane, int.from_bytes(state.head, "big"), told, head)
         operator = self._reader.read_word(contract, "operator_word()")
         sequencer = int.from_bytes(ledger.sequencer, "big")
-        told = {"sequencer": show_lane(OPERATOR[0], sequencer), "direct_op": str(ledger.direct_op)}
-        self._compare(Subject(what="operator"), OPERATOR, sequencer | state.direct_op << 160, told, operator)
+        told = {
+            "sequencer": show_lane(OPERATOR[0], sequencer),
+            "direct_op": str(ledger.direct_op),
+            "mode": str(ledger.mode),
+        }
+        expected = sequencer | state.direct_op << 160 | state.mode << 200
+        self._compare(Subject(what="operator"), OPERATOR, expected, told, operator)
 
     def _compare_vault(self) -> None:
         vault, state, ledger = self._instance.vault, self._replay.state, self._ledger
@@ -216,34 +247,52 @@ class Comparison:
         every = [(market,) for market in self._markets]
         times = self._reader.read_words("report times", contract, "last_publish_time_s(uint256)", every)
         for (market,), time_s in zip(every, times, strict=True):
-            told = {"last_publish_time_s": str(self._ledger.publish_times_s.get(market, 0))}
-            expected = oracle.last_times_s.get(market, 0)
-            self._compare(Subject(what="oracle", market=market), PUBLISH_TIME, expected, told, time_s)
+            observed = oracle.state.primaries.get(market)
+            expected = 0 if observed is None else observed.publish_time_s
+            # What was reported last, accepted or not: no event tells it alone.
+            self._compare(Subject(what="oracle", market=market), PUBLISH_TIME, expected, {}, time_s)
         structs = self._reader.read_structs("pricings", contract, "pricings(uint256)", every, n_words=len(PRICING))
         for (market,), struct in zip(every, structs, strict=True):
             found = [int.from_bytes(struct[start : start + 32], "big") for start in range(0, len(struct), 32)]
-            known = oracle.markets.get(market)
-            expected_words = [0] * len(PRICING)
-            if known is not None:
-                expected_words = [
-                    self._replay.source_ids[market],
-                    known.ticks_per_usd,
-                    known.max_confidence_ppm,
-                    known.multiplier_num,
-                    known.multiplier_den,
-                ]
-            for lane, expected, word in zip(PRICING, expected_words, found, strict=True):
+            words = _list_pricing(oracle.state.markets.get(market))
+            for lane, expected, word in zip(PRICING, words, found, strict=True):
                 # Known from events alone, whether or not every batch could be run.
                 self._compare(
                     Subject(what="oracle", market=market), (lane,), expected, {lane.name: str(expected)}, word
                 )
-        sources = sorted({*self._replay.sources, *self._replay.source_ids.values()})
-        words = self._reader.read_words("sources", contract, "sources(uint256)", [(one,) for one in sources])
+        sources = sorted({*oracle.source_ids, *(market.source_id for market in oracle.state.markets.values())})
+        words = self._reader.read_words("sources", contract, "source(uint256)", [(one,) for one in sources])
         for source_id, word in zip(sources, words, strict=True):
-            expected = int.from_bytes(self._replay.sources.get(source_id, b""), "big")
+            expected = int.from_bytes(oracle.source_ids.get(source_id, b""), "big")
             subject = Subject(what="oracle", note=f"source {source_id}")
             self._compare(subject, SOURCE, expected, {"source": show_lane(SOURCE[0], expected)}, word)
+        self._compare_sessions(every)
         self._compare_publishers()
+
+    def _compare_sessions(self, every: list[tuple[int]]) -> None:
+        """Compare the calendar boundary by boundary, and what the sequencer and the guardian set besides."""
+        oracle, contract = self._replay.oracle.state, self._instance.price_oracle
+        boundaries = oracle.calendar.boundaries
+        count = self._reader.read_word(contract, "n_boundaries()")
+        told = {"n_boundaries": str(len(boundaries))}
+        self._compare(Subject(what="calendar"), N_BOUNDARIES, len(boundaries), told, count)
+        numbers = [(number,) for number in range(min(count, len(boundaries)))]
+        found = self._reader.read_structs("boundaries", contract, "boundary(uint256)", numbers, n_words=2)
+        for (number,), struct in zip(numbers, found, strict=True):
+            expected = boundaries[number]
+            subject = Subject(what="calendar", note=f"boundary {number}")
+            for lane, value, start in zip(BOUNDARY, (expected.start_s, int(expected.session)), (0, 32), strict=True):
+                word = int.from_bytes(struct[start : start + 32], "big")
+                self._compare(subject, (lane,), value, {lane.name: str(value)}, word)
+        words = self._reader.read_words("overrides", contract, "override_word(uint256)", every)
+        for (market,), word in zip(every, words, strict=True):
+            value = 0
+            for is_guardian, offset in ((False, 0), (True, 88)):
+                override = oracle.overrides.get((market, is_guardian))
+                if override is not None:
+                    value |= (override.session | override.until_s << 8 | override.from_s << 48) << offset
+            told = {lane.name: show_lane(lane, value) for lane in OVERRIDES}
+            self._compare(Subject(what="override", market=market), OVERRIDES, value, told, word)
 
     def _compare_governance(self) -> None:
         """Compare who governs, and what the registry says of its markets; only events tell."""
@@ -288,16 +337,17 @@ class Comparison:
 
     def _compare_publishers(self) -> None:
         contract, oracle = self._instance.price_source, self._replay.oracle
+        signed = oracle.signed
         threshold = self._reader.read_word(contract, "threshold()")
-        told = {"threshold": str(oracle.threshold)}
-        self._compare(Subject(what="publishers"), THRESHOLD, oracle.threshold, told, threshold)
-        publishers = sorted(self._replay.known_publishers)
+        told = {"threshold": str(signed.threshold)}
+        self._compare(Subject(what="publishers"), THRESHOLD, signed.threshold, told, threshold)
+        publishers = sorted(oracle.known_publishers)
         words = self._reader.read_words(
             "publishers", contract, "is_publisher(address)", [(int.from_bytes(one, "big"),) for one in publishers]
         )
         for publisher, word in zip(publishers, words, strict=True):
             subject = Subject(what="publishers", note="0x" + publisher.hex())
-            expected = int(publisher in oracle.publishers)
+            expected = int(publisher in signed.publishers)
             self._compare(subject, IS_PUBLISHER, expected, {"is_publisher": str(expected)}, word)
 
     def _compute_owed_quote(self) -> int:
@@ -338,3 +388,15 @@ class Comparison:
                 found=f"{found} (recomputed from storage)",
             )
         )
+
+
+def _list_pricing(market: OracleMarket | None) -> list[int]:
+    """Return the words of MarketPricing, in its order."""
+    if market is None:
+        return [0, 0, 0, 0, 0, NO_SOURCE, NO_SOURCE, 0, NO_SOURCE, 0]
+    ids = (market.second_source_id, market.previous_source_id, market.previous_second_id)
+    second, previous, previous_second = (NO_SOURCE if one is None else one for one in ids)
+    return [
+        market.source_id, market.ticks_per_usd, market.max_confidence_ppm, market.multiplier_num, market.multiplier_den,
+        second, previous, market.previous_until_s, previous_second, market.second_changed_until_s,
+    ]  # fmt: skip

@@ -8,11 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from afterbell.domain.ids import overflow_key, rules_binds_after_key, rules_key, rules_successor_key, session_key_id
+from afterbell.domain.ids import (
+    overflow_key,
+    rules_binds_after_key,
+    rules_key,
+    rules_successor_key,
+    session_key_id,
+    tier_key,
+)
 from afterbell.domain.session import MAX_SESSION
 from afterbell.verify.fold import EventLedger
 from afterbell.verify.instance import Instance
-from afterbell.verify.layout import OVERFLOW, RULES, SESSION_KEY, Lane, show_lane
+from afterbell.verify.layout import OVERFLOW, RULES, SESSION_KEY, TIERS, Lane, show_lane
 from afterbell.verify.replay import Replay
 from afterbell.verify.storage import StorageReader
 from afterbell.verify.witnesses import Subject, Witnesses
@@ -23,6 +30,7 @@ _MAX_ADDRESS: Final = (1 << 160) - 1
 # The view takes the market's number; these two added to it lead to the words beside (contracts/README.md, "Words").
 _SUCCESSOR: Final = 1 << 8
 _BINDS_AFTER: Final = 1 << 9
+_TIERS: Final = 1 << 10
 
 
 def compare_direct_words(
@@ -88,7 +96,7 @@ def _compare_rules(
         added: reader.read_words(
             "rules words", instance.clearinghouse, view, [(market + added, session) for market, session in every]
         )
-        for added in (0, _SUCCESSOR, _BINDS_AFTER)
+        for added in (0, _SUCCESSOR, _BINDS_AFTER, _TIERS, _TIERS + _SUCCESSOR)
     }
     latest = reader.read_words(
         "rules set last",
@@ -111,6 +119,13 @@ def _compare_rules(
         witnesses.compare(subject, BINDS_AFTER, expected, told, tables[_BINDS_AFTER][place])
         subject = Subject(what="rules set last", market=market, note=note)
         set_last = follows or told_word
+        for what, added, key in (
+            ("tiers", _TIERS, rules_key(market, session)),
+            ("tiers that follow", _TIERS + _SUCCESSOR, rules_successor_key(market, session)),
+        ):
+            told = _tell(TIERS, ledger.tiers.get(tier_key(key), 0))
+            expected = rules.get(tier_key(key), 0)
+            witnesses.compare(Subject(what=what, market=market, note=note), TIERS, expected, told, tables[added][place])
         witnesses.compare(subject, RULES, set_last, _tell(RULES, set_last), latest[place])
 
 

@@ -12,6 +12,7 @@ from typing import Final
 from afterbell.verify.chain_events import ChainEvent, Value
 from afterbell.verify.findings import Finding, Findings
 from afterbell.verify.layout import (
+    INDEX,
     OVERFLOW,
     POSITION,
     POSITION_CHANGE,
@@ -27,12 +28,13 @@ _WORDS: Final[Mapping[tuple[str, str], tuple[Lane, ...]]] = {
     ("PositionChanged", "change"): POSITION_CHANGE,
     ("PositionChanged", "position"): POSITION,
     ("PriceChanged", "price"): PRICE,
+    ("IndexChanged", "index"): INDEX,
     ("MarketRulesSet", "rules"): RULES,
     ("KeyChanged", "word"): SESSION_KEY,
 }
 _DIRECT_WORDS: Final[Mapping[Value, tuple[Lane, ...]]] = {1: OVERFLOW, 2: SESSION_KEY, 3: SESSION_KEY, 4: RULES}
 """Kind of a direct operation -> what its value is."""
-_SUBJECTS: Final = ("account", "market", "recipient", "sequence", "session", "nonce", "direct_op")
+_SUBJECTS: Final = ("account", "market", "recipient", "sequence", "session", "nonce", "direct_op", "receiver")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +95,7 @@ def _add_differences(wanted: ExpectedEvent, event: ChainEvent, sequence: int | N
             continue
         lanes = _WORDS.get((wanted.name, name))
         if (wanted.name, name) == ("DirectOperation", "value"):
-            lanes = _DIRECT_WORDS[wanted.values["kind"]]
+            lanes = _DIRECT_WORDS.get(wanted.values["kind"])
         if lanes is None or not isinstance(value, int) or not isinstance(found, int):
             unit = name.rpartition("_")[2] if isinstance(value, int) else "bytes"
             findings.add(

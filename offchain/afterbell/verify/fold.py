@@ -1,9 +1,10 @@
 """Add up balances from the events alone: the second path, blind to calldata and to the model.
 
 What events can rebuild: collateral, min_seq of cancel-alls, overflow and session key words, positions, open markets,
-prices, rules and what follows them, the batch word, claims and the Vault's tracked quote. Lanes and pots are not in
-events; replay.py has them. Every event that states a resulting word is also checked against the word before it, so
-that a missing one is noticed where it is missing.
+prices, funding indices, pots, rules, tiers and what follows them, the batch word, claims, the mode and the Vault's
+tracked quote. Lanes are not in events; replay.py has them. A pot follows from its market's positions: it is what their
+entries gained beyond what they gave to collateral and fees. Every event that states a resulting word is also checked
+against the word before it, so that a missing one is noticed where it is missing.
 Must not: import the settlement rules. Twin: replay.py.
 """
 
@@ -23,7 +24,11 @@ FIRST_PRICE_WORD: Final = 1 << 208
 # contracts/README.md, "Direct operations" and "Words", read anew: this path shares no rule with the replay.
 _CANCEL_ALL: Final = 1
 _LINK_KEY: Final = 2
+_REVOKE_KEY: Final = 3
 _CHANGE_RULES: Final = 4
+_SET_MODE: Final = 8
+_TIERS: Final = 1 << 18
+"""Rules keys from here on name tier words."""
 _SETTLE_LAG_S: Final = 300
 _RULES_CHANGING: Final = 1 << 170
 _REVOKED_AT: Final = ((1 << 40) - 1) << 144
@@ -38,7 +43,13 @@ class EventLedger:
     overflows: dict[int, int] = field(default_factory=dict)
     session_keys: dict[tuple[int, bytes], int] = field(default_factory=dict)
     positions: dict[tuple[int, int], int] = field(default_factory=dict)
+    given_quote: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    """Market -> what its positions have given to collateral and fees."""
     prices: dict[int, int] = field(default_factory=dict)
+    indices: dict[int, int] = field(default_factory=dict)
+    tiers: dict[int, int] = field(default_factory=dict)
+    """Rules key + 2^18 -> tier word, successors' among them."""
+    mode: int = 0
     rules: dict[tuple[int, int], int] = field(default_factory=dict)
     successors: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
     """(market, session) -> (rules word that follows, second after which it binds)."""
@@ -81,6 +92,11 @@ class EventLedger:
             )
         )
 
+    def pot_quote(self, market: int) -> int:
+        """Return a market's pot: what its entries gained beyond what its positions have given away."""
+        entries = (word for (_, held), word in self.positions.items() if held == market)
+        return sum(read_lane(POSITION, "entry_quote", word) for word in entries) - self.given_quote[market]
+
     def accounts(self) -> set[int]:
         """Return every account an event names."""
         named = {account for account, _ in self.positions} | {account for account, _ in self.session_keys}
@@ -95,6 +111,11 @@ def fold_events(events: Sequence[ChainEvent], findings: Findings) -> EventLedger
         name = event.name
         if name == "PositionChanged":
             fees_of_batch += _fold_position(ledger, event, findings)
+        elif name == "IndexChanged":
+            ledger.indices[event.number("market")] = event.number("index")
+        elif name == "CollateralTransferred":
+            ledger.collateral_quote[event.number("account")] -= event.number("quote")
+            ledger.collateral_quote[event.number("receiver")] += event.number("quote")
         elif name == "BatchSettled":
             _fold_batch(ledger, event, fees_of_batch, findings)
             fees_of_batch = 0
@@ -114,6 +135,8 @@ def fold_events(events: Sequence[ChainEvent], findings: Findings) -> EventLedger
             ledger.prices.setdefault(market, FIRST_PRICE_WORD)
             ledger.symbols[market] = str(event.values["symbol"])
             ledger.lot_exponents[market] = event.number("lot_exponent")
+        elif name == "MarketRenamed":
+            ledger.symbols[event.number("market")] = str(event.values["symbol"])
         elif name in ("GovernorChanged", "GovernorProposed"):
             _fold_governor(ledger, event, findings)
         elif name == "GuardianSet":
@@ -182,7 +205,7 @@ def _fold_position(ledger: EventLedger, event: ChainEvent, findings: Findings) -
                 what="event PositionChanged",
                 account=account,
                 market=market,
-                sequence=ledger.sequence + 1,
+                sequence=event.number("sequence") or None,
                 field="size_lots before",
                 unit="lots",
                 expected=f"{after_lots - size_change_lots} (this event: {size_change_lots:+} to {after_lots})",
@@ -191,8 +214,12 @@ def _fold_position(ledger: EventLedger, event: ChainEvent, findings: Findings) -
             )
         )
     ledger.positions[account, market] = word
-    ledger.collateral_quote[account] += read_lane(POSITION_CHANGE, "realised_quote", change)
-    return read_lane(POSITION_CHANGE, "fees_quote", change)
+    realised_quote = read_lane(POSITION_CHANGE, "realised_quote", change)
+    fees_quote = read_lane(POSITION_CHANGE, "fees_quote", change)
+    ledger.collateral_quote[account] += realised_quote
+    ledger.given_quote[market] += realised_quote + fees_quote
+    # What siblings do directly takes no fee of a batch.
+    return fees_quote if event.number("sequence") else 0
 
 
 def _fold_batch(ledger: EventLedger, event: ChainEvent, fees_of_batch: int, findings: Findings) -> None:
@@ -245,12 +272,16 @@ def _fold_direct(ledger: EventLedger, event: ChainEvent, findings: Findings) -> 
         if bound != found:
             findings.add(_step_finding(event, "bound_min_seq", "ms since genesis", bound, found))
         ledger.overflows[account] = word
+    elif kind == _CHANGE_RULES and subject >= _TIERS:
+        ledger.tiers[subject] = word
     elif kind == _CHANGE_RULES:
         place = subject >> 8, subject & 0xFF
         current = ledger.successors[place][0] if place in ledger.successors else ledger.rules.get(place, 0)
         ledger.rules[place] = current | _RULES_CHANGING
         ledger.successors[place] = word, event.number("time_s") + _SETTLE_LAG_S
-    else:
+    elif kind == _SET_MODE:
+        ledger.mode = word
+    elif kind in (_LINK_KEY, _REVOKE_KEY):
         key = (subject % (1 << 160)).to_bytes(20, "big")
         before = ledger.session_keys.get((account, key), 0)
         kept = 0 if kind == _LINK_KEY else word & ~_REVOKED_AT

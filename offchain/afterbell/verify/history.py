@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
-from afterbell.verify.chain_events import SHAPES, TOKEN, ChainEvent, UnreadableLog, decode_event
+from afterbell.verify.chain_events import SHAPES, TOKEN, ChainEvent, UnreadableLog, decode_event, split_positions
 from afterbell.verify.findings import Finding, Findings
 from afterbell.verify.instance import Instance
 from afterbell.verify.progress import Steps
@@ -18,6 +18,8 @@ from afterbell.verify.rpc import BlockHeader, Log, RpcClient, Transaction
 
 N_BLOCKS_PER_QUERY: Final = 2_000
 N_TRANSACTIONS_PER_QUERY: Final = 200
+_TIMED: Final = ("clearinghouse", "price_oracle", "price_source", "corporate_actions")
+"""Contracts whose settings bind from a time on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,14 +54,21 @@ def fetch_history(client: RpcClient, instance: Instance, block: int, steps: Step
         steps.advance(last - first + 1)
     logs.sort(key=lambda log: (log.block, log.index))
     events = _decode(logs, names | {instance.token: "token"}, findings)
-    hashes = list(dict.fromkeys(event.log.transaction for event in events if event.contract == "clearinghouse"))
+    # A calendar's boundaries stand in the call alone; everything else is needed for what a batch says of itself.
+    hashes = list(
+        dict.fromkeys(
+            event.log.transaction
+            for event in events
+            if event.contract == "clearinghouse" or event.name == "CalendarChanged"
+        )
+    )
     transactions: dict[bytes, Transaction | None] = {}
     steps.begin("transactions", len(hashes))
     for start in range(0, len(hashes), N_TRANSACTIONS_PER_QUERY):
         some = hashes[start : start + N_TRANSACTIONS_PER_QUERY]
         transactions.update(zip(some, client.transactions(some), strict=True))
         steps.advance(len(some))
-    blocks = sorted({event.log.block for event in events if event.contract == "clearinghouse"} | {block})
+    blocks = sorted({event.log.block for event in events if event.contract in _TIMED} | {block})
     headers = dict(zip(blocks, client.blocks(blocks), strict=True))
     return History(
         block=block,
@@ -86,7 +95,7 @@ def _decode(logs: list[Log], names: Mapping[bytes, str], findings: Findings) -> 
         contract = names[log.address]
         findings.count("logs")
         try:
-            events.append(decode_event(contract, SHAPES[contract], log))
+            events += split_positions(decode_event(contract, SHAPES[contract], log))
         except UnreadableLog as error:
             findings.add(
                 Finding(

@@ -33,6 +33,9 @@ class Instance:
     vault: bytes
     clearinghouse: bytes
     operations: bytes
+    liquidations: bytes
+    exits: bytes
+    corporate_actions: bytes
     price_oracle: bytes
     price_source: bytes
     market_registry: bytes
@@ -46,6 +49,9 @@ class Instance:
             "vault": self.vault,
             "clearinghouse": self.clearinghouse,
             "operations": self.operations,
+            "liquidations": self.liquidations,
+            "exits": self.exits,
+            "corporate_actions": self.corporate_actions,
             "price_oracle": self.price_oracle,
             "price_source": self.price_source,
             "market_registry": self.market_registry,
@@ -54,6 +60,7 @@ class Instance:
     def governed(self) -> dict[str, bytes]:
         """Return the contracts that have a governor."""
         return {
+            "corporate_actions": self.corporate_actions,
             "price_oracle": self.price_oracle,
             "price_source": self.price_source,
             "market_registry": self.market_registry,
@@ -77,6 +84,9 @@ def read_instance(path: Path) -> Instance:
         vault=manifest.get_address("vault"),
         clearinghouse=manifest.get_address("clearinghouse"),
         operations=manifest.get_address("operations"),
+        liquidations=manifest.get_address("liquidations"),
+        exits=manifest.get_address("exits"),
+        corporate_actions=manifest.get_address("corporate_actions"),
         price_oracle=manifest.get_address("price_oracle"),
         price_source=manifest.get_address("signed_price_source"),
         market_registry=manifest.get_address("market_registry"),

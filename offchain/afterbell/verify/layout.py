@@ -80,7 +80,7 @@ PRICE: Final = _lanes(
     ("mark_time_s", "UNIX s", 160, 199),
     ("session", "session", 200, 207),
     ("epoch", "epoch", 208, 239),
-    ("flags", "bits", 240, 255),
+    ("session_minutes", "minutes", 240, 255),
 )
 RULES: Final = _lanes(
     ("initial_margin_ppm", "ppm", 0, 19),
@@ -89,7 +89,8 @@ RULES: Final = _lanes(
     ("band_ppm", "ppm", 60, 79),
     ("mark_step_ppm", "ppm per 3 s", 80, 95),
     ("max_age_s", "s", 96, 111),
-    ("open_interest_cap_lots", "lots", 112, 167),
+    ("open_interest_cap_lots", "lots", 112, 151),
+    ("account_share", "of 65,536", 152, 167),
     ("flags", "bits", 168, 175),
     ("size_step_lots", "lots", 176, 191),
     ("price_step_ticks", "ticks", 192, 207),
@@ -99,7 +100,17 @@ RULES: Final = _lanes(
 INDEX: Final = _lanes(
     ("long_index_e12", "1e-12 quote per lot", 0, 95, True),
     ("short_index_e12", "1e-12 quote per lot", 96, 191, True),
-    ("reserved", "bits", 192, 255),
+    ("funding_time_s", "UNIX s", 192, 231),
+    ("reserve_ticks", "ticks", 232, 255),
+)
+TIERS: Final = _lanes(
+    ("edge_1_usdc", "USDC", 0, 47),
+    ("add_1_ppm", "ppm", 48, 67),
+    ("edge_2_usdc", "USDC", 68, 115),
+    ("add_2_ppm", "ppm", 116, 135),
+    ("edge_3_usdc", "USDC", 136, 183),
+    ("add_3_ppm", "ppm", 184, 203),
+    ("reserved", "bits", 204, 255),
 )
 TOTALS: Final = _lanes(
     ("open_interest_lots", "lots", 0, 63),
@@ -125,6 +136,7 @@ WORDS: Final[Mapping[str, tuple[Lane, ...]]] = {
     "lanes": LANES,
     "price": PRICE,
     "rules": RULES,
+    "tiers": TIERS,
     "index": INDEX,
     "totals": TOTALS,
     "batch": BATCH,

@@ -10,49 +10,42 @@ at all ends the replay, and only the second path goes on. Must not: read storage
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
-from afterbell.domain.batch import decode
+from afterbell.domain.batch import PriceRow
 from afterbell.domain.chain_state import ChainState, list_market, pay_claim, set_rules
-from afterbell.domain.codes import ReportCode
 from afterbell.domain.digests import DOMAIN_NAME, PRICE_DOMAIN_NAME, build_domain_separator
 from afterbell.domain.errors import AfterbellError
-from afterbell.domain.evidence import (
-    SIGNED_SOURCE_ID,
-    OracleMarket,
-    OracleState,
-    ReportVerdict,
-    accept_reports,
-    decode_evidence,
-)
 from afterbell.domain.ids import MAX_MARKETS
-from afterbell.domain.outcomes import AllKilled, KeyChanged, OperationEffect, OrderKilled
-from afterbell.domain.prices import AcceptedReport
+from afterbell.domain.outcomes import AllKilled, KeyChanged, OperationEffect, OrderKilled, Transferred
+from afterbell.domain.prices import MarketUpdate
 from afterbell.domain.settlement import BatchResult, apply_batch
 from afterbell.signing.keys import recover
 from afterbell.verify.batch_calldata import SETTLE_SELECTOR, UnreadableCalldata, decode_settle
-from afterbell.verify.chain_events import ChainEvent, split_addresses
+from afterbell.verify.chain_events import ChainEvent
 from afterbell.verify.direct_operations import DirectRunner, listed, pair_events
 from afterbell.verify.event_differences import ExpectedEvent, compare_events, expect
 from afterbell.verify.findings import Finding, Findings
 from afterbell.verify.fold import FIRST_PRICE_WORD
 from afterbell.verify.history import History
 from afterbell.verify.instance import Instance
+from afterbell.verify.oracle_replay import OracleReplay
 from afterbell.verify.progress import Steps
 
 _ONLY_IN_BATCHES: Final = frozenset(
-    {
-        "PositionChanged",
-        "BatchSettled",
-        "BatchFailures",
-        "CollateralWithdrawn",
-        "OrderCancelled",
-        "AllCancelled",
-        "KeyChanged",
-    }
+    {"BatchSettled", "BatchFailures", "OrderCancelled", "AllCancelled", "KeyChanged", "CollateralTransferred"}
 )
-_EXPECTED_IN_BATCHES: Final = _ONLY_IN_BATCHES | {"PriceChanged", "ClaimAdded", "ReportAccepted", "ReportIgnored"}
+_EXPECTED_IN_BATCHES: Final = _ONLY_IN_BATCHES | {
+    "PositionChanged",
+    "CollateralWithdrawn",
+    "PriceChanged",
+    "IndexChanged",
+    "ClaimAdded",
+    "ReportAccepted",
+    "ReportIgnored",
+    "SecondReported",
+}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,11 +53,8 @@ class Replay:
     """The state after all events, and where the replay had to stop, if it had to."""
 
     state: ChainState
-    oracle: OracleState = field(default_factory=OracleState)
+    oracle: OracleReplay
     sequencer: bytes = b""
-    sources: dict[int, bytes] = field(default_factory=dict)
-    source_ids: dict[int, int] = field(default_factory=dict)
-    known_publishers: set[bytes] = field(default_factory=set)
     n_batches: int = 0
     stopped_at: str = ""
 
@@ -80,7 +70,14 @@ def replay_history(history: History, instance: Instance, findings: Findings, ste
         state=ChainState(
             genesis_s=instance.genesis_s,
             forbidden_recipients=frozenset({instance.vault, instance.clearinghouse, instance.token}),
-        )
+        ),
+        oracle=OracleReplay(
+            instance,
+            build_domain_separator(
+                name=PRICE_DOMAIN_NAME, chain_id=instance.chain_id, verifying_contract=instance.price_source
+            ),
+            findings,
+        ),
     )
     runner = _Runner(history, instance, replay, findings)
     groups = list(history.by_transaction())
@@ -102,16 +99,12 @@ class _Runner:
         self._order_domain = build_domain_separator(
             name=DOMAIN_NAME, chain_id=instance.chain_id, verifying_contract=instance.clearinghouse
         )
-        self._price_domain = build_domain_separator(
-            name=PRICE_DOMAIN_NAME, chain_id=instance.chain_id, verifying_contract=instance.price_source
-        )
-
         self._direct = DirectRunner(replay.state, instance, history.block_times_s, findings)
 
     def run(self, transaction: bytes, events: Sequence[ChainEvent]) -> None:
         """Apply what one transaction did."""
         self._direct.run(events)
-        self._apply_settings(events)
+        self._apply_settings(transaction, events)
         if self._is_batch(transaction, events):
             self._run_batch(transaction, events)
         self._apply_paid_claims(events)
@@ -158,41 +151,17 @@ class _Runner:
 
     # What the governor set. Only the events tell; a listing has three witnesses, the rest is compared with storage.
 
-    def _apply_settings(self, events: Sequence[ChainEvent]) -> None:
-        oracle = self._replay.oracle
+    def _apply_settings(self, transaction: bytes, events: Sequence[ChainEvent]) -> None:
+        timed = [event for event in events if event.log.block in self._history.block_times_s]
+        time_s = self._history.block_times_s[timed[0].log.block] if timed else 0
+        self._replay.oracle.apply(events, self._history.transactions.get(transaction), time_s)
         for event in events:
-            match event.name:
-                case "MarketRulesSet":
-                    set_rules(
-                        self._replay.state, event.number("market"), event.number("session"), event.number("rules")
-                    )
-                case "SequencerSet":
-                    self._replay.sequencer = event.content("sequencer")
-                case "SourceSet":
-                    self._replay.sources[event.number("source_id")] = event.content("source")
-                case "PublishersSet":
-                    oracle.publishers = frozenset(split_addresses(event.content("publishers")))
-                    oracle.threshold = event.number("threshold")
-                    self._replay.known_publishers |= oracle.publishers
-                case "MarketPriced":
-                    self._price_market(
-                        event,
-                        multiplier_num=event.number("multiplier_num"),
-                        multiplier_den=event.number("multiplier_den"),
-                    )
-                case _:
-                    pass
+            if event.name == "MarketRulesSet":
+                set_rules(self._replay.state, event.number("market"), event.number("session"), event.number("rules"))
+            elif event.name == "SequencerSet":
+                self._replay.sequencer = event.content("sequencer")
         if not any(event.name in _ONLY_IN_BATCHES for event in events):
             self._apply_listing(events)
-
-    def _price_market(self, event: ChainEvent, *, multiplier_num: int, multiplier_den: int) -> None:
-        self._replay.source_ids[event.number("market")] = event.number("source_id")
-        self._replay.oracle.markets[event.number("market")] = OracleMarket(
-            multiplier_num=multiplier_num,
-            multiplier_den=multiplier_den,
-            ticks_per_usd=event.number("ticks_per_usd"),
-            max_confidence_ppm=event.number("max_confidence_ppm"),
-        )
 
     def _apply_listing(self, events: Sequence[ChainEvent]) -> None:
         """List a market if the registry's or the Clearinghouse's event says so; each stands in for the others."""
@@ -215,7 +184,7 @@ class _Runner:
             listing = listed[market]
             mine = [event for event in priced if event.number("market") == market]
             if not mine:
-                self._price_market(listing, multiplier_num=1, multiplier_den=1)
+                self._replay.oracle.price_market(listing, multiplier_num=1, multiplier_den=1)
             pricing = expect(
                 "MarketPriced",
                 contract="price_oracle",
@@ -260,13 +229,22 @@ class _Runner:
             return
         try:
             previous_head, payload = decode_settle(call.input)
-            accepted, verdicts = self._accept(payload)
+            block_time_s = self._history.block_times_s[call.block]
+            oracle_events: list[ExpectedEvent] = []
+
+            def update_prices(
+                chain: ChainState, rows: Sequence[PriceRow], evidence: bytes, matched_at_s: int
+            ) -> Sequence[MarketUpdate]:
+                updates, logged = self._replay.oracle.update(chain, rows, evidence, matched_at_s, block_time_s)
+                oracle_events.extend(logged)
+                return updates
+
             result = apply_batch(
                 self._replay.state,
                 payload,
                 previous_head=previous_head,
-                block_time_s=self._history.block_times_s[call.block],
-                accepted_reports=accepted,
+                block_time_s=block_time_s,
+                update_prices=update_prices,
                 domain_separator=self._order_domain,
                 recover=recover,
             )
@@ -275,32 +253,10 @@ class _Runner:
             return
         self._replay.n_batches += 1
         found = [event for event in events if event.contract != "token" and event.name in _EXPECTED_IN_BATCHES]
-        compare_events(_expect_events(result, accepted, verdicts), found, sequence, self._findings)
+        compare_events([*_expect_events(result), *oracle_events], found, sequence, self._findings)
         for event in events:
             if event.name == "BatchSettled" and event.number("sequence") == sequence:
                 self._replay.state.head = event.content("head")
-
-    def _accept(self, payload: bytes) -> tuple[tuple[AcceptedReport, ...], tuple[tuple[ReportVerdict, int], ...]]:
-        """Judge the batch's evidence; return (accepted reports, (verdict, publish time) of every report)."""
-        batch = decode(payload)
-        if not batch.evidence:
-            return (), ()
-        source_id = batch.evidence[0]
-        source = self._replay.sources.get(source_id, self._instance.price_source)
-        if source_id != SIGNED_SOURCE_ID or source != self._instance.price_source:
-            raise UnreadableCalldata(
-                f"its evidence is of source {source_id}, 0x{source.hex()}; only the manifest's signed price source, "
-                f"source {SIGNED_SOURCE_ID}, can be replayed"
-            )
-        accepted, verdicts = accept_reports(
-            self._replay.oracle,
-            batch.evidence,
-            batch.header.matched_at_s,
-            domain_separator=self._price_domain,
-            recover=recover,
-        )
-        publish_time_s = decode_evidence(batch.evidence).publish_time_s
-        return accepted, tuple((verdict, publish_time_s) for verdict in verdicts)
 
     def _stop(self, sequence: int, transaction: bytes, required: str, found: str) -> None:
         self._replay.stopped_at = f"batch {sequence}, transaction 0x{transaction.hex()}: {found}"
@@ -321,13 +277,12 @@ def _payment(event: ChainEvent) -> tuple[bytes, int]:
     return event.content("receiver" if event.name == "Transfer" else "recipient"), event.number("quote")
 
 
-def _expect_events(
-    result: BatchResult, accepted: Sequence[AcceptedReport], verdicts: Sequence[tuple[ReportVerdict, int]]
-) -> list[ExpectedEvent]:
-    """Return every event a batch must log, in no particular order."""
+def _expect_events(result: BatchResult) -> list[ExpectedEvent]:
+    """Return every event a batch must log beside its oracle's, in no particular order."""
     events = [
         expect(
             "PositionChanged",
+            sequence=result.sequence,
             account=change.account_id,
             market=change.market_id,
             change=change.change_word,
@@ -336,31 +291,9 @@ def _expect_events(
         for change in result.changes
     ]
     events += [expect("PriceChanged", market=market_id, price=word) for market_id, word in result.prices.items()]
+    events += [expect("IndexChanged", market=market_id, index=word) for market_id, word in result.indices.items()]
     for effect in result.operations:
         events += _expect_operation(effect, result.sequence)
-    events += [
-        expect(
-            "ReportAccepted",
-            contract="price_oracle",
-            market=report.market_id,
-            external_ticks=report.external_ticks,
-            publish_time_s=report.external_time_s,
-            session=report.session,
-        )
-        for report in accepted
-    ]
-    events += [
-        expect(
-            "ReportIgnored",
-            contract="price_oracle",
-            market=verdict.report.market_id,
-            code=int(verdict.code),
-            price_e8=verdict.report.price_e8,
-            publish_time_s=publish_time_s,
-        )
-        for verdict, publish_time_s in verdicts
-        if verdict.code is not ReportCode.ACCEPTED
-    ]
     if result.n_failures:
         events.append(expect("BatchFailures", sequence=result.sequence, codes=result.codes))
     events.append(
@@ -381,12 +314,24 @@ def _expect_events(
 
 
 def _expect_operation(effect: OperationEffect, sequence: int) -> list[ExpectedEvent]:
+    by = "operations"
     if isinstance(effect, OrderKilled):
-        return [expect("OrderCancelled", account=effect.account_id, nonce=effect.nonce)]
+        return [expect("OrderCancelled", contract=by, account=effect.account_id, nonce=effect.nonce)]
     if isinstance(effect, AllKilled):
-        return [expect("AllCancelled", account=effect.account_id, min_seq=effect.min_seq)]
+        return [expect("AllCancelled", contract=by, account=effect.account_id, min_seq=effect.min_seq)]
     if isinstance(effect, KeyChanged):
-        return [expect("KeyChanged", account=effect.account_id, key=effect.key, word=effect.word)]
+        return [expect("KeyChanged", contract=by, account=effect.account_id, key=effect.key, word=effect.word)]
+    if isinstance(effect, Transferred):
+        return [
+            expect(
+                "CollateralTransferred",
+                contract=by,
+                account=effect.account_id,
+                receiver=effect.receiver_id,
+                sequence=sequence,
+                quote=effect.quote,
+            )
+        ]
     return [
         expect(
             "CollateralWithdrawn",
