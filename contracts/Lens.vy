@@ -17,6 +17,7 @@ from interfaces import IClearinghouse
 from modules import account_risk
 from modules import codes
 from modules import fixed_point
+from modules import liquidation_terms
 from modules import margin
 from modules import session_key
 from modules import typed_data
@@ -26,6 +27,8 @@ MAX_OPEN_MARKETS: constant(uint256) = 6
 MAX_MARK_TICKS: constant(uint256) = 2**33 - 1
 # halvings of that range
 N_HALVINGS: constant(uint256) = 33
+# a withdrawal and a close in every market
+MAX_REQUESTS: constant(uint256) = 33
 # depth of a tree of orders in a batch
 MAX_PROOF: constant(uint256) = 8
 
@@ -48,8 +51,6 @@ struct PositionSummary:
     settlement_margin_quote: uint256
     maintenance_margin_quote: uint256
     is_fresh: bool
-    # last mark at which the account is not liquidatable while nothing else moves, 0 = no such mark
-    liquidation_ticks: uint256
 
 
 struct AccountSummary:
@@ -68,6 +69,65 @@ struct AccountSummary:
     pending_min_seq: uint256
     pending_binds_after_s: uint256
     positions: DynArray[PositionSummary, MAX_OPEN_MARKETS]
+
+
+struct PositionRisk:
+    market: uint256
+    # last mark at which the account is not liquidatable while nothing else moves, 0 = no such mark
+    liquidation_ticks: uint256
+    # equity allocated to the position by maintenance margin; its market's insurance answers when it is negative
+    share_quote: int256
+    # price at which that share is used up: what an auto-deleveraging closes at
+    bankruptcy_ticks: uint256
+
+
+struct LiquidationSummary:
+    # 0 = not flagged
+    flagged_at_s: uint256
+    # from then on anybody may take the position over, if the account is liquidatable then; 0 = not flagged
+    takeable_from_s: uint256
+    # at mark and at external, every open market fresh and not halted
+    is_liquidatable: bool
+    equity_at_mark_quote: int256
+    maintenance_at_mark_quote: uint256
+    equity_at_external_quote: int256
+    maintenance_at_external_quote: uint256
+    positions: DynArray[PositionRisk, MAX_OPEN_MARKETS]
+
+
+# as Exits shows it
+struct RequestState:
+    is_open: bool
+    # quote of a withdrawal, lots of a close
+    remaining: uint256
+    worst_ticks: uint256
+    is_long: bool
+    recipient: address
+    requested_at_s: uint256
+    forceable_at_s: uint256
+    dies_at_s: uint256
+    elapsed_s: uint256
+    waiting_since_s: uint256
+    overdue_at_s: uint256
+    is_overdue: bool
+
+
+struct ExitRequest:
+    # 0 = the withdrawal
+    market: uint256
+    request: RequestState
+    # what forcing it now would pay, or the price it would close all of it at; 0 = nothing, or not now
+    quote_or_ticks: uint256
+
+
+interface IExitsViews:
+    def request_state(account_id: uint256, market: uint8) -> RequestState: view
+    def withdrawable_quote(account_id: uint256) -> uint256: view
+    def close_price_ticks(account_id: uint256, market: uint8, lots: uint256) -> uint256: view
+
+
+interface ILiquidationsViews:
+    def flagged_at_s(account_id: uint256) -> uint256: view
 
 
 struct SessionKey:
@@ -94,15 +154,21 @@ struct LaneState:
 
 # whose words are read
 CLEARINGHOUSE: public(immutable(address))
+# whose flags are shown
+LIQUIDATIONS: public(immutable(address))
+# whose requests are shown
+EXITS: public(immutable(address))
 
 
 @deploy
 def __init__(clearinghouse: address):
     """
-    @notice Names what to look at.
+    @notice Names what to look at: the Clearinghouse and what it names itself.
     @param clearinghouse The Clearinghouse.
     """
     CLEARINGHOUSE = clearinghouse
+    LIQUIDATIONS = staticcall IClearinghouse(clearinghouse).LIQUIDATIONS()
+    EXITS = staticcall IClearinghouse(clearinghouse).EXITS()
 
 
 @external
@@ -126,9 +192,8 @@ def account_summary(account_id: uint256, at_s: uint256) -> AccountSummary:
     summary.maintenance_margin_quote = risk.maintenance_margin_quote
     summary.withdrawal_margin_quote = risk.withdrawal_margin_quote
     summary.is_stale = not account_risk._is_fresh(holdings)
-    spare_quote: int256 = self._spare_quote(summary.collateral_quote, holdings)
     for holding: account_risk.Holding in holdings:
-        summary.positions.append(self._position(account_id, holding, spare_quote))
+        summary.positions.append(self._position(account_id, holding))
     return summary
 
 
@@ -142,16 +207,85 @@ def position_summary(account_id: uint256, market: uint256, at_s: uint256) -> Pos
     @param at_s Time of the batch to answer for.
     @return The summary.
     """
+    return self._position(
+        account_id, account_risk._holding(IClearinghouse(CLEARINGHOUSE), account_id, market, at_s)
+    )
+
+
+@external
+@view
+def liquidation_summary(account_id: uint256, at_s: uint256) -> LiquidationSummary:
+    """
+    @notice Shows how far an account is from liquidation, and where each of its positions would end.
+    @param account_id owner << 80 | subaccount.
+    @param at_s Time to answer for: of a batch, or of a direct call.
+    @return The summary; everything zero without a position.
+    """
     word: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).account_word(account_id)
+    collateral_quote: int256 = account_risk._collateral_quote(word)
     holdings: DynArray[account_risk.Holding, account_risk.MAX_HOLDINGS] = self._holdings(account_id, word, at_s)
-    spare_quote: int256 = self._spare_quote(account_risk._collateral_quote(word), holdings)
-    for holding: account_risk.Holding in holdings:
-        if holding.market == market:
-            return self._position(account_id, holding, spare_quote)
-    summary: PositionSummary = empty(PositionSummary)
-    summary.market = market
-    summary.is_fresh = account_risk._market(IClearinghouse(CLEARINGHOUSE), market, at_s).is_fresh
+    at_mark: account_risk.Risk = account_risk._risk(collateral_quote, holdings, account_risk.AT_MARK)
+    at_external: account_risk.Risk = account_risk._risk(collateral_quote, holdings, account_risk.AT_EXTERNAL)
+    summary: LiquidationSummary = empty(LiquidationSummary)
+    summary.flagged_at_s = staticcall ILiquidationsViews(LIQUIDATIONS).flagged_at_s(account_id)
+    if summary.flagged_at_s != 0:
+        summary.takeable_from_s = summary.flagged_at_s + session_key.SETTLE_LAG_S
+    summary.is_liquidatable = (
+        len(holdings) > 0
+        and account_risk._is_open_to_liquidation(holdings)
+        and at_mark.equity_quote < convert(at_mark.maintenance_margin_quote, int256)
+        and at_external.equity_quote < convert(at_external.maintenance_margin_quote, int256)
+    )
+    summary.equity_at_mark_quote = at_mark.equity_quote
+    summary.maintenance_at_mark_quote = at_mark.maintenance_margin_quote
+    summary.equity_at_external_quote = at_external.equity_quote
+    summary.maintenance_at_external_quote = at_external.maintenance_margin_quote
+    if len(holdings) == 0:
+        return summary
+    shares: DynArray[int256, account_risk.MAX_HOLDINGS] = liquidation_terms._allocations(
+        at_mark.equity_quote, holdings
+    )
+    spare_quote: int256 = at_mark.equity_quote - convert(at_mark.maintenance_margin_quote, int256)
+    for i: uint256 in range(len(holdings), bound=MAX_OPEN_MARKETS):
+        summary.positions.append(
+            PositionRisk(
+                market=holdings[i].market,
+                # what the rest of the account has to spare: all of it less this position's part
+                liquidation_ticks=self._liquidation_ticks(
+                    holdings[i], spare_quote - self._excess_quote(holdings[i], holdings[i].mark_ticks)
+                ),
+                share_quote=shares[i],
+                bankruptcy_ticks=liquidation_terms._bankruptcy_ticks(holdings[i], shares[i]),
+            )
+        )
     return summary
+
+
+@external
+@view
+def exit_requests(account_id: uint256) -> DynArray[ExitRequest, MAX_REQUESTS]:
+    """
+    @notice Shows everything an account has asked Exits for, with its clocks, and what forcing it now would give.
+    @param account_id owner << 80 | subaccount.
+    @return Open requests, the withdrawal first, then by market.
+    """
+    found: DynArray[ExitRequest, MAX_REQUESTS] = []
+    for market: uint256 in range(MAX_REQUESTS):
+        entry: ExitRequest = empty(ExitRequest)
+        entry.market = market
+        entry.request = staticcall IExitsViews(EXITS).request_state(account_id, convert(market, uint8))
+        if not entry.request.is_open:
+            continue
+        if market == 0:
+            entry.quote_or_ticks = min(
+                staticcall IExitsViews(EXITS).withdrawable_quote(account_id), entry.request.remaining
+            )
+        else:
+            entry.quote_or_ticks = staticcall IExitsViews(EXITS).close_price_ticks(
+                account_id, convert(market, uint8), entry.request.remaining
+            )
+        found.append(entry)
+    return found
 
 
 @external
@@ -333,48 +467,30 @@ def _holdings(
 
 
 @internal
-@pure
-def _spare_quote(
-    collateral_quote: int256, holdings: DynArray[account_risk.Holding, account_risk.MAX_HOLDINGS]
-) -> int256:
-    """
-    @notice Computes equity above maintenance margin, everything at its mark.
-    @param collateral_quote Collateral of the account.
-    @param holdings Its positions.
-    @return Quote units, negative below.
-    """
-    risk: account_risk.Risk = account_risk._risk(collateral_quote, holdings, account_risk.AT_MARK)
-    return risk.equity_quote - convert(risk.maintenance_margin_quote, int256)
-
-
-@internal
 @view
-def _position(account_id: uint256, holding: account_risk.Holding, spare_quote: int256) -> PositionSummary:
+def _position(account_id: uint256, holding: account_risk.Holding) -> PositionSummary:
     """
     @notice Shows a position.
     @param account_id owner << 80 | subaccount.
-    @param holding The position as read, not zero.
-    @param spare_quote Equity of its account above maintenance margin, everything at its mark.
+    @param holding The position as read.
     @return The summary.
     """
     summary: PositionSummary = empty(PositionSummary)
     summary.market = holding.market
     summary.size_lots = holding.size_lots
+    summary.is_fresh = holding.is_fresh
+    if holding.size_lots == 0:
+        return summary
     summary.entry_quote = fixed_point._lane96(
         staticcall IClearinghouse(CLEARINGHOUSE).position_word(account_id, holding.market), 64
     )
     summary.pending_funding_quote = -holding.cushion_quote - summary.entry_quote
-    summary.is_fresh = holding.is_fresh
     summary.valuation_ticks = account_risk._valuation_ticks(holding, account_risk.AT_WORSE)
     summary.notional_quote = convert(abs(holding.size_lots), uint256) * summary.valuation_ticks
     summary.initial_margin_quote = margin._initial_quote(summary.notional_quote, holding.rules, holding.tiers)
     margins: uint256 = margin._tiered_margins(summary.notional_quote, holding.rules, holding.tiers)
     summary.settlement_margin_quote = margins >> 80
     summary.maintenance_margin_quote = margins & M80
-    # what the rest of the account has to spare: all of it less this position's part
-    summary.liquidation_ticks = self._liquidation_ticks(
-        holding, spare_quote - self._excess_quote(holding, holding.mark_ticks)
-    )
     return summary
 
 

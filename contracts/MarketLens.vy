@@ -14,15 +14,29 @@
 """
 
 from interfaces import IClearinghouse
+from interfaces import ICorporateActions
 from interfaces import IMarketRegistry
 from interfaces import IPriceOracle
 from interfaces import IVault
 from modules import account_risk
 from modules import fixed_point
+from modules import liquidation_terms
 from modules import margin
 
 MAX_MARKETS: constant(uint256) = 32
+# candidates of one call
+MAX_CANDIDATES: constant(uint256) = 64
+# strictness of the sessions 0..8, a hexadecimal digit each (PriceOracle): 0x576321014
+STRICTNESS: constant(uint256) = 23457828884
 
+# what makes a session: the calendar, an override of the operator or the guardian, a report, a corporate action
+BY_CALENDAR: constant(uint256) = 0
+BY_OPERATOR: constant(uint256) = 1
+BY_GUARDIAN: constant(uint256) = 2
+BY_REPORT: constant(uint256) = 3
+BY_CORPORATE_ACTION: constant(uint256) = 4
+
+M8: constant(uint256) = 2**8 - 1
 M16: constant(uint256) = 2**16 - 1
 M20: constant(uint256) = 2**20 - 1
 M32: constant(uint256) = 2**32 - 1
@@ -73,6 +87,84 @@ struct Unit:
     share_price_e8: uint256
 
 
+struct SessionNow:
+    # what a row of a batch would find, before new reports
+    session: uint256
+    # who says so: 0 calendar, 1 override of the operator, 2 of the guardian, 3 last report, 4 corporate action
+    source: uint256
+    calendar_session: uint256
+    # window of the calendar, the end exclusive
+    calendar_from_s: uint256
+    calendar_until_s: uint256
+    # halt of a corporate action announced or standing, 0 = none
+    halt_from_s: uint256
+    # as the last row found it; an order is judged by this until the next
+    stored_session: uint256
+    stated_until_s: uint256
+
+
+struct Action:
+    # 0 none, 1 SPLIT, 2 DIVIDEND, 3 CASH_SETTLEMENT, 4 STOCK_MERGER, 5 RENAME, 6 STEP
+    kind: uint256
+    # the market is halted from then on
+    effective_s: uint256
+    reserve_s: uint256
+    # 0 = not yet
+    activated_s: uint256
+    # guardian or governor must confirm it before it counts
+    is_waiting: bool
+    terms: Terms
+
+
+# as CorporateActions keeps them
+struct Terms:
+    digest: bytes32
+    ex_date: uint256
+    num: uint256
+    den: uint256
+    ticks: uint256
+    source_id: uint256
+    second_source_id: uint256
+    symbol: String[16]
+
+
+struct Adl:
+    account_id: uint256
+    market: uint256
+    opened_at_s: uint256
+    mark_ticks: uint256
+    # bankruptcy price, at which nominees close
+    price_ticks: uint256
+    lots: uint256
+    n_nominees: uint256
+    is_done: bool
+
+
+struct Rank:
+    account_id: uint256
+    # profit x notional over entry and equity in ppm at the mark; 0 = no profit, or not the opposite side
+    score: uint256
+    # 1 = closed first; 0 without a score
+    place: uint256
+
+
+interface IOracleViews:
+    def window_at(time_s: uint256) -> (uint256, uint256, uint256): view
+    def override_word(market: uint256) -> uint256: view
+    def observation_words(market: uint256) -> (uint256, uint256): view
+
+
+interface IActionViews:
+    def state_words(market: uint256) -> uint256: view
+    def terms(market: uint256) -> Terms: view
+
+
+interface ILiquidationsViews:
+    def adl_subjects(adl_id: uint256) -> uint256: view
+    def adl_terms(adl_id: uint256) -> uint256: view
+    def insurance_left_quote(market: uint256) -> uint256: view
+
+
 struct Solvency:
     collateral_quote: int256
     net_entry_quote: int256
@@ -97,6 +189,8 @@ LIQUIDATIONS: public(immutable(address))
 ORACLE: public(immutable(address))
 # who knows symbols and atoms
 REGISTRY: public(immutable(address))
+# who halts markets
+CORPORATE_ACTIONS: public(immutable(address))
 
 
 @deploy
@@ -110,6 +204,7 @@ def __init__(clearinghouse: address):
     LIQUIDATIONS = staticcall IClearinghouse(clearinghouse).LIQUIDATIONS()
     ORACLE = staticcall IClearinghouse(clearinghouse).ORACLE()
     REGISTRY = staticcall IClearinghouse(clearinghouse).REGISTRY()
+    CORPORATE_ACTIONS = staticcall IClearinghouse(clearinghouse).CORPORATE_ACTIONS()
 
 
 @external
@@ -183,13 +278,130 @@ def unit_summary(market: uint256) -> Unit:
 
 @external
 @view
-def insurance_quote(market: uint256) -> int256:
+def session_now(market: uint256, at_s: uint256) -> SessionNow:
+    """
+    @notice Shows the session of a market and who says so.
+    @param market 1..32.
+    @param at_s Time of the batch to answer for, not before the calendar's window of the last one.
+    @return The strictest session of all that have one to name.
+    """
+    found: SessionNow = empty(SessionNow)
+    found.calendar_session, found.calendar_from_s, found.calendar_until_s = (
+        staticcall IOracleViews(ORACLE).window_at(at_s)
+    )
+    found.session = found.calendar_session
+    word: uint256 = staticcall IOracleViews(ORACLE).override_word(market)
+    for source: uint256 in range(BY_OPERATOR, BY_GUARDIAN + 1):
+        if at_s >= (word >> 48) & M40 and at_s <= (word >> 8) & M40:
+            if self._strictness(word & M8) > self._strictness(found.session):
+                found.session = word & M8
+                found.source = source
+        word >>= 88
+    found.halt_from_s = staticcall ICorporateActions(CORPORATE_ACTIONS).halt_from(market)
+    if found.halt_from_s != 0 and at_s >= found.halt_from_s:
+        found.session = 7
+        found.source = BY_CORPORATE_ACTION
+    observation: uint256 = (staticcall IOracleViews(ORACLE).observation_words(market))[0]
+    reported: uint256 = (observation >> 120) & M8
+    if reported != 0 and self._strictness(reported - 1) > self._strictness(found.session):
+        found.session = reported - 1
+        found.source = BY_REPORT
+    price: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).price_word(market)
+    found.stored_session = (price >> 200) & M8
+    found.stated_until_s = ((price >> 120) & M40) + 60 * (price >> 240)
+    return found
+
+
+@external
+@view
+def corporate_action(market: uint256) -> Action:
+    """
+    @notice Shows what is announced or stands for a market.
+    @param market 1..32.
+    @return Kind 0 = nothing.
+    """
+    state: uint256 = staticcall IActionViews(CORPORATE_ACTIONS).state_words(market)
+    if state == 0:
+        return empty(Action)
+    return Action(
+        kind=(state >> 120) & M8,
+        effective_s=state & M40,
+        reserve_s=(state >> 40) & M40,
+        activated_s=(state >> 80) & M40,
+        is_waiting=(state >> 128) & 1 == 1,
+        terms=staticcall IActionViews(CORPORATE_ACTIONS).terms(market),
+    )
+
+
+@external
+@view
+def adl(adl_id: uint256) -> Adl:
+    """
+    @notice Shows an auto-deleveraging.
+    @param adl_id Counted from 1.
+    @return What was recorded when it was opened; account 0 = none.
+    """
+    subject: uint256 = staticcall ILiquidationsViews(LIQUIDATIONS).adl_subjects(adl_id)
+    terms: uint256 = staticcall ILiquidationsViews(LIQUIDATIONS).adl_terms(adl_id)
+    return Adl(
+        account_id=subject >> 16,
+        market=subject & M16,
+        opened_at_s=(terms >> 40) & M40,
+        mark_ticks=(terms >> 80) & M40,
+        price_ticks=terms & M40,
+        lots=(terms >> 120) & M64,
+        n_nominees=(terms >> 184) & M8,
+        is_done=(terms >> 200) & 1 == 1,
+    )
+
+
+@external
+@view
+def adl_ranks(
+    market: uint256, is_long: bool, account_ids: DynArray[uint256, MAX_CANDIDATES], at_s: uint256
+) -> DynArray[Rank, MAX_CANDIDATES]:
+    """
+    @notice Ranks accounts as an auto-deleveraging opened at the present mark would.
+    @param market 1..32.
+    @param is_long Side that would be closed: true when a short went bankrupt.
+    @param account_ids Candidates; who is not named here has no rank.
+    @param at_s Time to answer for.
+    @return A rank each, in the order given; equal scores in that order.
+    """
+    ranks: DynArray[Rank, MAX_CANDIDATES] = []
+    for account_id: uint256 in account_ids:
+        word: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).account_word(account_id)
+        holdings: DynArray[account_risk.Holding, account_risk.MAX_HOLDINGS] = account_risk._holdings(
+            IClearinghouse(CLEARINGHOUSE), account_id, word, at_s
+        )
+        score: uint256 = 0
+        for holding: account_risk.Holding in holdings:
+            if holding.market == market and (holding.size_lots > 0) == is_long:
+                risk: account_risk.Risk = account_risk._risk(
+                    account_risk._collateral_quote(word), holdings, account_risk.AT_MARK
+                )
+                score = liquidation_terms._score(holding, risk.equity_quote)
+        ranks.append(Rank(account_id=account_id, score=score, place=0))
+    for i: uint256 in range(len(ranks), bound=MAX_CANDIDATES):
+        if ranks[i].score == 0:
+            continue
+        place: uint256 = 1
+        for j: uint256 in range(len(ranks), bound=MAX_CANDIDATES):
+            if ranks[j].score > ranks[i].score or (ranks[j].score == ranks[i].score and j < i):
+                place += 1
+        ranks[i].place = place
+    return ranks
+
+
+@external
+@view
+def insurance_quote(market: uint256) -> (int256, uint256):
     """
     @notice Shows what stands behind the losses of a market.
     @param market 1..32.
-    @return Quote in the account of Liquidations whose subaccount is the market.
+    @return Quote in the account of Liquidations whose subaccount is the market, and how much of it may still be drawn today.
     """
-    return self._insurance_quote(market)
+    return self._insurance_quote(market), staticcall ILiquidationsViews(LIQUIDATIONS).insurance_left_quote(market)
 
 
 @external
@@ -229,3 +441,14 @@ def _insurance_quote(market: uint256) -> int256:
     """
     account_id: uint256 = (convert(LIQUIDATIONS, uint256) << 80) | market
     return account_risk._collateral_quote(staticcall IClearinghouse(CLEARINGHOUSE).account_word(account_id))
+
+
+@internal
+@pure
+def _strictness(session: uint256) -> uint256:
+    """
+    @notice Orders sessions as PriceOracle does.
+    @param session 0..8.
+    @return 0 for REGULAR up to 7 for CORPORATE_ACTION.
+    """
+    return (STRICTNESS >> (4 * session)) & 15
