@@ -256,6 +256,24 @@ def _is_open_to_liquidation(holdings: DynArray[Holding, MAX_HOLDINGS]) -> bool:
 
 @internal
 @pure
+def _is_liquidatable(collateral_quote: int256, holdings: DynArray[Holding, MAX_HOLDINGS]) -> bool:
+    """
+    @notice Tells whether an account may be liquidated: open to it, and equity below maintenance margin at both prices.
+    @param collateral_quote Collateral of the account.
+    @param holdings Its positions.
+    @return True = liquidatable; never without a position.
+    """
+    at_mark: Risk = self._risk(collateral_quote, holdings, AT_MARK)
+    at_external: Risk = self._risk(collateral_quote, holdings, AT_EXTERNAL)
+    return (
+        self._is_open_to_liquidation(holdings)
+        and at_mark.equity_quote < convert(at_mark.maintenance_margin_quote, int256)
+        and at_external.equity_quote < convert(at_external.maintenance_margin_quote, int256)
+    )
+
+
+@internal
+@pure
 def _trade(
     holdings: DynArray[Holding, MAX_HOLDINGS], market: Holding, size_change_lots: int256, price_ticks: uint256
 ) -> DynArray[Holding, MAX_HOLDINGS]:
