@@ -27,10 +27,10 @@ M40: constant(uint256) = 2**40 - 1
 M48: constant(uint256) = 2**48 - 1
 
 
+# from this boundary on the table is now what the words say
 event CalendarChanged:
     from_s: uint256
-    until_s: uint256
-    n_boundaries: uint256
+    words: DynArray[uint256, MAX_WORDS]
 
 
 # boundary i at bits 48 x (i mod 5) of word i // 5: session u8 | start_s u40; written by append_windows and replace_windows
@@ -215,4 +215,4 @@ def _write(kept: uint256, words: DynArray[uint256, MAX_WORDS]):
     window: uint256 = self.cursor
     end_s: uint256 = self._boundary((window >> 32) & M32) >> 8
     self.cursor = (window & ~(M32 | (M40 << 104))) | count | (end_s << 104)
-    log CalendarChanged(from_s=self._boundary(kept) >> 8, until_s=previous_s, n_boundaries=count)
+    log CalendarChanged(from_s=self._boundary(kept) >> 8, words=words)

@@ -20,6 +20,7 @@ from afterbell.adapters.history import (
     read_replay_settings,
     write_replay_settings,
 )
+from afterbell.domain.calendar import Boundary
 from afterbell.domain.session import Session
 from afterbell.keepers.bars import BadHistory, DailyBar, Split, compute_split, find_split, format_e8, parse_e8
 from afterbell.keepers.history import MAX_CLOSED_STEP_S, MarketBars, PriceHistory, build_history
@@ -424,3 +425,20 @@ def test_settings__file_for_unlisted_market__is_refused(tmp_path: Path) -> None:
 def test_settings__start_after_the_data__is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadHistory, match="2013-03-01"):
         write_replay_settings(tmp_path, SYMBOLS, start=date(2014, 1, 2))
+
+
+def test_calendar__of_the_replayed_days__has_every_open_and_close_and_ends_unknown() -> None:
+    """2005-03-01, a Tuesday before daylight saving time: 14:30 to 21:00 UTC. 2005-04-04, a Monday after it: 13:30."""
+    history = build_history(("AAPL",), read_bundled_bars())
+
+    boundaries = history.build_calendar()
+
+    assert [(one.start_s, one.session) for one in boundaries[:3]] == [
+        (1_109_687_400, Session.REGULAR),
+        (1_109_710_800, Session.CLOSED),
+        (1_109_773_800, Session.REGULAR),
+    ]
+    assert Boundary(start_s=1_112_621_400, session=Session.REGULAR) in boundaries
+    assert [one.start_s for one in boundaries] == sorted({one.start_s for one in boundaries})
+    assert boundaries[-1].session == Session.UNKNOWN
+    assert boundaries[-1].start_s > history.end_s + 9 * 365 * 86_400

@@ -12,8 +12,9 @@ import pytest
 
 from afterbell.adapters.keys import read_or_create_key
 from afterbell.adapters.publishers import HttpRootFetcher
-from afterbell.domain.evidence import OracleMarket, OracleState, accept_reports
+from afterbell.domain.evidence import split_sections
 from afterbell.domain.manifest import CONTRACTS, Manifest, ManifestDomain, format_manifest
+from afterbell.domain.oracle import OracleMarket, OracleState, SignedSource, compute_external_ticks, observe
 from afterbell.keepers.collection import PriceCollector, PricesUnavailable
 from afterbell.keepers.history import PriceHistory
 from afterbell.signing.keys import SigningKey, recover
@@ -37,6 +38,7 @@ def _write_manifest(state: VenueState) -> None:
         deployer=SOURCE,
         governor=SOURCE,
         guardian=SOURCE,
+        announcer=SOURCE,
         sequencer=SOURCE,
         publishers=tuple("0x" + address.hex() for address in state.plan.roles.publishers),
         threshold=2,
@@ -77,24 +79,21 @@ def _collector(state: VenueState, fetchers: list[HttpRootFetcher]) -> PriceColle
         publishers=frozenset(state.plan.roles.publishers),
         threshold=2,
         domain=DOMAIN,
-        markets={
-            market.market_id: OracleMarket(ticks_per_usd=100, max_confidence_ppm=10_000)
-            for market in state.plan.markets
-        },
     )
 
 
 def _accepted_by_the_oracle(state: VenueState, evidence: bytes, time_s: int) -> list[tuple[int, int]]:
-    oracle = OracleState(
-        markets={
-            market.market_id: OracleMarket(ticks_per_usd=100, max_confidence_ppm=10_000)
-            for market in state.plan.markets
-        },
+    source = SignedSource(
         publishers=frozenset(state.plan.roles.publishers),
         threshold=2,
+        domain_separator=DOMAIN.separator(),
+        recover=recover,
     )
-    accepted, _ = accept_reports(oracle, evidence, time_s, domain_separator=DOMAIN.separator(), recover=recover)
-    return [(report.market_id, report.external_ticks) for report in accepted]
+    market = OracleMarket(ticks_per_usd=100, max_confidence_ppm=10_000)
+    markets = {listed.market_id: market for listed in state.plan.markets}
+    oracle = OracleState(markets=markets, sources={0: source})
+    kept, _ = observe(oracle, split_sections(evidence), time_s)
+    return [(number, compute_external_ticks(oracle.primaries[number].price_e8, market)) for number in sorted(kept)]
 
 
 @pytest.mark.anyio
@@ -105,7 +104,7 @@ async def test_three_processes__one_killed__evidence_of_the_others_is_accepted(t
     history: PriceHistory = state.history
     async with asyncio.timeout(180), _publishers(state) as (children, fetchers):
         collector = _collector(state, fetchers)
-        prices = await collector.collect(history.start_s, {})
+        prices = await collector.collect(history.start_s)
         assert _accepted_by_the_oracle(state, prices.evidence, history.start_s)[:3] == [
             (1, 4_499),
             (2, 2_520),
@@ -114,11 +113,11 @@ async def test_three_processes__one_killed__evidence_of_the_others_is_accepted(t
 
         children[0].process.kill()
         await children[0].process.wait()
-        later = await collector.collect(history.start_s + 600, {})
+        later = await collector.collect(history.start_s + 600)
         assert len(_accepted_by_the_oracle(state, later.evidence, history.start_s + 600)) == 5
 
         with pytest.raises(PricesUnavailable, match="the last one signed"):
-            await collector.collect(history.start_s, {})
+            await collector.collect(history.start_s)
         async with httpx.AsyncClient(trust_env=False) as client:
             health = (await client.get(f"{fetchers[1].name}/healthz")).json()
         key = SigningKey(read_or_create_key(publisher_key_path(tmp_path, 2)))

@@ -18,14 +18,8 @@ from afterbell.adapters.publishers import (
     format_signed_root,
     parse_signed_root,
 )
-from afterbell.domain.evidence import (
-    OracleMarket,
-    OracleState,
-    PriceReport,
-    accept_reports,
-    build_root,
-    decode_evidence,
-)
+from afterbell.domain.evidence import PriceReport, build_root, decode_evidence, split_sections
+from afterbell.domain.oracle import OracleMarket, OracleState, SignedSource, compute_external_ticks, observe
 from afterbell.domain.session import Session
 from afterbell.keepers.collection import PriceCollector, PricesUnavailable, PublisherUnavailable
 from afterbell.keepers.history import PriceHistory, build_history
@@ -96,9 +90,19 @@ def _collector(fetchers: Sequence[object], **changes: int) -> PriceCollector:
         publishers=PUBLISHERS,
         threshold=2,
         domain=DOMAIN,
-        markets=CENTS,
         **changes,
     )
+
+
+def observed(evidence: bytes, time_s: int) -> list[tuple[int, int]]:
+    """Return (market, ticks) of every report that passes the guards of its source."""
+    source = SignedSource(publishers=PUBLISHERS, threshold=2, domain_separator=DOMAIN.separator(), recover=recover)
+    oracle = OracleState(markets=dict(CENTS), sources={0: source})
+    kept, ignored = observe(oracle, split_sections(evidence), time_s)
+    assert not ignored
+    return [
+        (market, compute_external_ticks(oracle.primaries[market].price_e8, CENTS[market])) for market in sorted(kept)
+    ]
 
 
 def test_publisher__at_the_open__signs_the_root_of_every_market(history: PriceHistory) -> None:
@@ -203,21 +207,11 @@ async def test_collector__three_agree__evidence_passes_the_oracles_rule(history:
     """Two signatures suffice; AAPL at 44.99 USD is 4,499 ticks of a cent."""
     collector = _collector([_fetcher(_publisher(history, key)) for key in KEYS])
 
-    prices = await collector.collect(history.start_s, {})
+    prices = await collector.collect(history.start_s)
 
-    state = OracleState(markets=dict(CENTS), publishers=PUBLISHERS, threshold=2)
-    accepted, verdicts = accept_reports(
-        state, prices.evidence, history.start_s, domain_separator=DOMAIN.separator(), recover=recover
-    )
-    assert accepted == prices.accepted
-    assert [(report.market_id, report.external_ticks) for report in accepted][:4] == [
-        (1, 4_499),
-        (2, 2_520),
-        (3, 9_264),
-        (4, 18_929),
-    ]
-    assert all(verdict.code == 0 for verdict in verdicts)
-    assert len(decode_evidence(prices.evidence).signatures) == 2
+    assert observed(prices.evidence, history.start_s)[:4] == [(1, 4_499), (2, 2_520), (3, 9_264), (4, 18_929)]
+    (section,) = split_sections(prices.evidence)
+    assert len(decode_evidence(section).signatures) == 2
 
 
 @pytest.mark.parametrize("dead", [0, 1, 2])
@@ -226,9 +220,9 @@ async def test_collector__one_publisher_dead__two_of_three_suffice(history: Pric
     fetchers: list[object] = [_fetcher(_publisher(history, key)) for key in KEYS]
     fetchers[dead] = BrokenFetcher("ConnectError")
 
-    prices = await _collector(fetchers).collect(history.start_s, {})
+    prices = await _collector(fetchers).collect(history.start_s)
 
-    assert len(prices.accepted) == 5
+    assert len(observed(prices.evidence, history.start_s)) == 5
 
 
 @pytest.mark.anyio
@@ -236,7 +230,7 @@ async def test_collector__two_publishers_dead__says_what_each_answered(history: 
     fetchers = [_fetcher(_publisher(history)), BrokenFetcher("ConnectError"), BrokenFetcher("HTTP 500")]
 
     with pytest.raises(PricesUnavailable, match=r"required 2 of 3 .*ConnectError.*HTTP 500") as caught:
-        await _collector(fetchers).collect(history.start_s, {})
+        await _collector(fetchers).collect(history.start_s)
 
     assert "1 agree on root" in str(caught.value)
 
@@ -250,9 +244,9 @@ async def test_collector__one_publisher_disagrees__is_outvoted(history: PriceHis
     lie = SignedRoot(publisher=KEYS[0].address, time_s=history.start_s, root=root, reports=reports, r=r, vs=vs)
     fetchers = [FixedFetcher("liar", lie), *(_fetcher(_publisher(history, key)) for key in KEYS[1:])]
 
-    prices = await _collector(fetchers).collect(history.start_s, {})
+    prices = await _collector(fetchers).collect(history.start_s)
 
-    assert prices.accepted[0].external_ticks == 4_499
+    assert observed(prices.evidence, history.start_s)[0] == (1, 4_499)
 
 
 @pytest.mark.anyio
@@ -260,7 +254,7 @@ async def test_collector__one_publisher_twice__does_not_count_twice(history: Pri
     fetchers = [_fetcher(_publisher(history)), _fetcher(_publisher(history)), BrokenFetcher("ConnectError")]
 
     with pytest.raises(PricesUnavailable, match="different publishers"):
-        await _collector(fetchers).collect(history.start_s, {})
+        await _collector(fetchers).collect(history.start_s)
 
 
 @pytest.mark.anyio
@@ -269,7 +263,7 @@ async def test_collector__outsider_signs__is_left_out(history: PriceHistory) -> 
     fetchers = [_fetcher(_publisher(history, outsider)), _fetcher(_publisher(history, KEYS[1]))]
 
     with pytest.raises(PricesUnavailable, match="registered publisher"):
-        await _collector(fetchers).collect(history.start_s, {})
+        await _collector(fetchers).collect(history.start_s)
 
 
 @pytest.mark.anyio
@@ -286,13 +280,4 @@ async def test_collector__leaves_that_do_not_hash_to_the_root__are_left_out(hist
     fetchers = [FixedFetcher("tampered", tampered), _fetcher(_publisher(history, KEYS[1]))]
 
     with pytest.raises(PricesUnavailable, match="do not hash"):
-        await _collector(fetchers).collect(history.start_s, {})
-
-
-@pytest.mark.anyio
-async def test_collector__same_second_again__reports_are_not_newer_and_left_out(history: PriceHistory) -> None:
-    collector = _collector([_fetcher(_publisher(history, key)) for key in KEYS])
-
-    prices = await collector.collect(history.start_s, {1: history.start_s})
-
-    assert [report.market_id for report in prices.accepted] == [2, 3, 4, 5]
+        await _collector(fetchers).collect(history.start_s)

@@ -5,22 +5,61 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
 import pytest
 
 from afterbell.adapters.history import read_bundled_bars
+from afterbell.domain.calendar import Boundary, Calendar
+from afterbell.domain.chain_state import ChainState
 from afterbell.domain.commands import AdoptPrices, Command, HaltMarket, SealBatch
 from afterbell.domain.events import Event
-from afterbell.domain.prices import AcceptedReport
+from afterbell.domain.evidence import Evidence, PriceReport, build_proven_reports, encode_evidence, join_sections
+from afterbell.domain.oracle import OracleMarket, OracleState, SignedSource
 from afterbell.domain.session import Session
+from afterbell.domain.words import PriceWord
 from afterbell.keepers.collection import CollectedPrices, PricesUnavailable
 from afterbell.keepers.history import PriceHistory, build_history
 from afterbell.keepers.replay import MarketPrices, ReplayKeeper, build_adopt_prices, compute_step_wall_ms
+from afterbell.signing.keys import SigningKey, recover
+from afterbell.signing.typed_data import PriceRoot, digest
 
 SYMBOLS = ("AAPL", "MSFT", "IBM", "GOOG")
 MARKET_IDS = {symbol: index + 1 for index, symbol in enumerate(SYMBOLS)}
+PUBLISHER = SigningKey(b"\x21" * 32)
+SEPARATOR = b"\x22" * 32
+WINDOW = (Boundary(start_s=1_000_000_000, session=Session.REGULAR), Boundary(start_s=4_000_000_000, session=0))
+
+
+def sign(reports: Sequence[PriceReport], time_s: int) -> bytes:
+    """Return evidence by one publisher."""
+    root, proven = build_proven_reports(reports, time_s)
+    signature = PUBLISHER.sign(digest(PriceRoot(root=root, publish_time_s=time_s), SEPARATOR))
+    evidence = Evidence(publish_time_s=time_s, root=root, signatures=(signature,), reports=proven)
+    return join_sections([encode_evidence(evidence)])
+
+
+def make_oracle() -> OracleState:
+    source = SignedSource(
+        publishers=frozenset([PUBLISHER.address]), threshold=1, domain_separator=SEPARATOR, recover=recover
+    )
+    return OracleState(
+        markets={market: OracleMarket(ticks_per_usd=100, max_confidence_ppm=1) for market in MARKET_IDS.values()},
+        sources={0: source},
+        calendar=Calendar(WINDOW),
+    )
+
+
+def make_words(externals: dict[int, int]) -> ChainState:
+    """Return listed markets; ticks of the last report, a day before everything here."""
+    return ChainState(
+        prices={
+            market: PriceWord(external_ticks=ticks, external_time_s=min(ticks, 1_000_000_000), epoch=1).pack()
+            for market, ticks in externals.items()
+        }
+    )
 
 
 class Venue:
@@ -53,23 +92,20 @@ class Venue:
                 await asyncio.Event().wait()
         return None, []
 
-    async def collect(self, time_s: int, last_times_s: dict[int, int]) -> CollectedPrices:
+    async def collect(self, time_s: int) -> CollectedPrices:
         if self._n_failures:
             self._n_failures -= 1
             raise PricesUnavailable("nobody there")
-        accepted = []
+        reports = []
         for symbol, market_id in MARKET_IDS.items():
             observed = self.history.observe(symbol, time_s)
             assert observed is not None
-            accepted.append(
-                AcceptedReport(
-                    market_id=market_id,
-                    external_ticks=observed.price_e8 // 10**6,
-                    external_time_s=time_s,
-                    session=observed.session,
-                )
-            )
-        return CollectedPrices(time_s=time_s, evidence=b"evidence", accepted=tuple(accepted))
+            reports.append(PriceReport(market_id=market_id, session=observed.session, price_e8=observed.price_e8))
+        return CollectedPrices(time_s=time_s, evidence=sign(reports, time_s))
+
+    async def read_oracle(self, time_s: int) -> OracleState:
+        self.calls.append(f"oracle at {time_s}")
+        return make_oracle()
 
     @asynccontextmanager
     async def holding(self) -> AsyncIterator[None]:
@@ -94,7 +130,6 @@ class Venue:
                 market_id=market_id,
                 symbol=symbol,
                 external_ticks=0,
-                external_time_s=0,
                 is_halted=market_id in self._halted,
             )
             for symbol, market_id in MARKET_IDS.items()
@@ -109,6 +144,8 @@ def _keeper(venue: Venue, speed_ppm: int = 10**12) -> ReplayKeeper:
         submitter=venue,  # type: ignore[arg-type]
         barrier=venue,
         read_markets=venue.read_markets,
+        read_words=lambda: make_words(dict.fromkeys(MARKET_IDS.values(), 0)),
+        oracle=venue,
         wait_until_settled=venue.wait_until_settled,
         has_unsettled=venue.has_unsettled,
         speed_ppm=speed_ppm,
@@ -145,17 +182,20 @@ async def test_replay__two_steps__settled_held_chain_moved_adopted_released(
     kinds = [call if isinstance(call, str | tuple) else type(call).__name__ for call in venue.calls]
     assert kinds == [
         *["SealBatch", "settled", "held", "SealBatch", "settled", "SealBatch", "settled", f"chain at {start_s}"],
+        f"oracle at {start_s}",
         ("advance", start_s, start_s + 600),
         *["AdoptPrices", "released"],
         *["SealBatch", "settled", "held", "SealBatch", "settled", "SealBatch", "settled", f"chain at {start_s + 600}"],
+        f"oracle at {start_s + 600}",
         ("advance", start_s + 600, start_s + 1200),
         "AdoptPrices",
     ]
-    adopted = venue.calls[9]
+    adopted = venue.calls[10]
     assert isinstance(adopted, AdoptPrices)
     assert adopted.rows[0] == (1, 4_499, 4_499, 0)
-    assert adopted.reports[0] == (1, 4_499, start_s, Session.REGULAR)
-    assert adopted.evidence == b"evidence"
+    # until the window's end, 4,000,000,000: more minutes than 16 bits hold
+    assert adopted.stated[0] == (1, 4_499, start_s, Session.REGULAR, 65_535, 1_000_000_000)
+    assert adopted.evidence[2] == 0
 
 
 class QueueVenue(Venue):
@@ -254,13 +294,27 @@ def test_pace__one_day_a_minute__42_steps_share_it() -> None:
 
 
 def test_adopt_prices__market_without_a_new_report__keeps_a_row_at_its_external_price() -> None:
-    report = AcceptedReport(market_id=2, external_ticks=2_520, external_time_s=1, session=Session.REGULAR)
-    markets = {
-        1: MarketPrices(market_id=1, symbol="AAPL", external_ticks=4_499, external_time_s=0, is_halted=False),
-        2: MarketPrices(market_id=2, symbol="MSFT", external_ticks=2_500, external_time_s=0, is_halted=False),
-        3: MarketPrices(market_id=3, symbol="IBM", external_ticks=0, external_time_s=0, is_halted=False),
-    }
+    report = PriceReport(market_id=2, session=Session.REGULAR, price_e8=2_520_000_000)
+    words = make_words({1: 4_499, 2: 2_500, 3: 0, 4: 0})
 
-    command = build_adopt_prices(CollectedPrices(time_s=1, evidence=b"", accepted=(report,)), markets)
+    command = build_adopt_prices(
+        CollectedPrices(time_s=2_000_000_000, evidence=sign([report], 2_000_000_000)), make_oracle(), words
+    )
 
     assert command.rows == ((1, 4_499, 4_499, 0), (2, 2_520, 2_520, 0))
+    assert [(one[0], one[1], one[2]) for one in command.stated] == [(1, 4_499, 4_499), (2, 2_520, 2_000_000_000)]
+
+
+def test_adopt_prices__report_the_oracle_ignores__states_the_price_before() -> None:
+    """25.00 to 28.00 is a jump of 12 %, which one source alone must repeat a minute later."""
+    report = PriceReport(market_id=2, session=Session.REGULAR, price_e8=2_800_000_000)
+    words = make_words({2: 2_500})
+
+    command = build_adopt_prices(
+        CollectedPrices(time_s=2_000_000_000, evidence=sign([report], 2_000_000_000)),
+        replace(make_oracle(), markets={2: OracleMarket(ticks_per_usd=100, max_confidence_ppm=1)}),
+        words,
+    )
+
+    assert command.rows == ((2, 2_500, 2_500, 0),)
+    assert command.stated[0][:3] == (2, 2_500, 2_500)

@@ -26,6 +26,7 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 
 from afterbell.adapters.approvals import ChainApprovals
+from afterbell.adapters.chain_oracle import ChainOracle
 from afterbell.adapters.clock import ReplayClock, SystemClock
 from afterbell.adapters.faucet import LocalFaucet
 from afterbell.adapters.history import has_replay_settings, load_history
@@ -38,8 +39,9 @@ from afterbell.bootstrap.gate import StepBarrier
 from afterbell.bootstrap.observation import build_gauges, read_readiness
 from afterbell.cli import data_dir_option
 from afterbell.domain.errors import AfterbellError
-from afterbell.domain.evidence import OracleMarket, compute_external_ticks
+from afterbell.domain.evidence import SIGNED_SOURCE_ID
 from afterbell.domain.manifest import Manifest, ManifestMarket, parse_manifest
+from afterbell.domain.oracle import OracleMarket, SignedSource, compute_external_ticks
 from afterbell.domain.units import milliseconds_to_seconds, seconds_to_milliseconds
 from afterbell.engine.queries import read_markets
 from afterbell.gateway.app import create_app
@@ -56,6 +58,7 @@ from afterbell.readmodel.queries import Candle
 from afterbell.settings import ExchangeSettings
 from afterbell.settlement.relayer import TransactionRelayer
 from afterbell.settlement.sender import TransactionSender
+from afterbell.signing.keys import recover
 from afterbell.signing.typed_data import price_domain
 from afterbell.waiting import end_task
 
@@ -151,12 +154,23 @@ class Exchange:
         if self.history is None or self._replay_clock is None or not self._fetchers:
             return None
         manifest = self.manifest
+        publishers = frozenset(bytes.fromhex(address[2:]) for address in manifest.publishers)
+        domain = price_domain(manifest.chain_id, manifest.get_address("signed_price_source"))
         collector = PriceCollector(
-            fetchers=self._fetchers,
-            publishers=frozenset(bytes.fromhex(address[2:]) for address in manifest.publishers),
+            fetchers=self._fetchers, publishers=publishers, threshold=manifest.threshold, domain=domain
+        )
+        source = SignedSource(
+            publishers=publishers,
             threshold=manifest.threshold,
-            domain=price_domain(manifest.chain_id, manifest.get_address("signed_price_source")),
-            markets={market.market_id: _oracle_market(market) for market in manifest.markets},
+            domain_separator=domain.separator(),
+            recover=recover,
+        )
+        oracle = ChainOracle(
+            chain=self.chain,
+            price_oracle=manifest.get_address("price_oracle"),
+            corporate_actions=manifest.get_address("corporate_actions"),
+            market_ids=[market.market_id for market in manifest.markets],
+            sources={SIGNED_SOURCE_ID: source},
         )
         return ReplayKeeper(
             history=self.history,
@@ -165,6 +179,8 @@ class Exchange:
             submitter=self.core.sequencer,
             barrier=self._build_barrier(),
             read_markets=self._read_market_prices,
+            read_words=lambda: self.core.state.chain,
+            oracle=oracle,
             wait_until_settled=self.core.settler.wait_until_settled,
             has_unsettled=lambda: self.core.state.has_open_batch or self.core.settler.n_unsettled > 0,
             speed_ppm=self.settings.speed_ppm,
@@ -189,7 +205,6 @@ class Exchange:
                 market_id=view.market,
                 symbol=view.symbol,
                 external_ticks=view.external_ticks,
-                external_time_s=view.external_time_s,
                 is_halted=view.is_halted,
             )
             for view in read_markets(self.core.state, now_s)

@@ -17,14 +17,11 @@ import structlog
 from afterbell.domain.errors import Unavailable
 from afterbell.domain.evidence import (
     Evidence,
-    OracleMarket,
-    OracleState,
-    accept_reports,
     build_proven_reports,
     build_root,
     encode_evidence,
+    join_sections,
 )
-from afterbell.domain.prices import AcceptedReport
 from afterbell.keepers.publisher import SignedRoot
 from afterbell.signing.keys import recover
 from afterbell.signing.typed_data import PriceRoot, TypedDataDomain, digest
@@ -54,11 +51,10 @@ class RootFetcher(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CollectedPrices:
-    """Evidence with the reports the oracle will accept from it."""
+    """Evidence of one second, for a batch."""
 
     time_s: int
     evidence: bytes
-    accepted: tuple[AcceptedReport, ...]
 
 
 class PriceCollector:
@@ -71,7 +67,6 @@ class PriceCollector:
         publishers: frozenset[bytes],
         threshold: int,
         domain: TypedDataDomain,
-        markets: Mapping[int, OracleMarket],
         timeout_ms: int = 3_000,
         grace_ms: int = 100,
     ) -> None:
@@ -80,16 +75,12 @@ class PriceCollector:
         self._publishers = publishers
         self._threshold = threshold
         self._separator = domain.separator()
-        self._markets = dict(markets)
         self._timeout_ms = timeout_ms
         self._grace_ms = grace_ms
         self._silent: set[str] = set()
 
-    async def collect(self, time_s: int, last_times_s: Mapping[int, int]) -> CollectedPrices:
-        """Return evidence for a second with k signatures.
-
-        `last_times_s`: market id to the time of its last accepted report. Raises: PricesUnavailable.
-        """
+    async def collect(self, time_s: int) -> CollectedPrices:
+        """Return evidence for a second with k signatures. Raises: PricesUnavailable."""
         groups: dict[bytes, list[SignedRoot]] = {}
         problems: list[str] = []
 
@@ -126,7 +117,7 @@ class PriceCollector:
                 f"required {self._threshold} of {len(self._fetchers)} publishers to agree on {time_s} s, "
                 f"found {'; '.join(problems) or 'no answer'}"
             )
-        return self._build(chosen, time_s, last_times_s)
+        return self._build(chosen, time_s)
 
     async def _wait_for_agreement(
         self, tasks: Sequence[asyncio.Future[None]], groups: Mapping[bytes, Sequence[SignedRoot]]
@@ -159,14 +150,14 @@ class PriceCollector:
         if signer != signed.publisher:
             raise PublisherUnavailable(f"it names 0x{signed.publisher.hex()} but 0x{signer.hex()} signed")
 
-    def _build(self, agreed: Sequence[SignedRoot], time_s: int, last_times_s: Mapping[int, int]) -> CollectedPrices:
-        """Encode k signatures, signers ascending, and ask the oracle's own rule what it will accept."""
+    def _build(self, agreed: Sequence[SignedRoot], time_s: int) -> CollectedPrices:
+        """Encode k signatures, signers ascending, as the one section of the evidence."""
         chosen = sorted({signed.publisher: signed for signed in agreed}.values(), key=lambda signed: signed.publisher)
         if len(chosen) < self._threshold:
             raise PricesUnavailable(f"required {self._threshold} different publishers, found {len(chosen)}")
         chosen = chosen[: self._threshold]
         root, proven = build_proven_reports(chosen[0].reports, time_s)
-        evidence = encode_evidence(
+        section = encode_evidence(
             Evidence(
                 publish_time_s=time_s,
                 root=root,
@@ -174,16 +165,4 @@ class PriceCollector:
                 reports=proven,
             )
         )
-        state = OracleState(
-            markets=dict(self._markets),
-            last_times_s=dict(last_times_s),
-            publishers=self._publishers,
-            threshold=self._threshold,
-        )
-        accepted, verdicts = accept_reports(state, evidence, time_s, domain_separator=self._separator, recover=recover)
-        for verdict in verdicts:
-            if verdict.code:
-                _log.warning(
-                    "report.ignored", market=verdict.report.market_id, code=verdict.code.name, venue_time_s=time_s
-                )
-        return CollectedPrices(time_s=time_s, evidence=evidence, accepted=accepted)
+        return CollectedPrices(time_s=time_s, evidence=join_sections([section]))

@@ -15,6 +15,7 @@ from datetime import date
 from itertools import accumulate
 from typing import Final
 
+from afterbell.domain.calendar import Boundary
 from afterbell.domain.session import Session
 from afterbell.keepers.bars import BadHistory, DailyBar, Split, find_split, validate_ascending
 from afterbell.keepers.paths import compute_price_e8
@@ -28,6 +29,7 @@ BUNDLED_SOURCE: Final = "bokeh_sampledata stocks.csv.gz (raw daily bars, public 
 DEFAULT_STEP_S: Final = 600
 MAX_CLOSED_STEP_S: Final = 6 * 3600
 """Closed time passes in steps of at most six hours: the venue's heartbeat."""
+_AFTERWARDS_S: Final = 10 * 365 * 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +101,18 @@ class PriceHistory:
     def end_s(self) -> int:
         """Return the last step: the last close."""
         return compute_close_s(self.days[-1])
+
+    def build_calendar(self) -> tuple[Boundary, ...]:
+        """Return the session calendar of the replayed days, as PriceOracle takes it: REGULAR and CLOSED.
+
+        What the reports name besides (HALTED) is stricter and counts. After the data the market stays CLOSED for years.
+        """
+        boundaries = []
+        for day, open_s in zip(self.days, self._opens, strict=True):
+            boundaries.append(Boundary(start_s=open_s, session=Session.REGULAR))
+            boundaries.append(Boundary(start_s=compute_close_s(day), session=Session.CLOSED))
+        boundaries.append(Boundary(start_s=self.end_s + _AFTERWARDS_S, session=Session.UNKNOWN))
+        return tuple(boundaries)
 
     @property
     def synthetic_symbols(self) -> frozenset[str]:

@@ -1,10 +1,10 @@
 """Replay: lead the venue through history, one step after another (offchain/README.md, "Time").
 
 A step at time T: k of n publishers sign T; what traded before is sealed and mined; clients are held; the chain's clock
-is brought to T and read; the venue clock advances to T; AdoptPrices opens the batch; clients are released. Signatures
-are there before the clock moves, so that nobody trades at T on prices of the step before. The next step comes after its
-share of the wall time of a trading day, and never before the chain has caught up. Must not: decide prices; publishers
-do, and the contract bounds them.
+is brought to T and read, and the oracle with it, to say what it will make of the evidence; the venue clock advances to
+T; AdoptPrices opens the batch; clients are released. Signatures are there before the clock moves, so that nobody trades
+at T on prices of the step before. The next step comes after its share of the wall time of a trading day, and never
+before the chain has caught up. Must not: decide prices; publishers do, and the contract bounds them.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from typing import Final, Protocol
 import structlog
 
 from afterbell.domain.commands import AdoptPrices, HaltMarket, SealBatch
+from afterbell.domain.oracle import OracleState
+from afterbell.domain.prices import Words, state_markets
 from afterbell.domain.units import milliseconds_to_seconds, seconds_to_milliseconds
 from afterbell.keepers.collection import CollectedPrices, PriceCollector, PricesUnavailable
 from afterbell.keepers.history import PriceHistory
@@ -41,6 +43,12 @@ class SteppedClock(Protocol):
     def advance_to(self, step_ms: int, next_step_ms: int | None) -> None: ...
 
 
+class OracleReader(Protocol):
+    """What the oracle keeps on chain (adapters/chain_oracle.py)."""
+
+    async def read_oracle(self, time_s: int) -> OracleState: ...
+
+
 class Barrier(Protocol):
     """What keeps clients and chain together at a step (bootstrap/gate.py)."""
 
@@ -51,12 +59,11 @@ class Barrier(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketPrices:
-    """What the engine holds for a market now; zeros before its first report."""
+    """What the engine holds of a market now; no ticks before its first report."""
 
     market_id: int
     symbol: str
     external_ticks: int
-    external_time_s: int
     is_halted: bool
 
 
@@ -82,6 +89,8 @@ class ReplayKeeper:
         submitter: CommandSubmitter,
         barrier: Barrier,
         read_markets: Callable[[], Mapping[int, MarketPrices]],
+        read_words: Callable[[], Words],
+        oracle: OracleReader,
         wait_until_settled: Callable[[], Awaitable[None]],
         has_unsettled: Callable[[], bool],
         speed_ppm: int = _SPEED_SCALE,
@@ -98,6 +107,8 @@ class ReplayKeeper:
         self._submitter = submitter
         self._barrier = barrier
         self._read_markets = read_markets
+        self._read_words = read_words
+        self._oracle = oracle
         self._wait_until_settled = wait_until_settled
         self._has_unsettled = has_unsettled
         self._speed_ppm = speed_ppm
@@ -145,18 +156,16 @@ class ReplayKeeper:
         async with self._barrier.holding():
             await self._settle()
             await self._barrier.bring_chain_to(step_s)
+            oracle = await self._oracle.read_oracle(step_s)
             next_step_s = self._history.compute_next_step_s(step_s)
             self._clock.advance_to(
                 seconds_to_milliseconds(step_s), None if next_step_s is None else seconds_to_milliseconds(next_step_s)
             )
             self._step_s = step_s
             await self._halt_split_markets(step_s)
-            await self._submitter.submit(build_adopt_prices(prices, self._read_markets()))
-        _log.info(
-            "step.begun",
-            venue_time=_format_utc(step_s),
-            reports={report.market_id: report.external_ticks for report in prices.accepted},
-        )
+            command = build_adopt_prices(prices, oracle, self._read_words())
+            await self._submitter.submit(command)
+        _log.info("step.begun", venue_time=_format_utc(step_s), prices={one[0]: one[1] for one in command.stated})
 
     async def _settle(self) -> None:
         """Seal until nothing is open or on its way; ends soon, because clients are held.
@@ -183,8 +192,7 @@ class ReplayKeeper:
         """Collect until it succeeds: without k publishers history stands still."""
         while True:
             try:
-                times_s = {market.market_id: market.external_time_s for market in self._read_markets().values()}
-                return await self._collector.collect(step_s, times_s)
+                return await self._collector.collect(step_s)
             except PricesUnavailable as error:
                 _log.error("prices.missing", problem=str(error), venue_time=_format_utc(step_s))
                 await sleep_ms(_RETRY_MS)
@@ -201,19 +209,35 @@ def compute_step_wall_ms(n_steps_of_day: int, speed_ppm: int) -> int:
     return DAY_WALL_MS * _SPEED_SCALE // (max(n_steps_of_day, 1) * speed_ppm)
 
 
-def build_adopt_prices(prices: CollectedPrices, markets: Mapping[int, MarketPrices]) -> AdoptPrices:
+def build_adopt_prices(prices: CollectedPrices, oracle: OracleState, words: Words) -> AdoptPrices:
     """Return the command that opens a batch with these prices: for now mark and index follow external, in every market.
 
     Markets without a new report keep their external price and get a row with it, so that marks go on catching up.
     """
-    external_ticks = {market.market_id: market.external_ticks for market in markets.values()}
-    external_ticks.update({report.market_id: report.external_ticks for report in prices.accepted})
-    rows = tuple((market_id, ticks, ticks, 0) for market_id, ticks in sorted(external_ticks.items()) if ticks > 0)
-    reports = tuple(
-        (report.market_id, report.external_ticks, report.external_time_s, int(report.session))
-        for report in prices.accepted
+    reported = state_markets(oracle, words, [], prices.evidence, prices.time_s).markets
+    with_price = {market.market_id for market in reported}
+    with_price |= {market_id for market_id in oracle.markets if words.price(market_id).external_ticks}
+    stated = state_markets(oracle, words, sorted(with_price), prices.evidence, prices.time_s)
+    for verdict in stated.verdicts:
+        if verdict.code:
+            _log.warning(
+                "report.ignored", market=verdict.report.market_id, code=verdict.code.name, venue_time_s=prices.time_s
+            )
+    return AdoptPrices(
+        rows=tuple((market.market_id, market.external_ticks, market.external_ticks, 0) for market in stated.markets),
+        stated=tuple(
+            (
+                market.market_id,
+                market.external_ticks,
+                market.external_time_s,
+                int(market.session),
+                market.session_minutes,
+                market.window_start_s,
+            )
+            for market in stated.markets
+        ),
+        evidence=prices.evidence,
     )
-    return AdoptPrices(rows=rows, reports=reports, evidence=prices.evidence)
 
 
 def _format_utc(time_s: int | None) -> str:
