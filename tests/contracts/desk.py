@@ -411,7 +411,7 @@ class Desk:
 
     def is_solvent(self) -> bool:
         """Tell whether both sides of the identity agree."""
-        return bool(self.chain.call("Lens", "solvency")[-1])
+        return bool(self.chain.call("MarketLens", "solvency")[7])
 
 
 def order_nonce(lane: int, seq: int) -> int:

@@ -10,6 +10,7 @@ import pytest
 from afterbell.domain.batch import PriceRow
 from afterbell.domain.order import TimeInForce, TriggerKind
 from tests.contracts.desk import DAY_S, DEPOSIT_QUOTE, FEE_PPM, LOTS, MARKET, PRICE_TICKS, RULES, Desk, signing_key
+from tests.contracts.lens import look
 
 ALL_ONES = (1 << 48) - 1
 TAKER_SIDE = 64
@@ -56,7 +57,7 @@ def test_fill__flip__size_crosses_zero_and_open_interest_stays(desk: Desk) -> No
 
     assert codes.fills == [0]
     assert (desk.position(desk.maker)[0], desk.position(desk.taker)[0]) == (LOTS, -LOTS)
-    assert desk.chain.call("Lens", "market_summary", MARKET, desk.chain.time_s)[11] == LOTS
+    assert look(desk.chain, "MarketLens", "market_summary", MARKET, desk.chain.time_s)["open_interest_lots"] == LOTS
 
 
 ORDER_CODES: list[tuple[str, dict[str, Any], int]] = [
@@ -385,5 +386,5 @@ def test_funding__index_moves__touch_moves_it_to_entry_and_pot(desk: Desk) -> No
 
     assert desk.position(desk.taker)[1] == 10_000_000 + 100_000 + 1_500
     assert desk.position(desk.maker)[1] == -10_000_000 - 100_000 - 1_000
-    assert desk.chain.call("Lens", "market_summary", MARKET, desk.chain.time_s)[14] == 500
+    assert look(desk.chain, "MarketLens", "market_summary", MARKET, desk.chain.time_s)["pot_quote"] == 500
     assert desk.is_solvent()

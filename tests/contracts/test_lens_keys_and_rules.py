@@ -9,6 +9,7 @@ import pytest
 
 from afterbell.domain.session import Session
 from tests.contracts.desk import MARKET, RULES, SETTLE_LAG_S, Desk, address_of, signing_key
+from tests.contracts.lens import look
 from tests.support.chain import GOVERNOR
 
 KEY: Final = signing_key("session")
@@ -116,8 +117,9 @@ def test_rules__of_a_change_under_way__follow_the_time_asked_for(desk: Desk) -> 
 
     for at_s, rules in ((last_s, old), (last_s + 1, new)):
         assert desk.chain.call("Lens", "effective_rules", MARKET, Session.REGULAR, at_s) == rules.pack()
-        market = desk.chain.call("Lens", "market_summary", MARKET, at_s)
-        assert market[9:11] == (10_000 - rules.band_ppm // 100, 10_000 + rules.band_ppm // 100)
+        market = look(desk.chain, "MarketLens", "market_summary", MARKET, at_s)
+        assert market["band_low_ticks"] == 10_000 - rules.band_ppm // 100
+        assert market["band_high_ticks"] == 10_000 + rules.band_ppm // 100
         position = desk.chain.call("Lens", "position_summary", desk.account(desk.taker), MARKET, at_s)
         assert position[6] == 10 * rules.initial_margin_ppm
     assert desk.chain.call("Clearinghouse", "rules_word", MARKET, Session.REGULAR) == old.pack() | CHANGING
@@ -131,6 +133,6 @@ def test_market_summary__openings_and_freshness__follow_the_rules_that_bind(desk
         closed = replace(RULES, is_opening_allowed=False, max_age_s=10)
         desk.chain.call("MarketRegistry", "set_rules", MARKET, [(Session.REGULAR, closed.pack())], sender=GOVERNOR)
 
-    market = desk.chain.call("Lens", "market_summary", MARKET, desk.chain.time_s + SETTLE_LAG_S + 1)
+    market = look(desk.chain, "MarketLens", "market_summary", MARKET, desk.chain.time_s + SETTLE_LAG_S + 1)
 
-    assert market[7:9] == (not is_changing, not is_changing)
+    assert (market["is_fresh"], market["is_opening_allowed"]) == (not is_changing, not is_changing)
