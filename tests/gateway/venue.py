@@ -367,7 +367,9 @@ class Venue:
         await self.sequencer.submit(
             AdoptPrices(
                 rows=rows,
-                reports=tuple((market, price, self.now_s, int(session)) for market, price, _, _ in rows),
+                stated=tuple(
+                    (market, price, self.now_s, int(session), 1_440, self.now_s) for market, price, _, _ in rows
+                ),
                 evidence=b"evidence",
             )
         )

@@ -166,7 +166,7 @@ def test_funding__fills_settle_payments__listed_newest_first_and_refused_ones_ar
 
     paid = reads.read_funding(account_bytes(MAKER), limit=10, before=None)
     received = reads.read_funding(account_bytes(TAKER), limit=10, before=None)
-    older = reads.read_funding(account_bytes(MAKER), limit=1, before=2)
+    older = reads.read_funding(account_bytes(MAKER), limit=1, before=paid[0].payment_id)
 
     assert [(payment.fill_id, payment.quote, payment.time_ms) for payment in paid] == [(2, 7, 2_000), (1, 12, 1_000)]
     assert [payment.quote for payment in received] == [-12]

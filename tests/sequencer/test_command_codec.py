@@ -19,6 +19,7 @@ from afterbell.domain.commands import (
     HaltMarket,
     LinkKey,
     ListMarket,
+    RequestTransfer,
     RequestWithdrawal,
     RevokeKey,
     SealBatch,
@@ -31,7 +32,7 @@ SIGNED = {"expiry_s": 1, "nonce": (1 << 56) - 1, "r": b"\x01" * 32, "vs": b"\x02
 COMMANDS: list[Command] = [
     ListMarket(market=1, symbol="AAPL", epoch=1, lot_exponent=4, ticks_per_usd=100, synthetic=True),
     SetMarketRules(market=1, session=2, rules_word=b"\xff" * 32),
-    AdoptPrices(rows=((1, 2, 3, 4), (2, 2, 3, 4)), reports=((1, (1 << 40) - 1, 3, 4),), evidence=b"\0\1"),
+    AdoptPrices(rows=((1, 2, 3, 4), (2, 2, 3, 4)), stated=((1, (1 << 40) - 1, 3, 4, 5, 6), (2, 1, 1, 1, 1, 1)), evidence=b"\0\1"),
     Venue().build_order(1, is_buy=True, size_lots=(1 << 48) - 1, limit_ticks=1, client_id="ü"),
     CancelOrder(account=ACCOUNT, order_nonce=7, **SIGNED),  # type: ignore[arg-type]
     CancelAll(account=0, min_seq_ms=7, **SIGNED),  # type: ignore[arg-type]
@@ -40,6 +41,13 @@ COMMANDS: list[Command] = [
         account=ACCOUNT,
         quote=(1 << 64) - 1,
         recipient=b"\x04" * 20,
+        **SIGNED,  # type: ignore[arg-type]
+    ),
+    RequestTransfer(
+        transfer_id=b"\x10" * 32,
+        account=ACCOUNT,
+        to_subaccount=(1 << 64) - 1,
+        quote=(1 << 64) - 1,
         **SIGNED,  # type: ignore[arg-type]
     ),
     LinkKey(
@@ -63,6 +71,10 @@ COMMANDS: list[Command] = [
         time_s=(1 << 40) - 1,
         block=1,
         transaction=b"\x0f" * 32,
+        after_batch=9,
+        records=b"\xff" * 96,
+        price_word=b"\x01" * 32,
+        index_word=b"\x02" * 32,
     ),
     CreditDeposit(direct_op=1, account=ACCOUNT, quote=1, sender=b"\x05" * 20, block=1, transaction=b"\x06" * 32),
     SealBatch(journal_hash=b"\x07" * 32),

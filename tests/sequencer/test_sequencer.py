@@ -100,7 +100,7 @@ class Bench:
 
     def prices(self, ticks: int) -> AdoptPrices:
         time_s = self.wall.time_ms // 1_000
-        return AdoptPrices(rows=((1, ticks, ticks, 0),), reports=((1, ticks, time_s, 2),), evidence=b"")
+        return AdoptPrices(rows=((1, ticks, ticks, 0),), stated=((1, ticks, time_s, 2, 1_440, time_s),), evidence=b"")
 
     async def run(self, scenario: Callable[[Bench], Awaitable[None]]) -> None:
         """Run the writer beside a scenario, then stop and close."""

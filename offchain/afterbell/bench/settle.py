@@ -26,7 +26,7 @@ from afterbell.bench.scenarios import (
 from afterbell.domain.batch import BatchHeader, Payload, PriceRow, encode
 from afterbell.domain.digests import DOMAIN_NAME, build_domain_separator
 from afterbell.domain.errors import InvariantBroken
-from afterbell.domain.prices import AcceptedReport
+from afterbell.domain.prices import StatedMarket, move_markets
 from afterbell.domain.session import Session
 from afterbell.domain.settlement import ChainState, apply_batch, apply_deposit, list_market, set_rules
 from afterbell.domain.words import RulesWord
@@ -39,6 +39,7 @@ PRICE_TICKS: Final = 10_000
 DEPOSIT_QUOTE: Final = 10**12
 GENESIS_S: Final = 1_110_000_000
 _NS_PER_S: Final = 1_000_000_000
+_SESSION_MINUTES: Final = 1_440
 RULES: Final = RulesWord(
     initial_margin_ppm=100_000,
     settlement_margin_ppm=75_000,
@@ -145,12 +146,14 @@ def _price(state: ChainState, separator: bytes) -> None:
     """Give every market its first price with a batch of its own."""
     header = BatchHeader(sequence=1, matched_at_s=GENESIS_S)
     rows = tuple(PriceRow(market_id=one, mark_ticks=PRICE_TICKS, index_ticks=PRICE_TICKS) for one in MARKET_IDS)
-    reports = [
-        AcceptedReport(
+    stated = [
+        StatedMarket(
             market_id=market_id,
             external_ticks=PRICE_TICKS,
             external_time_s=GENESIS_S,
             session=Session.REGULAR,
+            session_minutes=_SESSION_MINUTES,
+            window_start_s=GENESIS_S,
         )
         for market_id in MARKET_IDS
     ]
@@ -159,7 +162,7 @@ def _price(state: ChainState, separator: bytes) -> None:
         encode(Payload(header=header, rows=rows)),
         previous_head=state.head,
         block_time_s=GENESIS_S,
-        accepted_reports=reports,
+        update_prices=lambda chain, given, _, matched_at_s: move_markets(chain, stated, given, matched_at_s),
         domain_separator=separator,
         recover=recover,
     )
