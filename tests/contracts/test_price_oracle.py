@@ -82,8 +82,8 @@ def test_report__future_by_the_match_but_not_by_the_block__is_ignored(venue: Ven
 def test_report__time_of_the_last_one__must_be_passed(venue: Venue, later_s: int, code: int) -> None:
     assert judge(venue, Report(), publish_time_s=T - 5) == 0
 
-    assert judge(venue, Report(price_e8=7 * USD), publish_time_s=T - 5 + later_s) == code
-    assert venue.price().external_ticks == (700 if code == 0 else 10_000)
+    assert judge(venue, Report(price_e8=101 * USD), publish_time_s=T - 5 + later_s) == code
+    assert venue.price().external_ticks == (10_100 if code == 0 else 10_000)
 
 
 def test_report__of_one_market__does_not_age_the_other(venue: Venue) -> None:
