@@ -37,6 +37,7 @@ from afterbell.domain.settlement import (
 from afterbell.domain.words import MAX_OPEN_MARKETS, AccountWord
 from tests.support.chain import GENESIS_S, GOVERNOR, Chain, Event, Reverted, artifacts
 from tests.support.random_direct import TIERS, random_direct
+from tests.support.random_liquidations import find_slack_quote
 from tests.support.world import N_MARKETS, Batch, World, build_calendar
 
 SLOT_BITS_OF_MARKETS = (1 << 48) - 1 << 200
@@ -131,7 +132,41 @@ class Pair:
         if edge is None:
             return None
         account, slack_quote = edge
-        self.world.nudge_collateral(account, -slack_quote - self.world.random.randint(0, 1))
+        self.nudge(account, -slack_quote - self.world.random.randint(0, 1))
+        return account
+
+    def put_liquidation_on_edge(self, batch: Batch) -> int | None:
+        """Give an account with a liquidation order just the maintenance margin at one price, or one unit less.
+
+        Return the account, or None if the batch liquidates nobody.
+        """
+        world = self.world
+        orders = [(batch.table.accounts[index].account_id, record) for index, record in batch.table.list_orders()]
+        chosen = [account for account, record in orders if record.is_liquidation]
+        if not chosen:
+            return None
+        account = world.random.choice(chosen)
+        execution = world.execute_operations(batch)
+        slack_quote = find_slack_quote(world.state, account, batch.table.header.matched_at_s, execution)
+        self.nudge(account, -slack_quote - world.random.randint(0, 1))
+        return account
+
+    def make_unhealthy(self) -> int | None:
+        """Take an account's collateral down below its maintenance margin by a little or by a lot; return it."""
+        world = self.world
+        accounts = [account for account in world.accounts if world.state.open_positions(account)]
+        if not accounts:
+            return None
+        account = world.random.choice(accounts)
+        slack_quote = find_slack_quote(world.state, account, world.time_s)
+        health = Execution(world.state, world.time_s).health(account)
+        depth_quote = world.random.randint(0, health.maintenance_margin_quote * world.random.choice((1, 1, 2)) // 2)
+        self.nudge(account, -slack_quote - depth_quote)
+        return account
+
+    def nudge(self, account: int, change_quote: int) -> None:
+        """Move an account's collateral in both, without a trace in events."""
+        self.world.nudge_collateral(account, change_quote)
         state, key = self.world.state, account << 16
         # The slots of open markets may stand in another order on chain: only the collateral is replaced.
         collateral_bits = (1 << 72) - 1
@@ -140,7 +175,6 @@ class Pair:
         self.chain.write_value("batch", state.batch_word)
         vault = self.chain.addresses["Vault"]
         self.chain.evm.insert_account_storage(vault, slot_of("Vault", "tracked_quote"), state.tracked_quote)
-        return account
 
     def put_key_on_edge(self, batch: Batch) -> KeyEdge | None:
         """Give the key that signed an order of the batch a word that just allows it, or just does not.

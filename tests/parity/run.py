@@ -12,8 +12,10 @@ import argparse
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from afterbell.domain.batch import OrderRecord
 from afterbell.domain.codes import SIDED_CODES, TAKER_SIDE, ReportCode, StatusCode, describe_code
 from afterbell.domain.direct import DirectKind
 from afterbell.domain.settlement import BatchResult
@@ -21,7 +23,10 @@ from tests.parity.pair import Different, Pair
 from tests.support.random_direct import OWN_KINDS
 from tests.support.world import N_MARKETS, Batch
 
-ORDER_CODES = tuple(code for code in StatusCode if 0 < code < StatusCode.UNKNOWN_OPERATION)
+ORDER_CODES = (
+    *(code for code in StatusCode if 0 < code < StatusCode.UNKNOWN_OPERATION),
+    StatusCode.NOT_LIQUIDATABLE, StatusCode.LIQUIDATION_TERMS,
+)  # fmt: skip
 OPERATION_CODES = (
     StatusCode.BAD_SIGNATURE, StatusCode.EXPIRED, StatusCode.EXPIRY_TOO_FAR, StatusCode.UNKNOWN_OPERATION,
     StatusCode.NONCE_CONSUMED, StatusCode.ZERO_WITHDRAWAL, StatusCode.BAD_RECIPIENT, StatusCode.BAD_CANCEL,
@@ -57,6 +62,12 @@ class Counts:
     """Batches in which the key of one order just allowed it, or just did not."""
     n_key_fills: int = 0
     """Settled fills with an order signed by a session key."""
+    n_tree_fills: int = 0
+    """Settled fills with an order signed in a tree."""
+    n_liquidations: int = 0
+    """Settled fills of liquidation orders."""
+    n_liquidation_edges: int = 0
+    """Batches in which one liquidated account had exactly its maintenance margin at one price, or one unit less."""
     n_mirrored: int = 0
     """Batches settled alike by a mirror that had not heard of the latest direct operations."""
     n_heard: int = 0
@@ -83,6 +94,8 @@ class Counts:
             lines.append(f"  {'direct':<10} {why or DirectKind(kind).name:<26} {n:>6}")
         lines.append(
             f"  keys signed {self.n_key_fills} fills and stood {self.n_key_edges} times on the edge of a limit; "
+            f"{self.n_tree_fills} fills of trees; {self.n_liquidations} of liquidation orders, "
+            f"{self.n_liquidation_edges} times on their edge; "
             f"a mirror was behind for {self.n_mirrored} batches and caught up {self.n_heard} times"
         )
         return "\n".join(lines)
@@ -104,10 +117,12 @@ def run(seed: int, n_batches: int, *, is_huge: bool = False) -> Counts:
             pair.bump_epoch(rng.randint(1, N_MARKETS))
         if number % 2:
             counts.direct[pair.call_directly(may_be_late=rng.random() < 0.5)] += 1
+        victim = pair.make_unhealthy() if world.mirror is None and rng.random() < 0.3 else None
         batch = world.next_batch()
         # Words are injected only where no mirror would have to be told.
         is_free = world.mirror is None
         on_edge = pair.put_on_edge(batch) if is_free and rng.random() < 0.25 else None
+        liquidation_edge = pair.put_liquidation_on_edge(batch) if is_free and rng.random() < 0.25 else None
         key_edge = pair.put_key_on_edge(batch) if is_free and rng.random() < 0.25 else None
         try:
             result = pair.settle(batch)
@@ -116,10 +131,15 @@ def run(seed: int, n_batches: int, *, is_huge: bool = False) -> Counts:
         if on_edge is not None:
             counts.n_edges += 1
             pair.deposit(on_edge, 2**63 if is_huge else 60_000_000_000)
+        for account in {victim, liquidation_edge} - {None}:
+            pair.deposit(account, 2**63 if is_huge else 60_000_000_000)
+        counts.n_liquidation_edges += liquidation_edge is not None
+        counts.n_liquidations += count_fills(batch, result, lambda order: order.is_liquidation)
         if key_edge is not None:
             pair.restore_key(key_edge)
             counts.n_key_edges += 1
-        counts.n_key_fills += count_key_fills(batch, result)
+        counts.n_key_fills += count_fills(batch, result, lambda order: order.is_key_signed)
+        counts.n_tree_fills += count_fills(batch, result, lambda order: order.is_bulk)
         counts.n_batches += 1
         counts.n_settled_fills += result.fill_codes.count(0)
         counts.operations.update(result.operation_codes)
@@ -135,11 +155,11 @@ def run(seed: int, n_batches: int, *, is_huge: bool = False) -> Counts:
     return counts
 
 
-def count_key_fills(batch: Batch, result: BatchResult) -> int:
-    """Count the settled fills with an order signed by a session key."""
+def count_fills(batch: Batch, result: BatchResult, is_meant: Callable[[OrderRecord], bool]) -> int:
+    """Count the settled fills with such an order on a side."""
     orders = [record for _, record in batch.table.list_orders()]
     return sum(
-        not code and (orders[fill.maker_order].is_key_signed or orders[fill.taker_order].is_key_signed)
+        not code and (is_meant(orders[fill.maker_order]) or is_meant(orders[fill.taker_order]))
         for fill, code in zip(batch.table.fills, result.fill_codes, strict=True)
     )
 

@@ -44,6 +44,7 @@ from afterbell.signing.keys import CURVE_ORDER, SigningKey, recover
 from afterbell.signing.typed_data import OrderTree, PriceRoot, digest
 from tests.support.key_ring import KeyRing
 from tests.support.random_direct import TIERS
+from tests.support.random_liquidations import plan_liquidations
 from tests.support.random_operations import make_operations
 
 DAY_S = 86_400
@@ -165,7 +166,7 @@ class World:
         if market_id == 3:
             return replace(rules, open_interest_cap_lots=33_000)
         if market_id in (4, 6):
-            return replace(rules, account_share=100)  # 61,035 lots
+            return replace(rules, account_share=60)  # 36,621 lots
         return rules
 
     def oracle_market(self, market_id: int) -> OracleMarket:
@@ -327,10 +328,7 @@ class World:
 
         Collateral lowered by the slack makes the fill pass by nothing; by one unit more, fail.
         """
-        execution = Execution(self.state.copy(), batch.table.header.matched_at_s)
-        execution.apply_prices(batch.updates, batch.table.rows)
-        for row in batch.table.operations:
-            execution.apply_operation(row, domain_separator=self.domain_separator, recover=self.recover)
+        execution = self.execute_operations(batch)
         orders = []
         for index, record in batch.table.list_orders():
             account = batch.table.accounts[index].account_id
@@ -352,6 +350,14 @@ class World:
                 if abs(after) > abs(before):
                     return side.account_id, health.equity_quote - health.settlement_margin_quote
         return None
+
+    def execute_operations(self, batch: Batch) -> Execution:
+        """Return a batch after its prices and operations."""
+        execution = Execution(self.state.copy(), batch.table.header.matched_at_s)
+        execution.apply_prices(batch.updates, batch.table.rows)
+        for row in batch.table.operations:
+            execution.apply_operation(row, domain_separator=self.domain_separator, recover=self.recover)
+        return execution
 
     def nudge_collateral(self, account: int, change_quote: int) -> None:
         """Move collateral as if it had been deposited or paid out, without a trace in events."""
@@ -482,6 +488,7 @@ class World:
             self._plan_group(preview, market_id, matched_at_s, planned, pairs)
             if len(planned) > 96 or len(pairs) > 180:
                 break
+        self._plan_liquidations(preview, matched_at_s, planned, pairs)
         if planned and rng.random() < 0.2:
             pairs += [
                 (rng.randrange(len(planned)), rng.randrange(len(planned)), rng.choice((0, 1, 6, 600)))
@@ -490,6 +497,30 @@ class World:
         if rng.random() < 0.5:
             rng.shuffle(pairs)
         return planned, pairs
+
+    def _plan_liquidations(
+        self,
+        preview: Execution,
+        matched_at_s: int,
+        planned: list[tuple[int, OrderRecord]],
+        pairs: list[tuple[int, int, int]],
+    ) -> None:
+        """Add liquidation orders, each with a maker that meets its limit."""
+        for account, record in plan_liquidations(self, preview, matched_at_s):
+            others = [other for other in self.accounts if account_owner(other) != account_owner(account)]
+            maker = self._choose_account(record.market_id, others)
+            made = self._make_order(
+                preview, maker, record.market_id, not record.is_buy, matched_at_s, crossing_ticks=record.limit_ticks
+            )
+            if self.random.random() < 0.8 and made.limit_ticks > 0:
+                # A rich maker that takes it all.
+                maker = max(others, key=lambda other: preview.health(other).free_collateral_quote)
+                made = self._make_order(
+                    preview, maker, record.market_id, not record.is_buy, matched_at_s,
+                    crossing_ticks=record.limit_ticks, size_lots=record.size_lots,
+                )  # fmt: skip
+            planned += [(account, record), (maker, made)]
+            pairs.append((len(planned) - 1, len(planned) - 2, min(record.size_lots, made.size_lots)))
 
     def _plan_group(
         self,
@@ -584,6 +615,7 @@ class World:
         matched_at_s: int,
         *,
         crossing_ticks: int = 0,
+        size_lots: int = 0,
     ) -> OrderRecord:
         """Return a signed order that a fill may well settle, or one with exactly one flaw."""
         rng = self.random
@@ -604,10 +636,11 @@ class World:
             notional = rng.choice((2**34, 2**50, 2**62, 2**65, 2**67))
         elif market_id == 3:
             notional = min(notional, 400_000_000)  # orders fit under its low cap, their sum does not
-        size_lots = min(max(notional // limit_ticks // step_lots, 1), 2**44) * step_lots
+        is_given = size_lots > 0
+        size_lots = size_lots or min(max(notional // limit_ticks // step_lots, 1), 2**44) * step_lots
         held = preview.position(account, market_id).size_lots
         reduce_only = rng.random() < 0.03
-        if held and (held < 0) == is_buy and rng.random() < 0.5:
+        if held and not is_given and (held < 0) == is_buy and rng.random() < 0.5:
             size_lots = abs(held)
             reduce_only = rng.random() < 0.3
             if rng.random() < 0.2:

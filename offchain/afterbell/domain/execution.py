@@ -19,6 +19,7 @@ from afterbell.domain.chain_state import FIRST_EPOCH, ChainState
 from afterbell.domain.codes import StatusCode
 from afterbell.domain.fills import plan_fill, write_fill
 from afterbell.domain.ids import MAX_MARKETS
+from afterbell.domain.liquidations import check_order as check_liquidation_order
 from afterbell.domain.margin import AccountHealth
 from afterbell.domain.operations import apply_operation, consume_lane
 from afterbell.domain.order import is_trigger_met
@@ -183,8 +184,6 @@ class Execution:
         if code:
             return code
         if record.is_liquidation:
-            from afterbell.domain.liquidations import check_order as check_liquidation_order
-
             return check_liquidation_order(
                 self.before_fills(), account_id, record, sequence=sequence, matched_at_s=self.matched_at_s
             )
