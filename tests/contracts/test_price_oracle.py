@@ -8,7 +8,6 @@ import pytest
 
 from afterbell.domain.codes import ReportCode
 from tests.contracts.venue import (
-    PUBLISHERS,
     RULES,
     STRANGER,
     Report,
@@ -18,7 +17,7 @@ from tests.contracts.venue import (
     build_evidence,
     refused,
 )
-from tests.support.chain import GOVERNOR, OUTSIDER, ZERO_ADDRESS
+from tests.support.chain import GOVERNOR, ZERO_ADDRESS
 
 USD = 10**8
 
@@ -71,9 +70,7 @@ def test_report__from_the_future__is_ignored(venue: Venue, ahead_s: int) -> None
 def test_report__future_by_the_match_but_not_by_the_block__is_ignored(venue: Venue) -> None:
     """The match counts: a sequencer that settles late may not use prices from after the match."""
     venue.wait(100)
-    settled = venue.settle(
-        evidence=venue.evidence([Report()], publish_time_s=T + 51), matched_at_s=T + 50
-    )
+    settled = venue.settle(evidence=venue.evidence([Report()], publish_time_s=T + 51), matched_at_s=T + 50)
 
     assert [event["code"] for event in settled.named("ReportIgnored")] == [ReportCode.FUTURE]
 
@@ -224,14 +221,14 @@ def test_source__evidence_of_the_first_under_the_name_of_the_second__reverts(ven
     evidence = venue.evidence([Report()])
 
     with pytest.raises(Exception, match=r"source: (not a publisher|signer order)"):
-        venue.settle(evidence=b"\x01" + evidence[1:])
+        venue.settle(evidence=evidence[:2] + b"\x01" + evidence[3:])
 
 
 def test_source__leaves_of_another_id_signed_here__revert(venue: Venue) -> None:
     evidence = venue.evidence([Report()], source_id=1)
 
     with refused("source: proof"):
-        venue.settle(evidence=b"\x00" + evidence[1:])
+        venue.settle(evidence=evidence[:2] + b"\x00" + evidence[3:])
 
 
 @pytest.mark.parametrize("source_id", [1, 7, 255])
@@ -261,19 +258,21 @@ def test_set_source__named_once__is_never_replaced(venue: Venue) -> None:
         venue.chain.call("PriceOracle", "set_source", 1, address_of(STRANGER), sender=GOVERNOR)
 
 
-@pytest.mark.parametrize("place", [0, 1, 2, 3])
+@pytest.mark.parametrize("place", [0, 1, 2, 3, 4])
 def test_oracle__wired_to_zero__is_not_deployed(venue: Venue, place: int) -> None:
-    arguments = [GOVERNOR, address_of(STRANGER), address_of(STRANGER), address_of(PUBLISHERS[0])]
+    arguments = [GOVERNOR, venue.chain.addresses["SignedPriceSource"], *[address_of(STRANGER)] * 3]
     arguments[place] = ZERO_ADDRESS
 
     with refused("wiring: zero address"):
         venue.chain.create("PriceOracle", *arguments)
 
 
-def test_accept_reports__empty_evidence__reverts() -> None:
-    """The Clearinghouse never sends it; asked from its address the oracle says why."""
-    venue = Venue.open(n_markets=1, deposit_quote=0)
-    venue.chain.create("PriceOracle", GOVERNOR, venue.chain.addresses["SignedPriceSource"], OUTSIDER, OUTSIDER)
-
+@pytest.mark.parametrize("damage", [b"\x00", b"\x00\x00", b"\x00\x05ab", b"\xff\xff", b"\x00\x00\x01"])
+def test_update__evidence_that_does_not_end_with_a_section__reverts(venue: Venue, damage: bytes) -> None:
     with refused("source: length"):
-        venue.chain.call("PriceOracle", "accept_reports", b"", T, sender=OUTSIDER)
+        venue.settle(evidence=venue.evidence([Report()]) + damage)
+
+
+def test_update__called_by_anybody_else__reverts(venue: Venue) -> None:
+    with refused("caller: not clearinghouse"):
+        venue.chain.call("PriceOracle", "update", b"", 0, T)

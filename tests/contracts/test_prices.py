@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from afterbell.domain.batch import PriceRow
-from afterbell.domain.evidence import Evidence, PriceReport, build_proven_reports, encode_evidence
+from afterbell.domain.evidence import Evidence, PriceReport, build_proven_reports, encode_evidence, join_sections
 from afterbell.signing.keys import SigningKey
 from afterbell.signing.typed_data import PriceRoot, digest
 from tests.contracts.desk import PRICE_TICKS, RULES, Desk, signing_key
@@ -54,7 +54,7 @@ def test_report__guards__ignored_with_a_code(desk: Desk) -> None:
     assert code(price_e8=1) == 8
     assert code(ticks=1 << 32) == 8
     assert code(publish_time_s=now_s - 60, price_e8=10**10, confidence_e8=5 * 10**7) == 0
-    assert code(ticks=(1 << 32) - 1) == 0
+    assert code(ticks=(1 << 32) - 1) == 11  # in range, and a jump
     assert code(publish_time_s=now_s) == 3
 
 
@@ -62,7 +62,7 @@ def test_source__signature_sets__exact(desk: Desk) -> None:
     second, stranger = signing_key("second publisher"), signing_key("stranger")
     addresses = ["0x" + key.address.hex() for key in (desk.publisher, second)]
     desk.chain.call("SignedPriceSource", "set_publishers", addresses, 2, sender=GOVERNOR)
-    desk.age_prices(10)
+    desk.age_prices(601)  # until then one signature is enough, as before
     now_s = desk.chain.time_s
     report = PriceReport(market_id=1, session=2, price_e8=10**10, confidence_e8=0)
     root, proven = build_proven_reports([report], now_s)
@@ -75,7 +75,7 @@ def test_source__signature_sets__exact(desk: Desk) -> None:
         )
         encoded = encode_evidence(replace(evidence, **changes))  # type: ignore[arg-type]
         with pytest.raises(Reverted) as caught:
-            desk.settle(evidence=encoded)
+            desk.settle(evidence=join_sections([encoded]))
         return caught.value.reason
 
     assert reason(both[:1]) == "source: below threshold"
@@ -94,10 +94,10 @@ def test_source__signature_sets__exact(desk: Desk) -> None:
     )
     for broken in (encode_evidence(evidence)[:-1], encode_evidence(evidence) + b"\0", b"\0" * 38):
         with pytest.raises(Reverted, match="source: length"):
-            desk.settle(evidence=broken)
+            desk.settle(evidence=join_sections([broken]))
     with pytest.raises(Reverted, match="source: unknown"):
-        desk.settle(evidence=b"\x01" + encode_evidence(evidence)[1:])
-    desk.settle(evidence=encode_evidence(evidence))
+        desk.settle(evidence=join_sections([b"\x01" + encode_evidence(evidence)[1:]]))
+    desk.settle(evidence=join_sections([encode_evidence(evidence)]))
 
 
 def test_mark__steps_by_elapsed_time__never_faster(desk: Desk) -> None:

@@ -24,8 +24,9 @@ def chain() -> Chain:
 
 
 def make(chain: Chain, reports: list[Report] | None = None, **changes: Any) -> bytearray:
+    """Return one section, without the length that goes before it in a batch."""
     defaults: dict[str, Any] = {"publish_time_s": T, "domain_separator": chain.price_domain_separator}
-    return build_evidence(REPORTS if reports is None else reports, **(defaults | changes))
+    return build_evidence(REPORTS if reports is None else reports, **(defaults | changes))[2:]
 
 
 def read(chain: Chain, evidence: bytes) -> Any:
@@ -52,9 +53,7 @@ def test_reports__signed_by_too_few__revert(chain: Chain, n_signers: int) -> Non
         read(chain, make(chain, signers=PUBLISHERS[:n_signers]))
 
 
-@pytest.mark.parametrize(
-    "places", [(0, 0), (1, 0), (0, 1, 1), (0, 2, 1), (2, 1, 0), (0, 0, 1)]
-)
+@pytest.mark.parametrize("places", [(0, 0), (1, 0), (0, 1, 1), (0, 2, 1), (2, 1, 0), (0, 0, 1)])
 def test_reports__signers_twice_or_out_of_order__revert(chain: Chain, places: tuple[int, ...]) -> None:
     with refused("source: signer order"):
         read(chain, make(chain, signers=[PUBLISHERS[i] for i in places], sort=False))
@@ -211,10 +210,62 @@ def test_publishers__replaced__old_ones_count_no_longer(chain: Chain) -> None:
         assert [chain.call(SOURCE, "is_publisher", address_of(key)) for key in (*PUBLISHERS, STRANGER)] == [
             False, False, False, True, True
         ]  # fmt: skip
+        assert chain.call(SOURCE, "valid_until_s", address_of(PUBLISHERS[0])) == T + 600
         assert len(read(chain, make(chain, signers=[STRANGER]))) == 5
 
+
+@pytest.mark.parametrize(("later_s", "counts"), [(0, True), (599, True), (600, True), (601, False)])
+def test_publishers__that_left__count_for_roots_of_ten_minutes_more(chain: Chain, later_s: int, counts: bool) -> None:
+    """By publish time: what was matched before is not refused, and no clock of the block decides."""
+    with chain.undone():
+        chain.call(SOURCE, "set_publishers", [address_of(STRANGER)], 1, sender=GOVERNOR)
+        chain.set_time(T + 10_000)
+        evidence = make(chain, signers=PUBLISHERS[:2], publish_time_s=T + later_s)
+        if counts:
+            assert len(read(chain, evidence)) == 5
+            return
         with refused("source: not a publisher"):
-            read(chain, make(chain, signers=PUBLISHERS[:2]))
+            read(chain, evidence)
+
+
+@pytest.mark.parametrize(("later_s", "needed"), [(600, 2), (601, 3)])
+def test_publishers__threshold_raised__the_lower_counts_for_ten_minutes_more(
+    chain: Chain, later_s: int, needed: int
+) -> None:
+    three = [address_of(key) for key in PUBLISHERS[:3]]
+    with chain.undone():
+        chain.call(SOURCE, "set_publishers", three, 3, sender=GOVERNOR)
+        chain.set_time(T + 300)
+        # set again meanwhile: neither 3 nor a later end is what counted before
+        chain.call(SOURCE, "set_publishers", three, 3, sender=GOVERNOR)
+        assert (chain.call(SOURCE, "previous_threshold"), chain.call(SOURCE, "previous_until_s")) == (2, T + 900)
+        chain.set_time(T + 2_000)
+        chain.call(SOURCE, "set_publishers", three, 2, sender=GOVERNOR)
+        chain.call(SOURCE, "set_publishers", three, 3, sender=GOVERNOR)
+        enough = make(chain, signers=PUBLISHERS[:needed], publish_time_s=T + 2_000 + later_s)
+        assert len(read(chain, enough)) == 5
+        with refused("source: below threshold"):
+            read(chain, make(chain, signers=PUBLISHERS[: needed - 1], publish_time_s=T + 2_000 + later_s))
+
+
+def test_publishers__fresh_source__has_no_lower_threshold_of_before(chain: Chain) -> None:
+    """Deployed a moment ago, nothing counted before: no root passes without signatures."""
+    here = chain.addresses[SOURCE]
+    with chain.undone():
+        chain.create(SOURCE, GOVERNOR, [OUTSIDER], 1)
+        try:
+            with refused("source: below threshold"):
+                read(chain, make(chain, signers=[]))
+        finally:
+            chain.addresses[SOURCE] = here
+
+
+def test_publishers__back_after_leaving__count_for_good(chain: Chain) -> None:
+    with chain.undone():
+        for publishers in ([STRANGER], PUBLISHERS[:2], [PUBLISHERS[0]]):
+            chain.call(SOURCE, "set_publishers", [address_of(key) for key in publishers], 1, sender=GOVERNOR)
+        assert chain.call(SOURCE, "valid_until_s", address_of(PUBLISHERS[0])) == 2**256 - 1
+        assert chain.call(SOURCE, "valid_until_s", address_of(PUBLISHERS[1])) == T + 600
 
 
 @pytest.mark.parametrize(
