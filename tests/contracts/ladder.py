@@ -6,9 +6,12 @@ can reach is tested elsewhere, here every pair of mark and external counts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
+
+from pyrevm import AccountInfo
 
 from afterbell.domain import deleveraging, liquidations
 from afterbell.domain.batch import build_liquidation_record
@@ -227,10 +230,22 @@ class Ladder:
 
     def cover(self, account: int, market: int = 1) -> None:
         """Call as CorporateActions."""
-        self._do(
-            lambda: liquidations.cover(self.state, self.liquidations, account, market, self.now_s),
-            self.venue.chain.addresses["CorporateActions"], "cover", account, market,
-        )  # fmt: skip
+        with self.as_corporate_actions() as sender:
+            self._do(
+                lambda: liquidations.cover(self.state, self.liquidations, account, market, self.now_s),
+                sender, "cover", account, market,
+            )  # fmt: skip
+
+    @contextmanager
+    def as_corporate_actions(self) -> Iterator[str]:
+        """Let a test call as CorporateActions: revm takes no transaction from an address with code."""
+        address = self.venue.chain.addresses["CorporateActions"]
+        account = self.venue.chain.evm.basic(address)
+        self.venue.chain.evm.insert_account_info(address, AccountInfo(nonce=1))
+        try:
+            yield address
+        finally:
+            self.venue.chain.evm.insert_account_info(address, account)
 
     # Shortcuts.
 
