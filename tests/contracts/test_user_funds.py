@@ -28,7 +28,7 @@ VICTIMS: Final = (account_of(MAKER), account_of(TAKER))
 MARKETS: Final = (1, 2)
 CLAIM_QUOTE: Final = 20 * USDC
 SEED: Final = 20_261_122
-N_TRIES: Final = 6
+N_TRIES: Final = 20
 N_STEPS: Final = 400
 
 
