@@ -17,6 +17,7 @@ CONTRACTS = (
     "PriceOracle",
     "MarketRegistry",
     "CorporateActions",
+    "Liquidations",
     "SignedPriceSource",
     "Timelock",
     "Lens",

@@ -28,6 +28,7 @@ CONTRACTS: Final = (
     "SignedPriceSource",
     "MarketRegistry",
     "CorporateActions",
+    "Liquidations",
     "Timelock",
 )
 

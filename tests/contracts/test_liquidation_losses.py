@@ -177,8 +177,13 @@ def open_and_nominate(ladder: Ladder, *accounts: int) -> int:
 def test_adl__the_only_two_accounts__closed_at_the_bankruptcy_price(ladder: Ladder) -> None:
     ladder.put_price(BANKRUPT)
 
-    adl_id = open_and_nominate(ladder, SHORT_ID)
-    assert ladder.liquidations.adls[adl_id].price_ticks == 8_000
+    adl_id = ladder.open_adl(LONG_ID)
+    assert ladder.named("AdlOpened") == [
+        {
+            "adl_id": 1, "account": LONG_ID, "market": 1, "lots": LOTS, "mark_ticks": BANKRUPT, "price_ticks": 8_000,
+        }
+    ]  # fmt: skip
+    ladder.nominate(adl_id, SHORT_ID)
     ladder.wait(600)
     with refused("liquidations: too early"):
         ladder.execute_adl(adl_id)

@@ -48,7 +48,7 @@ PEOPLE: Final = {
 # The governor is the Timelock.
 CONTRACTS: Final = (
     "Clearinghouse", "Vault", "Operations", "PriceOracle", "SignedPriceSource", "MarketRegistry", "Lens", "MarketLens",
-    "Timelock", "CorporateActions",
+    "Timelock", "CorporateActions", "Liquidations",
 )  # fmt: skip
 EVERY_ROLE: Final = (*PEOPLE, *CONTRACTS, "token")
 WORD: Final = RULES.pack()
@@ -139,6 +139,16 @@ MATRIX: Final[dict[tuple[str, str], Row]] = {
     ("CorporateActions", "reopen"): Row([1], None, outcome="action: none"),
     ("CorporateActions", "settle_positions"): Row([1, []], None, outcome="action: kind"),
     **governed_by("CorporateActions"),
+    # anybody, on accounts that are not healthy
+    ("Liquidations", "flag"): Row([1 << 80], None, outcome="liquidations: healthy"),
+    ("Liquidations", "unflag"): Row([1 << 80], None, outcome="liquidations: not flagged"),
+    ("Liquidations", "liquidate"): Row([1 << 80, 1, 1, 0], None, outcome="liquidations: too early"),
+    ("Liquidations", "open_adl"): Row([1 << 80, 1], None, outcome="liquidations: no position"),
+    ("Liquidations", "nominate"): Row([1, 1 << 80], None, outcome="liquidations: no adl"),
+    ("Liquidations", "execute_adl"): Row([1], None, outcome="liquidations: no adl"),
+    ("Liquidations", "cover"): Row(
+        [1 << 80, 1], {"CorporateActions"}, "caller: not corporate actions", "liquidations: nothing to cover"
+    ),
     # The Timelock itself may through `execute` alone, shown in test_timelock.py.
     ("Timelock", "grantRole"): Row([ROLES["PROPOSER_ROLE"], OUTSIDER], set(), MISSING_ROLE),
     ("Timelock", "revokeRole"): Row([ROLES["PROPOSER_ROLE"], PROPOSER], set(), MISSING_ROLE),
@@ -193,6 +203,11 @@ VIEWS: Final = {
         "governor", "pending_governor", "CLEARINGHOUSE", "ORACLE", "REGISTRY", "LIQUIDATIONS", "announcer",
         "state_words", "terms", "is_activated", "last_dividend_s", "halt_from", "action_id",
     },
+    "Liquidations": {
+        "check_order", "insurance_account", "insurance_left_quote", "flagged_at_s", "draws", "throttles", "n_adls",
+        "last_adl", "adl_subjects", "adl_terms", "nominees", "scores", "nominee_places", "CLEARINGHOUSE",
+        "CORPORATE_ACTIONS",
+    },
     "Timelock": {
         "hasRole", "getRoleAdmin", "DEFAULT_ADMIN_ROLE", "PROPOSER_ROLE", "EXECUTOR_ROLE", "CANCELLER_ROLE",
         "get_minimum_delay", "get_timestamp", "get_operation_state", "hash_operation",
@@ -203,6 +218,11 @@ UNTRIED: Final = {
     ("MarketRegistry", "rotate_sequencer", "Clearinghouse"),
     # nor, asked who CorporateActions is
     ("MarketRegistry", "set_symbol", "Clearinghouse"),
+    # nor, asked for an account's words
+    *(
+        ("Liquidations", function, "Clearinghouse")
+        for function in ("flag", "liquidate", "open_adl", "nominate", "execute_adl", "cover")
+    ),
     # nor has a registry that is asked for the guardian
     *(("CorporateActions", function, "MarketRegistry") for function in ("confirm", "cancel", "dismiss_announcer")),
 }
