@@ -294,7 +294,7 @@ def test_publishers__sixteen_of_sixteen__is_the_largest_set(chain: Chain) -> Non
 
         assert len(read(chain, make(chain, signers=keys))) == 5
         with refused("source: below threshold"):
-            read(chain, make(chain, signers=keys[:15]))
+            read(chain, make(chain, signers=keys[:15], publish_time_s=T + 601))
 
 
 def test_source__governed_by_nobody__is_not_deployed(chain: Chain) -> None:
