@@ -6,7 +6,7 @@ contract keeps escapes the comparison; what no function writes yet (funding indi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 from eth_utils import keccak, to_checksum_address
@@ -117,12 +117,6 @@ class Pair:
         self.world.deposit(account, quote)
         self.chain.deposit(account, quote)
 
-    def inject_index(self, market_id: int, word: int) -> None:
-        """Move a funding index in both."""
-        for state in self.world.states():
-            state.indices[market_id] = word
-        self.chain.write_word("indices", market_id, word)
-
     def put_on_edge(self, batch: Batch) -> int | None:
         """Take an account's collateral down until a fill of the batch just passes its margin, or just fails.
 
@@ -151,8 +145,8 @@ class Pair:
         self.nudge(account, -slack_quote - world.random.randint(0, 1))
         return account
 
-    def make_unhealthy(self) -> int | None:
-        """Take an account's collateral down below its maintenance margin by a little or by a lot; return it."""
+    def make_unhealthy(self, percent: tuple[int, int] = (0, 50)) -> int | None:
+        """Take an account's collateral down below its maintenance margin by these percents of it; return it."""
         world = self.world
         accounts = [account for account in world.accounts if world.state.open_positions(account)]
         if not accounts:
@@ -160,7 +154,7 @@ class Pair:
         account = world.random.choice(accounts)
         slack_quote = find_slack_quote(world.state, account, world.time_s)
         health = Execution(world.state, world.time_s).health(account)
-        depth_quote = world.random.randint(0, health.maintenance_margin_quote * world.random.choice((1, 1, 2)) // 2)
+        depth_quote = health.maintenance_margin_quote * world.random.randint(*percent) // 100
         self.nudge(account, -slack_quote - depth_quote)
         return account
 
@@ -241,14 +235,6 @@ class Pair:
         if is_late:
             world.unheard += done
         return call.kind, ""
-
-    def bump_epoch(self, market_id: int) -> None:
-        """Begin a new epoch in both."""
-        price = self.world.state.price(market_id)
-        word = replace(price, epoch=price.epoch + 1).pack()
-        for state in self.world.states():
-            state.prices[market_id] = word
-        self.chain.write_word("prices", market_id, word)
 
     def settle_on_chain(self, batch: Batch) -> list[Event]:
         """Send a batch; return its events."""
@@ -418,6 +404,12 @@ class Pair:
         slots = [sorted(AccountWord.unpack(word).open_markets) for word in (actual, expected)]
         assert len(slots[0]) == MAX_OPEN_MARKETS
         expect(f"open markets of {key:#x}", slots[0], slots[1])
+
+    def compare_positions(self, account_id: int) -> None:
+        """Compare every position word of an account."""
+        for market_id in range(1, N_MARKETS + 1):
+            key = position_key(account_id, market_id)
+            expect(f"position {key:#x}", self.word("positions", key), self.world.state.positions.get(key, 0))
 
     def compare_markets(self) -> None:
         """Compare what is one word per market or one for all."""

@@ -16,16 +16,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from afterbell.domain.batch import OrderRecord
+from afterbell.domain.chain_state import Mode
 from afterbell.domain.codes import SIDED_CODES, TAKER_SIDE, ReportCode, StatusCode, describe_code
 from afterbell.domain.direct import DirectKind
+from afterbell.domain.errors import BatchReverted, DirectRefused
 from afterbell.domain.settlement import BatchResult
-from tests.parity.pair import Different, Pair
+from tests.parity.pair import Different, Pair, expect
+from tests.parity.siblings import STEPS, Siblings
+from tests.support.chain import Reverted
 from tests.support.random_direct import OWN_KINDS
-from tests.support.world import N_MARKETS, Batch
+from tests.support.world import Batch
 
 ORDER_CODES = (
     *(code for code in StatusCode if 0 < code < StatusCode.UNKNOWN_OPERATION),
     StatusCode.NOT_LIQUIDATABLE, StatusCode.LIQUIDATION_TERMS,
+)  # fmt: skip
+SIBLING_OUTCOMES = (
+    *((name, "") for name in STEPS),
+    ("deltas", "deltas: account order"), ("deltas", "deltas: sizes"), ("deltas", "deltas: value"),
+    ("market", "move: out of range"),
 )  # fmt: skip
 OPERATION_CODES = (
     StatusCode.BAD_SIGNATURE, StatusCode.EXPIRED, StatusCode.EXPIRY_TOO_FAR, StatusCode.UNKNOWN_OPERATION,
@@ -58,6 +67,8 @@ class Counts:
     reports: Counter[int] = field(default_factory=Counter)
     direct: Counter[tuple[int, str]] = field(default_factory=Counter)
     """(kind, reason of a refusal or "")."""
+    siblings: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(step, reason of a refusal or "")."""
     n_key_edges: int = 0
     """Batches in which the key of one order just allowed it, or just did not."""
     n_key_fills: int = 0
@@ -82,6 +93,7 @@ class Counts:
         )
         missing = [f"{name} {code}" for name, codes, counts in tables for code in codes if not counts[code]]
         missing += [f"direct {kind.name} {why}" for kind, why in DIRECT_OUTCOMES if not self.direct[kind, why]]
+        missing += [f"sibling {name} {why}" for name, why in SIBLING_OUTCOMES if not self.siblings[name, why]]
         return missing
 
     def table(self) -> str:
@@ -92,6 +104,8 @@ class Counts:
         lines += [f"  {'report':<10} {ReportCode(code).name:<26} {n:>6}" for code, n in sorted(self.reports.items())]
         for (kind, why), n in sorted(self.direct.items()):
             lines.append(f"  {'direct':<10} {why or DirectKind(kind).name:<26} {n:>6}")
+        for (name, why), n in sorted(self.siblings.items()):
+            lines.append(f"  {'sibling':<10} {f'{name}, {why}' if why else name:<26} {n:>6}")
         lines.append(
             f"  keys signed {self.n_key_fills} fills and stood {self.n_key_edges} times on the edge of a limit; "
             f"{self.n_tree_fills} fills of trees; {self.n_liquidations} of liquidation orders, "
@@ -104,18 +118,17 @@ class Counts:
 def run(seed: int, n_batches: int, *, is_huge: bool = False) -> Counts:
     """Settle batches in both until one differs. Raises: Different."""
     pair = Pair(seed, is_huge=is_huge)
-    world, rng, counts = pair.world, pair.world.random, Counts()
+    world, rng, counts, siblings = pair.world, pair.world.random, Counts(), Siblings.of(pair)
     for _ in range(25):
         pair.deposit(*world.random_deposit())
     for number in range(n_batches):
         if number % 3 == 0:
             pair.deposit(*world.random_deposit())
-        if number % 20 == 7:
-            for market_id in range(1, N_MARKETS + 1):
-                pair.inject_index(market_id, world.random_index_word(market_id))
-        if number % 40 == 30:
-            pair.bump_epoch(rng.randint(1, N_MARKETS))
-        if number % 2:
+        if number % 8 == 2 and not is_huge:
+            pair.hear()
+            for _ in range(3):
+                counts.siblings.update(siblings.step())
+        elif number % 2:
             counts.direct[pair.call_directly(may_be_late=rng.random() < 0.5)] += 1
         victim = pair.make_unhealthy() if world.mirror is None and rng.random() < 0.3 else None
         batch = world.next_batch()
@@ -151,8 +164,29 @@ def run(seed: int, n_batches: int, *, is_huge: bool = False) -> Counts:
     world.state.validate_invariants()
     pair.hear()
     pair.compare_everything()
+    settle_for_good(pair, siblings)
     counts.n_mirrored, counts.n_heard = pair.n_mirrored, pair.n_heard
     return counts
+
+
+def settle_for_good(pair: Pair, siblings: Siblings) -> None:
+    """Set the last mode in both: no batch, no deposit and no other mode follow."""
+    world = pair.world
+    siblings.change_mode(Mode.SETTLED)
+    expect("a mode after the last", siblings.change_mode(Mode.NORMAL), "clearinghouse: settled")
+    batch = world.next_batch()
+    for name, in_model, on_chain in (
+        ("settle", lambda: world.settle(batch), lambda: pair.settle_on_chain(batch)),
+        ("deposit", lambda: world.deposit(world.accounts[0], 1), lambda: pair.chain.deposit(world.accounts[0], 1)),
+    ):
+        reasons = []
+        for call in (on_chain, in_model):
+            try:
+                call()
+                reasons.append("")
+            except (Reverted, BatchReverted, DirectRefused) as error:
+                reasons.append(error.reason)
+        expect(f"{name} when settled", reasons, ["clearinghouse: settled"] * 2)
 
 
 def count_fills(batch: Batch, result: BatchResult, is_meant: Callable[[OrderRecord], bool]) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Final
 
 from afterbell.domain.chain_state import ChainState, Mode, store_word
@@ -60,11 +59,14 @@ def apply_deltas(
     """
     if len(deltas) > MAX_DELTAS:
         raise Faulted(f"at most {MAX_DELTAS} deltas go into one call, found {len(deltas)}: cut them")
-    account_ids = [0, *(delta.account_id for delta in deltas)]
-    if any(left >= right for left, right in pairwise(account_ids)):
-        raise DirectRefused("deltas: account order")
     index, totals = state.index(market_id), state.totals_of(market_id)
-    moves = [_plan_delta(state, market_id, delta, index) for delta in deltas]
+    moves: list[_Move] = []
+    previous_id = 0
+    for delta in deltas:
+        if delta.account_id <= previous_id:
+            raise DirectRefused("deltas: account order")
+        previous_id = delta.account_id
+        moves.append(_plan_delta(state, market_id, delta, index))
     long_change_lots = sum(move.long_change_lots for move in moves)
     if sum(delta.size_lots for delta in deltas) or long_change_lots > 0:
         raise DirectRefused("deltas: sizes")
