@@ -8,19 +8,22 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from afterbell.adapters.chain_oracle import ChainOracle
 from afterbell.adapters.keys import read_key
 from afterbell.adapters.web3_chain import Web3Chain
 from afterbell.bootstrap.core import Core
 from afterbell.domain.commands import PlaceOrder, RequestWithdrawal, SealBatch
 from afterbell.domain.events import Event
-from afterbell.domain.evidence import OracleMarket
+from afterbell.domain.evidence import SIGNED_SOURCE_ID
 from afterbell.domain.ids import OPERATION_LANE, build_nonce
+from afterbell.domain.oracle import SignedSource
 from afterbell.domain.order import Order, TimeInForce, Withdraw
 from afterbell.engine.queries import read_markets
 from afterbell.keepers.collection import PriceCollector
 from afterbell.keepers.publisher import Publisher, SignedRoot
-from afterbell.keepers.replay import MarketPrices, build_adopt_prices
+from afterbell.keepers.replay import build_adopt_prices
 from afterbell.settings import ExchangeSettings
+from afterbell.signing.keys import recover
 from afterbell.signing.typed_data import digest, exchange_domain, price_domain
 from tests.support.venue import Actor, Venue
 
@@ -60,26 +63,17 @@ class CoreVenue:
     core: Core
     clock: HandClock
     collector: PriceCollector
+    oracle: ChainOracle
     start_s: int
+    n_listed: int
     n_orders: int = 0
 
     async def adopt_prices(self, time_s: int) -> None:
         """Move the clock and open a batch with the publishers' prices of that second."""
         self.clock.move_to_s(time_s)
-        markets = {
-            view.market: MarketPrices(
-                market_id=view.market,
-                symbol=view.symbol,
-                external_ticks=view.external_ticks,
-                external_time_s=view.external_time_s,
-                is_halted=view.is_halted,
-            )
-            for view in read_markets(self.core.state, time_s)
-        }
-        prices = await self.collector.collect(
-            time_s, {market.market_id: market.external_time_s for market in markets.values()}
-        )
-        await self.core.sequencer.submit(build_adopt_prices(prices, markets))
+        prices = await self.collector.collect(time_s)
+        oracle = await self.oracle.read_oracle(time_s)
+        await self.core.sequencer.submit(build_adopt_prices(prices, oracle, self.core.state.chain))
 
     def mark_ticks(self, market: int = AAPL) -> int:
         now_s = self.clock.time_ms // 1_000
@@ -182,9 +176,9 @@ class CoreVenue:
         await asyncio.wait_for(self.core.settler.wait_until_settled(), 20)
 
     async def wait_for_deposits(self, n_deposits: int) -> None:
-        """Return when the follower has credited so many."""
+        """Return when the follower has credited so many, what the listing did directly beside."""
         async with asyncio.timeout(10):
-            while self.core.follower.last_direct_op < n_deposits:  # noqa: ASYNC110  # the follower polls, and so do we
+            while self.core.follower.last_direct_op < self.n_listed + n_deposits:  # noqa: ASYNC110  # the follower polls, and so do we
                 await asyncio.sleep(0.01)
 
 
@@ -218,25 +212,31 @@ async def run_core(
         sets_block_time=True,
     )
     publishers = venue.build_publishers(data_dir)
+    addresses = frozenset(publisher.address for publisher in publishers)
+    domain = price_domain(venue.manifest.chain_id, venue.manifest.get_address("signed_price_source"))
     collector = PriceCollector(
         fetchers=[DirectFetcher(publisher) for publisher in publishers],
-        publishers=frozenset(publisher.address for publisher in publishers),
+        publishers=addresses,
         threshold=venue.manifest.threshold,
-        domain=price_domain(venue.manifest.chain_id, venue.manifest.get_address("signed_price_source")),
-        markets={
-            market.market_id: OracleMarket(
-                multiplier_num=market.multiplier_num,
-                multiplier_den=market.multiplier_den,
-                ticks_per_usd=market.ticks_per_usd,
-                max_confidence_ppm=market.max_confidence_ppm,
-            )
-            for market in venue.manifest.markets
-        },
+        domain=domain,
+    )
+    source = SignedSource(
+        publishers=addresses,
+        threshold=venue.manifest.threshold,
+        domain_separator=domain.separator(),
+        recover=recover,
+    )
+    oracle = ChainOracle(
+        chain=chain,
+        price_oracle=venue.manifest.get_address("price_oracle"),
+        corporate_actions=venue.manifest.get_address("corporate_actions"),
+        market_ids=[market.market_id for market in venue.manifest.markets],
+        sources={SIGNED_SOURCE_ID: source},
     )
     try:
         async with asyncio.TaskGroup() as tasks:
             await core.start(tasks)
-            yield CoreVenue(core, clocks[0], collector, venue.history.start_s)
+            yield CoreVenue(core, clocks[0], collector, oracle, venue.history.start_s, venue.n_listed)
             if is_stopped_in_order:
                 await core.stop()
             else:

@@ -70,6 +70,8 @@ class Venue:
     manifest: Manifest
     history: PriceHistory
     snapshot: object = None
+    n_listed: int = 0
+    """Direct operations of the listing: margin tiers. Those of a test come after."""
     n_folders: int = field(default=0)
 
     def rewind(self) -> None:
@@ -120,6 +122,12 @@ class Venue:
         self.transact(caller, self.manifest.get_address("vault"), build_call("claim(address)", owner))
         self.anvil.call("anvil_stopImpersonatingAccount", sender)
 
+    def count_direct(self) -> int:
+        """Return how many direct operations the chain has counted."""
+        clearinghouse = "0x" + self.manifest.get_address("clearinghouse").hex()
+        call = {"to": clearinghouse, "data": "0x" + build_call("operator_word()").hex()}
+        return int(str(self.anvil.call("eth_call", call, "latest")), 16) >> 160 & (1 << 40) - 1
+
     def read_batch(self) -> tuple[int, int, bytes]:
         """Return (sequence, matched_at_s, head) of the last batch on chain."""
         clearinghouse = "0x" + self.manifest.get_address("clearinghouse").hex()
@@ -168,6 +176,7 @@ def open_venue(root: Path) -> Iterator[Venue]:
         manifest = _deploy(anvil, template)
         history = _write_short_history(root / "bars", template, [market.symbol for market in manifest.markets])
         venue = Venue(anvil, root, manifest, history)
+        venue.n_listed = venue.count_direct()
         for actor in ACTORS:
             venue.deposit(actor)
         venue.rewind()

@@ -19,6 +19,7 @@ from afterbell.domain.events import CancelAllAdopted, Event, KeyLinked, KeyRevok
 from afterbell.domain.ids import MAX_ACCOUNT_ID, N_ADDRESS_BYTES, AccountId
 from afterbell.domain.session import MAX_SESSION
 from afterbell.domain.words import OverflowWord
+from afterbell.engine.batching import rebuild_open_batch
 from afterbell.engine.cancels import cancel_below
 from afterbell.engine.keys import cancel_orders_of_key
 from afterbell.engine.siblings import KINDS, adopt_sibling, find_sibling_misfit
@@ -60,7 +61,9 @@ def adopt_direct_operation(state: EngineState, command: AdoptDirectOperation, ti
     if command.kind == DirectKind.CANCEL_ALL:
         return _adopt_cancel_all(state, command, account, word)
     if command.kind == DirectKind.CHANGE_RULES and subject >> 8 >= TIER_MARKETS:
-        return []  # they count with the rules word beside them, whose change comes next
+        # At a listing tiers stand at once; later they count with the rules word beside them, whose change comes next.
+        rebuild_open_batch(state)
+        return []
     if command.kind == DirectKind.CHANGE_RULES:
         return [
             RulesAdopted(
