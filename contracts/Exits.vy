@@ -323,9 +323,7 @@ def force_close(account_id: uint256, market: uint8, lots: uint256, subaccount: u
     request: Request = self._open_request(account_id, convert(market, uint256))
     assert block.timestamp >= request.requested_at_s + FORCE_DELAY_S, errors.EXIT_TOO_EARLY
     assert block.timestamp <= request.requested_at_s + REQUEST_LIFE_S, errors.EXIT_DEAD
-    holding: account_risk.Holding = self._conservative(
-        account_risk._holding(IClearinghouse(CLEARINGHOUSE), account_id, convert(market, uint256), block.timestamp)
-    )
+    holding: account_risk.Holding = self._holding(account_id, convert(market, uint256))
     assert holding.size_lots != 0 and (holding.size_lots > 0) == request.is_long, errors.EXIT_NO_POSITION
     assert not self._is_halted(holding.session), errors.EXIT_HALTED
     request = self._advanced(request, False)
@@ -336,7 +334,7 @@ def force_close(account_id: uint256, market: uint8, lots: uint256, subaccount: u
     size_change: int256 = convert(size, int256)
     if request.is_long:
         size_change = -size_change
-    self._check_taker(taker_id, holding, -size_change, price_ticks)
+    self._check_taker(taker_id, convert(market, uint256), -size_change, price_ticks)
     request.remaining -= size
     self._store(account_id, convert(market, uint256), request, FORCED)
     log IExits.CloseForced(account=account_id, taker=taker_id, market=market, lots=size, price_ticks=price_ticks)
@@ -370,9 +368,7 @@ def observe(account_id: uint256, market: uint8):
     if block.timestamp > request.requested_at_s + REQUEST_LIFE_S:
         self._end(account_id, convert(market, uint256), request, EXPIRED)
         return
-    holding: account_risk.Holding = self._conservative(
-        account_risk._holding(IClearinghouse(CLEARINGHOUSE), account_id, convert(market, uint256), block.timestamp)
-    )
+    holding: account_risk.Holding = self._holding(account_id, convert(market, uint256))
     if holding.size_lots == 0 or (holding.size_lots > 0) != request.is_long:
         self._end(account_id, convert(market, uint256), request, NO_POSITION)
         return
@@ -380,10 +376,10 @@ def observe(account_id: uint256, market: uint8):
     request = self._advanced(request, self._is_halted(holding.session))
     # lots that are gone do not come back into this request
     request.remaining = min(request.remaining, convert(abs(holding.size_lots), uint256))
-    low_ticks: uint256 = 0
-    high_ticks: uint256 = 0
-    low_ticks, high_ticks = self._band(holding)
-    takes_any_price: bool = request.worst_ticks <= low_ticks if request.is_long else request.worst_ticks >= high_ticks
+    band_ticks: uint256 = self._band_ticks(holding)
+    takes_any_price: bool = request.worst_ticks >= holding.external_ticks + band_ticks
+    if request.is_long:
+        takes_any_price = request.worst_ticks <= max(holding.external_ticks - band_ticks, 1)
     if request.elapsed_s == AUCTION_S and not takes_any_price:
         self._end(account_id, convert(market, uint256), request, AUCTION_OVER)
         return
@@ -597,9 +593,7 @@ def close_price_ticks(account_id: uint256, market: uint8, lots: uint256) -> uint
     if word == 0 or market == 0:
         return 0
     request: Request = self._unpacked(word)
-    holding: account_risk.Holding = self._conservative(
-        account_risk._holding(IClearinghouse(CLEARINGHOUSE), account_id, convert(market, uint256), block.timestamp)
-    )
+    holding: account_risk.Holding = self._holding(account_id, convert(market, uint256))
     size: uint256 = min(min(lots, request.remaining), convert(abs(holding.size_lots), uint256))
     if (
         size == 0
@@ -828,7 +822,7 @@ def _is_waiting(account_id: uint256, holding: account_risk.Holding, request: Req
     @notice Tells whether a close at any price has had its auction and should have found a taker.
     @dev A small one is nobody's profit, and an account below its maintenance margin is for liquidation, which sells it.
     @param account_id Whose.
-    @param holding The position, with the conservative prices of a stale market.
+    @param holding The position.
     @param request The request, clock and lots as they are now.
     @return Whether it waits.
     """
@@ -839,8 +833,10 @@ def _is_waiting(account_id: uint256, holding: account_risk.Holding, request: Req
         return False
     if request.remaining * holding.external_ticks < MIN_OVERDUE_QUOTE:
         return False
+    if not holding.is_fresh:
+        return True
     risk: account_risk.Risk = self._risk(account_id)
-    return not holding.is_fresh or risk.equity_quote >= convert(risk.maintenance_margin_quote, int256)
+    return risk.equity_quote >= convert(risk.maintenance_margin_quote, int256)
 
 
 # ---------------------------------------------------------------- internal: prices and risk
@@ -871,17 +867,32 @@ def _size_lots(account_id: uint256, market: uint256) -> int256:
 
 @internal
 @view
+def _holding(account_id: uint256, market: uint256) -> account_risk.Holding:
+    """
+    @notice Reads a position; a halted market's price counts as stale.
+    @param account_id owner << 80 | subaccount.
+    @param market 0..255.
+    @return The position at block time, zero lots if there is none.
+    """
+    holding: account_risk.Holding = account_risk._holding(
+        IClearinghouse(CLEARINGHOUSE), account_id, market, block.timestamp
+    )
+    holding.is_fresh = holding.is_fresh and not self._is_halted(holding.session)
+    return holding
+
+
+@internal
+@view
 def _conservative(holding: account_risk.Holding) -> account_risk.Holding:
     """
-    @notice Moves the external price of a stale or halted market to the edge of its band that is worse for the position, and
-            marks it stale. The band is the session's, once more for each whole day the price is old.
+    @notice Moves the external price of a stale or halted market to the edge of its band that is worse for the position.
     @param holding A position as the Clearinghouse has it.
     @return The position to be valued, at the worse of mark and external price.
     """
     moved: account_risk.Holding = holding
-    if holding.is_fresh and not self._is_halted(holding.session):
+    moved.is_fresh = holding.is_fresh and not self._is_halted(holding.session)
+    if moved.is_fresh:
         return moved
-    moved.is_fresh = False
     band_ticks: uint256 = self._band_ticks(moved)
     if holding.size_lots > 0:
         moved.external_ticks -= band_ticks
@@ -894,9 +905,10 @@ def _conservative(holding: account_risk.Holding) -> account_risk.Holding:
 @view
 def _band_ticks(holding: account_risk.Holding) -> uint256:
     """
-    @notice Computes how far from the external price a position may be closed.
-    @param holding The position; its external price not moved yet.
-    @return Half the width of the band in ticks, below the price itself.
+    @notice Computes how far from the external price a position may be closed: the session's band, when the price is stale once
+            more for each whole day it is old.
+    @param holding The position, its external price not moved.
+    @return Half the width of the band in ticks, not above the price itself.
     """
     ppm: uint256 = (holding.rules >> 60) & M20
     if not holding.is_fresh:
@@ -908,39 +920,6 @@ def _band_ticks(holding: account_risk.Holding) -> uint256:
 
 @internal
 @view
-def _band(holding: account_risk.Holding) -> (uint256, uint256):
-    """
-    @notice Reads the band around the external price of a position's market.
-    @param holding The position, with the conservative prices of a stale market.
-    @return Lowest and highest price in ticks.
-    """
-    original: account_risk.Holding = holding
-    original.external_ticks = (staticcall IClearinghouse(CLEARINGHOUSE).price_word(holding.market) >> 80) & M40
-    band_ticks: uint256 = self._band_ticks(original)
-    return original.external_ticks - band_ticks, original.external_ticks + band_ticks
-
-
-@internal
-@view
-def _holdings(
-    account_id: uint256, word: uint256
-) -> DynArray[account_risk.Holding, account_risk.MAX_HOLDINGS]:
-    """
-    @notice Reads an account's positions, those of stale markets at their conservative prices.
-    @param account_id owner << 80 | subaccount.
-    @param word Its account word.
-    @return Up to six holdings.
-    """
-    holdings: DynArray[account_risk.Holding, account_risk.MAX_HOLDINGS] = account_risk._holdings(
-        IClearinghouse(CLEARINGHOUSE), account_id, word, block.timestamp
-    )
-    for i: uint256 in range(len(holdings), bound=account_risk.MAX_HOLDINGS):
-        holdings[i] = self._conservative(holdings[i])
-    return holdings
-
-
-@internal
-@view
 def _risk(account_id: uint256) -> account_risk.Risk:
     """
     @notice Sums an account, stale markets at their conservative prices.
@@ -948,9 +927,12 @@ def _risk(account_id: uint256) -> account_risk.Risk:
     @return Equity and requirements in quote.
     """
     word: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).account_word(account_id)
-    return account_risk._risk(
-        account_risk._collateral_quote(word), self._holdings(account_id, word), account_risk.AT_WORSE
+    holdings: DynArray[account_risk.Holding, account_risk.MAX_HOLDINGS] = account_risk._holdings(
+        IClearinghouse(CLEARINGHOUSE), account_id, word, block.timestamp
     )
+    for i: uint256 in range(len(holdings), bound=account_risk.MAX_HOLDINGS):
+        holdings[i] = self._conservative(holdings[i])
+    return account_risk._risk(account_risk._collateral_quote(word), holdings, account_risk.AT_WORSE)
 
 
 @internal
@@ -961,119 +943,117 @@ def _price_ticks(
     """
     @notice Computes the price of an auction: over an hour from the external price, in a stale market from the edge of the band
             that is better for the owner, to the owner's worst price, inside the band, and no further than the account bears.
-    @dev It bears what leaves it its settlement margin, or the ratio of equity to maintenance margin it had, so that a close
-         never takes from the positions that stay; nothing when it is negative. Rounded for the owner.
+    @dev Rounded for the owner. Prices are < 2^35, what a lot bears fits int256 by far.
     @param account_id Whose request.
-    @param holding The position, with the conservative prices of a stale market.
+    @param holding The position.
     @param request The request, its clock as it is now.
     @param size Lots to take, not more than the position.
-    @return Ticks; 0 when the hour is over or the worst price lies beyond the band.
+    @return Ticks; 0 when the hour is over, the worst price lies beyond the band, or only a price beyond it would leave no debt.
     """
-    low_ticks: uint256 = 0
-    high_ticks: uint256 = 0
-    low_ticks, high_ticks = self._band(holding)
-    valuation_ticks: uint256 = account_risk._valuation_ticks(holding, account_risk.AT_WORSE)
-    per_lot_ticks: uint256 = self._bearable_quote(account_id, holding, size, valuation_ticks) // size
-    if request.is_long:
-        if request.worst_ticks > high_ticks or (request.elapsed_s == AUCTION_S and request.worst_ticks > low_ticks):
-            return 0
-        last_ticks: uint256 = max(
-            max(request.worst_ticks, max(low_ticks, 1)), valuation_ticks - min(per_lot_ticks, valuation_ticks)
-        )
-        first_ticks: uint256 = max(holding.external_ticks if holding.is_fresh else high_ticks, last_ticks)
-        return first_ticks - (first_ticks - last_ticks) * request.elapsed_s // AUCTION_S
-    if request.worst_ticks < low_ticks or (request.elapsed_s == AUCTION_S and request.worst_ticks < high_ticks):
+    band_ticks: uint256 = self._band_ticks(holding)
+    low_ticks: int256 = convert(max(holding.external_ticks - band_ticks, 1), int256)
+    high_ticks: int256 = convert(holding.external_ticks + band_ticks, int256)
+    worst_ticks: int256 = convert(request.worst_ticks, int256)
+    valuation_ticks: int256 = convert(account_risk._valuation_ticks(holding, account_risk.AT_WORSE), int256)
+    # rounded down: a debt is covered whole
+    per_lot_ticks: int256 = -fixed_point._div_up(-self._bearable_quote(account_id, holding, size), convert(size, int256))
+    # seen from the other side a short's prices run like a long's
+    sign: int256 = 1 if request.is_long else -1
+    near_ticks: int256 = high_ticks if request.is_long else -low_ticks
+    far_ticks: int256 = low_ticks if request.is_long else -high_ticks
+    last_ticks: int256 = max(max(sign * worst_ticks, far_ticks), sign * valuation_ticks - per_lot_ticks)
+    if last_ticks > near_ticks or (request.elapsed_s == AUCTION_S and sign * worst_ticks > far_ticks):
         return 0
-    last_ticks: uint256 = min(min(request.worst_ticks, high_ticks), valuation_ticks + per_lot_ticks)
-    first_ticks: uint256 = min(holding.external_ticks if holding.is_fresh else low_ticks, last_ticks)
-    return first_ticks + (last_ticks - first_ticks) * request.elapsed_s // AUCTION_S
+    first_ticks: int256 = near_ticks
+    if holding.is_fresh:
+        first_ticks = max(sign * convert(holding.external_ticks, int256), last_ticks)
+    fallen_ticks: int256 = (first_ticks - last_ticks) * convert(request.elapsed_s, int256) // convert(AUCTION_S, int256)
+    return convert(sign * (first_ticks - fallen_ticks), uint256)
 
 
 @internal
 @view
-def _bearable_quote(
-    account_id: uint256, holding: account_risk.Holding, size: uint256, valuation_ticks: uint256
-) -> uint256:
+def _bearable_quote(account_id: uint256, holding: account_risk.Holding, size: uint256) -> int256:
     """
-    @notice Computes what an account may lose, against its valuation, by closing lots.
+    @notice Computes what an account may lose by closing lots, against what they are valued at, the worse of mark and external.
+    @dev What leaves it its settlement margin, or the ratio of equity to maintenance margin it had: a close never takes from the
+         positions that stay. A bankrupt account must gain what it lacks: who has no position never owes. A taker's stale
+         prices are the conservative ones, so that nobody takes out through a second account what a withdrawal would leave.
     @param account_id Whose.
     @param holding The position.
     @param size Lots closed.
-    @param valuation_ticks What one lot of it is valued at.
     @return Quote, not more than its equity.
     """
     word: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).account_word(account_id)
     collateral_quote: int256 = account_risk._collateral_quote(word)
-    holdings: DynArray[account_risk.Holding, account_risk.MAX_HOLDINGS] = self._holdings(account_id, word)
+    holdings: DynArray[account_risk.Holding, account_risk.MAX_HOLDINGS] = account_risk._holdings(
+        IClearinghouse(CLEARINGHOUSE), account_id, word, block.timestamp
+    )
     before: account_risk.Risk = account_risk._risk(collateral_quote, holdings, account_risk.AT_WORSE)
     if before.equity_quote <= 0:
-        return 0
+        return before.equity_quote
     change: int256 = convert(size, int256)
     if holding.size_lots > 0:
         change = -change
     # closed at its valuation: equity stays, requirements fall
     after: account_risk.Risk = account_risk._risk(
         collateral_quote,
-        account_risk._trade(holdings, holding, change, valuation_ticks),
+        account_risk._trade(holdings, holding, change, account_risk._valuation_ticks(holding, account_risk.AT_WORSE)),
         account_risk.AT_WORSE,
     )
-    equity_quote: uint256 = convert(before.equity_quote, uint256)
-    bearable_quote: uint256 = 0
-    if equity_quote > after.settlement_margin_quote:
-        bearable_quote = equity_quote - after.settlement_margin_quote
-    if before.maintenance_margin_quote > 0:
-        bearable_quote = max(
-            bearable_quote,
-            equity_quote
-            * (before.maintenance_margin_quote - after.maintenance_margin_quote)
-            // before.maintenance_margin_quote,
-        )
-    return bearable_quote
+    bearable_quote: int256 = before.equity_quote - convert(after.settlement_margin_quote, int256)
+    if before.maintenance_margin_quote == 0:
+        return max(bearable_quote, 0)
+    freed_quote: uint256 = before.maintenance_margin_quote - after.maintenance_margin_quote
+    return max(
+        bearable_quote,
+        convert(
+            convert(before.equity_quote, uint256) * freed_quote // before.maintenance_margin_quote, int256
+        ),
+    )
 
 
 @internal
 @view
-def _check_taker(taker_id: uint256, market: account_risk.Holding, size_change: int256, price_ticks: uint256):
+def _check_taker(taker_id: uint256, market: uint256, size_change: int256, price_ticks: uint256):
     """
-    @notice Reverts unless an account may take a position: initial margin afterwards and the account cap, or less risk than
-            before. Stale markets count at their conservative prices.
+    @notice Reverts unless an account may take a position: with initial margin afterwards, stale markets at their conservative
+            prices, and inside the account cap; or with less risk than before, by the rule its counterpart is held to.
     @param taker_id Account of the caller.
-    @param market The position taken.
+    @param market Market id.
     @param size_change Lots the taker buys, negative if it sells.
     @param price_ticks Price.
     """
     word: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).account_word(taker_id)
     collateral_quote: int256 = account_risk._collateral_quote(word)
-    held: account_risk.Holding = account_risk._holding(
-        IClearinghouse(CLEARINGHOUSE), taker_id, market.market, block.timestamp
-    )
+    held: account_risk.Holding = self._holding(taker_id, market)
     old_lots: int256 = held.size_lots
     new_lots: int256 = old_lots + size_change
-    # its conservative price is that of the side it ends on
-    held.size_lots = new_lots
-    held = self._conservative(held)
-    held.size_lots = old_lots
-    holdings: DynArray[account_risk.Holding, account_risk.MAX_HOLDINGS] = self._holdings(taker_id, word)
-    before: account_risk.Risk = account_risk._risk(collateral_quote, holdings, account_risk.AT_WORSE)
-    for i: uint256 in range(len(holdings), bound=account_risk.MAX_HOLDINGS):
-        if holdings[i].market == held.market:
-            holdings[i] = held
-    after: account_risk.Risk = account_risk._risk(
-        collateral_quote, account_risk._trade(holdings, held, size_change, price_ticks), account_risk.AT_WORSE
+    plain: DynArray[account_risk.Holding, account_risk.MAX_HOLDINGS] = account_risk._holdings(
+        IClearinghouse(CLEARINGHOUSE), taker_id, word, block.timestamp
     )
+    traded: DynArray[account_risk.Holding, account_risk.MAX_HOLDINGS] = account_risk._trade(
+        plain, held, size_change, price_ticks
+    )
+    # after the trade: a stale price counts at the edge that is worse for the side the taker ends on
+    valued: DynArray[account_risk.Holding, account_risk.MAX_HOLDINGS] = traded
+    for i: uint256 in range(len(valued), bound=account_risk.MAX_HOLDINGS):
+        valued[i] = self._conservative(valued[i])
+    after: account_risk.Risk = account_risk._risk(collateral_quote, valued, account_risk.AT_WORSE)
     if after.equity_quote >= convert(after.initial_margin_quote, int256):
         if abs(new_lots) > abs(old_lots):
             assert convert(abs(new_lots), uint256) <= self._account_cap_lots(held.rules), errors.EXIT_ACCOUNT_CAP
         return
     # fewer lots on the same side, or none
-    is_reducing: bool = abs(new_lots) < abs(old_lots) and (new_lots == 0 or (new_lots > 0) == (old_lots > 0))
-    assert is_reducing and (
-        after.equity_quote >= before.equity_quote
-        or (
-            after.equity_quote >= 0
-            and after.equity_quote * convert(before.maintenance_margin_quote, int256)
-            >= before.equity_quote * convert(after.maintenance_margin_quote, int256)
-        )
+    assert abs(new_lots) < abs(old_lots) and (
+        new_lots == 0 or (new_lots > 0) == (old_lots > 0)
+    ), errors.EXIT_TAKER_MARGIN
+    before: account_risk.Risk = account_risk._risk(collateral_quote, plain, account_risk.AT_WORSE)
+    after = account_risk._risk(collateral_quote, traded, account_risk.AT_WORSE)
+    assert after.equity_quote >= 0 and (
+        after.equity_quote >= convert(after.settlement_margin_quote, int256)
+        or after.equity_quote * convert(before.maintenance_margin_quote, int256)
+        >= before.equity_quote * convert(after.maintenance_margin_quote, int256)
     ), errors.EXIT_TAKER_MARGIN
 
 

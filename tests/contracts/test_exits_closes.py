@@ -214,15 +214,31 @@ def test_force_close__half_of_a_leveraged_account__keeps_equity_over_maintenance
     assert leveraged.force_close(LONG, OTHER, lots=LOTS // 2) == (LOTS // 2, 9_389)
 
 
-def test_force_close__bankrupt_account__never_below_what_its_position_is_worth(leveraged: Exodus) -> None:
-    """At 9,300 the long has lost 70 of 60.55 USDC. The hour over, the price is still the valuation."""
+@pytest.mark.parametrize(("lots", "price", "left"), [(LOTS, 9_395, 50_000), (LOTS // 2, 9_489, 0)])
+def test_force_close__bankrupt_account__only_at_a_price_that_leaves_no_debt(
+    leveraged: Exodus, lots: int, price: int, left: int
+) -> None:
+    """At 9,300 the long has lost 70 of 60.55 USDC: 9.45 more than it had, 95 ticks a lot, 189 for half the lots.
+
+    Nobody sensible pays that, and so liquidation, insurance and ADL have it; what they would do is not done here.
+    """
     start(leveraged, 1)
     for _ in range(4):
         freshen(leveraged, HOUR_S // 4, 9_300)
     assert leveraged.venue.price().mark_ticks == 9_300
 
-    assert leveraged.force_close(LONG, OTHER) == (LOTS, 9_300)
-    assert leveraged.venue.account(LONG).collateral_quote == 60_550_000 - 70_000_000
+    assert leveraged.force_close(LONG, OTHER, lots=lots) == (lots, price)
+    if left:
+        assert leveraged.venue.account(LONG).collateral_quote == left
+
+
+def test_force_close__debt_beyond_the_band__has_no_price(leveraged: Exodus) -> None:
+    """At 8,500 it lacks 89.45 USDC; of 5,000 lots each would have to bring 17,890 ticks more than it is worth."""
+    start(leveraged, 1)
+    for _ in range(8):
+        freshen(leveraged, HOUR_S // 4, 8_500)
+    with refused("exits: no price"):
+        leveraged.force_close(LONG, OTHER, lots=5_000)
 
 
 # Clock.
@@ -415,15 +431,22 @@ def test_force_close__taker_in_a_stale_market__needs_margin_at_the_edge_of_its_b
 
 
 def test_force_close__both_sides_leave_at_once__each_takes_the_other(leveraged: Exodus) -> None:
-    """No third party, 6 % of margin each, the oracle dead: who only lowers its own risk needs no initial margin."""
+    """No third party, 6 % of margin each, the oracle dead two days: who only lowers its risk needs no initial margin.
+
+    The price falls from 13,000 to 9,395, where the long's equity ends; the short's 60.9 USDC are enough from 10,609 on.
+    """
     leveraged.announce(SHORT)
     leveraged.request_close(LONG, LOTS, 1)
     leveraged.wait(2 * DAY_S)
     leveraged.observe(LONG)
-    leveraged.wait(1_800)
+    leveraged.wait(2_387)
+    with refused("exits: taker margin"):
+        leveraged.force_close(LONG, SHORT)
+    leveraged.wait(1)
 
-    assert leveraged.force_close(LONG, SHORT) == (LOTS, 10_000)
+    assert leveraged.force_close(LONG, SHORT) == (LOTS, 10_609)
     assert leveraged.venue.totals().open_interest_lots == 0
+    assert leveraged.venue.account(SHORT).collateral_quote == 0
 
 
 def test_force_close__account_cap__holds_for_takers_that_grow(exodus: Exodus) -> None:
@@ -583,6 +606,9 @@ def test_observe__worst_price_inside_the_band_again__is_a_choice_and_ends(exodus
 def test_observe__overdue_position_too_small_now__is_overdue_no_more(exodus: Exodus) -> None:
     make_overdue(exodus)
     exodus.force_close(LONG, OTHER, lots=LOTS - 10_000)
+    exodus.observe(LONG)
+    assert exodus.exits.n_overdue == 1
+    exodus.force_close(LONG, OTHER, lots=1)
     exodus.observe(LONG)
     assert exodus.exits.n_overdue == 0
 

@@ -87,15 +87,10 @@ def value_conservatively(holding: Holding, now_s: int) -> Holding:
     return replace(stale, external_ticks=stale.external_ticks + shift_ticks)
 
 
-def _read_holdings(state: ChainState, account_id: int, now_s: int) -> tuple[Holding, ...]:
-    return tuple(value_conservatively(holding, now_s) for holding in read_holdings(state, account_id, now_s))
-
-
 def compute_exit_risk(state: ChainState, account_id: int, now_s: int) -> Risk:
     """Sum an account, stale markets at their conservative prices."""
-    return compute_risk(
-        state.account(account_id).collateral_quote, _read_holdings(state, account_id, now_s), Basis.WORSE
-    )
+    holdings = [value_conservatively(holding, now_s) for holding in read_holdings(state, account_id, now_s)]
+    return compute_risk(state.account(account_id).collateral_quote, holdings, Basis.WORSE)
 
 
 def compute_withdrawable_quote(state: ChainState, account_id: int, now_s: int) -> int:
@@ -104,30 +99,35 @@ def compute_withdrawable_quote(state: ChainState, account_id: int, now_s: int) -
     return max(risk.equity_quote - risk.withdrawal_margin_quote, 0)
 
 
-def _compute_band(state: ChainState, holding: Holding, now_s: int) -> tuple[int, int]:
-    original = replace(holding, external_ticks=state.price(holding.market_id).external_ticks)
-    band_ticks = _compute_band_ticks(original, now_s)
-    return original.external_ticks - band_ticks, original.external_ticks + band_ticks
+def _read_holding(state: ChainState, account_id: int, market_id: int, now_s: int) -> Holding:
+    """Return a position; a halted market's price counts as stale."""
+    holding = read_holding(state, account_id, market_id, now_s)
+    return replace(holding, is_fresh=holding.is_fresh and not is_halted(holding.session))
 
 
-def _compute_bearable_quote(
-    state: ChainState, account_id: int, holding: Holding, lots: int, valuation_ticks: int, now_s: int
-) -> int:
-    """Return what an account may lose, against its valuation, by closing lots.
+def _compute_band(holding: Holding, now_s: int) -> tuple[int, int]:
+    band_ticks = _compute_band_ticks(holding, now_s)
+    return max(holding.external_ticks - band_ticks, 1), holding.external_ticks + band_ticks
+
+
+def _compute_bearable_quote(state: ChainState, account_id: int, holding: Holding, lots: int, now_s: int) -> int:
+    """Return what an account may lose by closing lots, against what they are valued at, the worse of mark and external.
 
     Formula: the greater of equity - settlement margin' and equity x (maintenance - maintenance') / maintenance, so that
-    a close never takes from the positions that stay; nothing when equity is not positive. Rounding: down.
+    a close never takes from the positions that stay. A bankrupt account must gain what it lacks (negative): who has no
+    position never owes. Rounding: down.
     """
     collateral_quote = state.account(account_id).collateral_quote
-    holdings = _read_holdings(state, account_id, now_s)
+    holdings = read_holdings(state, account_id, now_s)
     before = compute_risk(collateral_quote, holdings, Basis.WORSE)
     if before.equity_quote <= 0:
-        return 0
+        return before.equity_quote
     change_lots = -lots if holding.size_lots > 0 else lots
+    valuation_ticks = compute_holding_ticks(holding, Basis.WORSE)
     after = compute_risk(collateral_quote, try_trade(holdings, holding, change_lots, valuation_ticks), Basis.WORSE)
-    bearable_quote = max(before.equity_quote - after.settlement_margin_quote, 0)
+    bearable_quote = before.equity_quote - after.settlement_margin_quote
     if before.maintenance_margin_quote == 0:
-        return bearable_quote
+        return max(bearable_quote, 0)
     freed_quote = before.maintenance_margin_quote - after.maintenance_margin_quote
     return max(bearable_quote, mul_div_down(before.equity_quote, freed_quote, before.maintenance_margin_quote))
 
@@ -135,53 +135,55 @@ def _compute_bearable_quote(
 def compute_price_ticks(
     state: ChainState, account_id: int, holding: Holding, request: RequestWord, lots: int, *, now_s: int
 ) -> int:
-    """Return the auction's price for these lots; 0 when its hour is over or its worst price lies beyond the band.
+    """Return the auction's price for these lots; 0 when its hour is over or no price inside the band will do.
 
-    holding: valued conservatively; request: its clock moved to now. The price runs in an hour from the external price,
-    in a stale market from the band's edge that is better for the owner, to the worst price, inside the band, and no
-    further than the account bears. Rounding: for the owner.
+    request: its clock moved to now. The price runs in an hour from the external price, in a stale market from the
+    band's edge that is better for the owner, to the worst price, inside the band, and no further than the account
+    bears. Rounding: for the owner.
     """
-    low_ticks, high_ticks = _compute_band(state, holding, now_s)
+    low_ticks, high_ticks = _compute_band(holding, now_s)
+    per_lot_ticks = div_down(_compute_bearable_quote(state, account_id, holding, lots, now_s), lots)
     valuation_ticks = compute_holding_ticks(holding, Basis.WORSE)
-    bearable_quote = _compute_bearable_quote(state, account_id, holding, lots, valuation_ticks, now_s)
-    per_lot_ticks = div_down(bearable_quote, lots)
     is_over = request.elapsed_s == AUCTION_S
     if request.is_long:
-        if request.worst_ticks > high_ticks or (is_over and request.worst_ticks > low_ticks):
+        last_ticks = max(request.worst_ticks, low_ticks, valuation_ticks - per_lot_ticks)
+        if last_ticks > high_ticks or (is_over and request.worst_ticks > low_ticks):
             return 0
-        last_ticks = max(request.worst_ticks, low_ticks, 1, valuation_ticks - per_lot_ticks)
-        first_ticks = max(holding.external_ticks if holding.is_fresh else high_ticks, last_ticks)
+        first_ticks = max(holding.external_ticks, last_ticks) if holding.is_fresh else high_ticks
         return first_ticks - mul_div_down(first_ticks - last_ticks, request.elapsed_s, AUCTION_S)
-    if request.worst_ticks < low_ticks or (is_over and request.worst_ticks < high_ticks):
-        return 0
     last_ticks = min(request.worst_ticks, high_ticks, valuation_ticks + per_lot_ticks)
-    first_ticks = min(holding.external_ticks if holding.is_fresh else low_ticks, last_ticks)
+    if last_ticks < low_ticks or (is_over and request.worst_ticks < high_ticks):
+        return 0
+    first_ticks = min(holding.external_ticks, last_ticks) if holding.is_fresh else low_ticks
     return first_ticks + mul_div_down(last_ticks - first_ticks, request.elapsed_s, AUCTION_S)
 
 
 def _check_taker(
     state: ChainState, taker_id: int, market_id: int, change_lots: int, price_ticks: int, now_s: int
 ) -> None:
-    """Refuse a taker without initial margin afterwards, unless its own risk falls. Raises: DirectRefused."""
+    """Refuse a taker without initial margin afterwards, stale markets at their conservative prices, or beyond its cap.
+
+    Who only lowers its own risk is held to the rule of the other side instead. Raises: DirectRefused.
+    """
     collateral_quote = state.account(taker_id).collateral_quote
-    held = read_holding(state, taker_id, market_id, now_s)
+    held = _read_holding(state, taker_id, market_id, now_s)
     old_lots, new_lots = held.size_lots, held.size_lots + change_lots
-    # A stale market counts at the edge that is worse for the side it ends on.
-    held = replace(value_conservatively(replace(held, size_lots=new_lots), now_s), size_lots=old_lots)
-    holdings = _read_holdings(state, taker_id, now_s)
-    before = compute_risk(collateral_quote, holdings, Basis.WORSE)
-    kept = [held if holding.market_id == market_id else holding for holding in holdings]
-    after = compute_risk(collateral_quote, try_trade(kept, held, change_lots, price_ticks), Basis.WORSE)
+    plain = read_holdings(state, taker_id, now_s)
+    traded = try_trade(plain, held, change_lots, price_ticks)
+    # After the trade: a stale price counts at the edge that is worse for the side the taker ends on.
+    valued = [value_conservatively(holding, now_s) for holding in traded]
+    after = compute_risk(collateral_quote, valued, Basis.WORSE)
     if after.equity_quote >= after.initial_margin_quote:
         cap_lots = held.rules.account_cap_lots if held.rules else 0
         if abs(new_lots) > abs(old_lots) and abs(new_lots) > cap_lots:
             raise DirectRefused("exits: account cap")
         return
+    before, after = (compute_risk(collateral_quote, holdings, Basis.WORSE) for holdings in (plain, traded))
     keeps_ratio = (
-        after.equity_quote >= 0
-        and after.equity_quote * before.maintenance_margin_quote >= before.equity_quote * after.maintenance_margin_quote
+        after.equity_quote * before.maintenance_margin_quote >= before.equity_quote * after.maintenance_margin_quote
     )
-    if not is_reducing(old_lots, new_lots) or not (after.equity_quote >= before.equity_quote or keeps_ratio):
+    is_covered = after.equity_quote >= 0 and (after.equity_quote >= after.settlement_margin_quote or keeps_ratio)
+    if not is_reducing(old_lots, new_lots) or not is_covered:
         raise DirectRefused("exits: taker margin")
 
 
@@ -233,7 +235,7 @@ def force_close(
         raise DirectRefused("exits: too early")
     if request.is_dead(now_s):
         raise DirectRefused("exits: request dead")
-    holding = value_conservatively(read_holding(state, account_id, market_id, now_s), now_s)
+    holding = _read_holding(state, account_id, market_id, now_s)
     if holding.size_lots == 0 or (holding.size_lots > 0) != request.is_long:
         raise DirectRefused("exits: no position")
     if is_halted(holding.session):
@@ -264,14 +266,14 @@ def observe(state: ChainState, exits: ExitsState, account_id: int, market_id: in
     if market_id == WITHDRAWAL:
         raise DirectRefused("exits: no request")
     request = must_open_request(exits, account_id, market_id)
-    holding = value_conservatively(read_holding(state, account_id, market_id, now_s), now_s)
+    holding = _read_holding(state, account_id, market_id, now_s)
     ended = _find_end(request, holding, now_s)
     if ended is None:
         if now_s < request.forceable_at_s:
             raise DirectRefused("exits: too early")
         request = request.advance(now_s, is_halted=is_halted(holding.session))
         request = replace(request, remaining=min(request.remaining, abs(holding.size_lots)))
-        low_ticks, high_ticks = _compute_band(state, holding, now_s)
+        low_ticks, high_ticks = _compute_band(holding, now_s)
         takes_any = request.worst_ticks <= low_ticks if request.is_long else request.worst_ticks >= high_ticks
         if request.elapsed_s == AUCTION_S and not takes_any:
             ended = Cause.AUCTION_OVER
@@ -303,8 +305,10 @@ def _is_waiting(state: ChainState, account_id: int, holding: Holding, request: R
         return False
     if request.remaining * holding.external_ticks < MIN_OVERDUE_QUOTE:
         return False
+    if not holding.is_fresh:
+        return True
     risk = compute_exit_risk(state, account_id, now_s)
-    return not holding.is_fresh or risk.equity_quote >= risk.maintenance_margin_quote
+    return risk.equity_quote >= risk.maintenance_margin_quote
 
 
 # Modes.
