@@ -1,0 +1,356 @@
+"""A market priced by publishers and confirmed by Chainlink: guards 9 to 12 at their boundaries, and swaps of sources.
+
+Market 1 in ticks of a cent; source 0 signs, source 1 is an aggregator the operator does not run. Age limit: 60 s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from afterbell.domain.batch import PriceRow
+from afterbell.domain.codes import ReportCode
+from afterbell.domain.evidence import join_sections
+from afterbell.domain.hashing import keccak
+from tests.contracts.feeds import create_aggregator, set_round
+from tests.contracts.venue import MAKER, TICKS, Report, Settled, Venue, account_of, refused
+from tests.support.chain import GOVERNOR, OUTSIDER, SEQUENCER, Chain, Reverted, artifacts
+
+CENT_E8 = 10**6
+NONE = 256
+
+
+@pytest.fixture(scope="module")
+def shared_venue() -> Venue:
+    return open_venue()
+
+
+@pytest.fixture
+def venue(shared_venue: Venue) -> Iterator[Venue]:
+    """Lend a priced venue with a second source that no market has yet; whatever a test does is undone."""
+    addresses = dict(shared_venue.chain.addresses)
+    with shared_venue.chain.undone():
+        yield shared_venue
+    shared_venue.chain.addresses.update(addresses)
+
+
+def open_venue() -> Venue:
+    venue = Venue.open(n_markets=2)
+    chain = venue.chain
+    chain.create("ChainlinkSource", GOVERNOR)
+    chain.addresses["feed"] = create_aggregator(chain)
+    chain.call("ChainlinkSource", "set_feed", 1, chain.addresses["feed"], sender=GOVERNOR)
+    chain.call("PriceOracle", "set_source", 1, chain.addresses["ChainlinkSource"], sender=GOVERNOR)
+    venue.wait(10)
+    return venue
+
+
+def set_sources(venue: Venue, source: int, second: int) -> None:
+    venue.chain.call("PriceOracle", "set_market_sources", 1, source, second, sender=GOVERNOR)
+
+
+def second_says(venue: Venue, ticks: int, *, ago_s: int = 0) -> bytes:
+    """Return the section that reads the second source's new round."""
+    set_round(venue.chain, venue.chain.addresses["feed"], ticks * CENT_E8, venue.chain.time_s - ago_s)
+    return join_sections([b"\x01\x01\x01"])
+
+
+def first_says(venue: Venue, ticks: int) -> bytes:
+    return venue.evidence([Report(price_e8=ticks * CENT_E8)])
+
+
+def verdict(settled: Settled) -> int:
+    """Return what became of the primary's report, 0 if it is the external price."""
+    accepted = [event for event in settled.named("ReportAccepted") if event["market"] == 1]
+    ignored = [int(event["code"]) for event in settled.named("ReportIgnored")]
+    assert len(accepted) + len(ignored) == 1
+    return ignored[0] if ignored else 0
+
+
+def confirmed_venue(venue: Venue) -> Venue:
+    """Name the second source and wait until it is required."""
+    set_sources(venue, 0, 1)
+    venue.wait(601)
+    return venue
+
+
+# With a second source.
+
+
+@pytest.mark.parametrize(("ago_s", "code"), [(0, 0), (60, 0), (61, 4)])
+def test_confirmation__age_of_the_second__counts_to_the_second(venue: Venue, ago_s: int, code: int) -> None:
+    """What is too old for a report is never kept; kept ones age until they are UNCONFIRMED, the next test."""
+    confirmed_venue(venue)
+
+    settled = venue.settle(evidence=second_says(venue, TICKS, ago_s=ago_s) + first_says(venue, TICKS))
+
+    ignored = [event["code"] for event in settled.named("ReportIgnored")]
+    assert ignored == ([] if code == 0 else [ReportCode.TOO_OLD, ReportCode.UNCONFIRMED])
+
+
+@pytest.mark.parametrize(("later_s", "code"), [(0, 0), (60, 0), (61, 9)])
+def test_confirmation__kept_observation__confirms_for_the_sessions_age(venue: Venue, later_s: int, code: int) -> None:
+    confirmed_venue(venue)
+    venue.settle(evidence=second_says(venue, TICKS))
+    venue.wait(later_s)
+
+    assert verdict(venue.settle(evidence=first_says(venue, TICKS))) == code
+
+
+def test_confirmation__by_nobody__leaves_the_price_as_it_was(venue: Venue) -> None:
+    confirmed_venue(venue)
+    before = venue.price()
+
+    assert verdict(venue.settle(evidence=first_says(venue, TICKS + 1))) == ReportCode.UNCONFIRMED
+
+    assert venue.price() == before
+
+
+# 2 % of the second's price: 10,000 +- 200
+@pytest.mark.parametrize(
+    ("ticks", "code"), [(10_000, 0), (10_200, 0), (10_201, 10), (9_800, 0), (9_799, 10), (130_000, 10), (1, 10)]
+)
+def test_agreement__two_per_cent__counts_to_the_tick(venue: Venue, ticks: int, code: int) -> None:
+    """The feed times 13 while the other is flat (T66): the external price does not move."""
+    confirmed_venue(venue)
+
+    assert verdict(venue.settle(evidence=second_says(venue, TICKS) + first_says(venue, ticks))) == code
+
+    assert venue.price().external_ticks == (ticks if code == 0 else TICKS)
+    assert not venue.chain.call("PriceOracle", "is_trusted", 1)
+
+
+def test_agreement__order_of_the_sections__does_not_matter(venue: Venue) -> None:
+    confirmed_venue(venue)
+
+    assert verdict(venue.settle(evidence=first_says(venue, 10_100) + second_says(venue, TICKS))) == 0
+
+
+def test_agreement__after_a_disagreement__makes_the_kept_observation_count(venue: Venue) -> None:
+    """The primary is right and the other late: the same report counts as soon as the other follows."""
+    confirmed_venue(venue)
+    said_s = venue.chain.time_s
+    assert verdict(venue.settle(evidence=second_says(venue, TICKS) + first_says(venue, 10_900))) == 10
+    venue.wait(20)
+
+    settled = venue.settle(evidence=second_says(venue, 10_850))
+
+    assert [(event["external_ticks"], event["publish_time_s"]) for event in settled.named("ReportAccepted")] == [
+        (10_900, said_s)
+    ]
+
+
+def test_agreement__too_late__does_not_revive_an_old_observation(venue: Venue) -> None:
+    confirmed_venue(venue)
+    assert verdict(venue.settle(evidence=second_says(venue, TICKS) + first_says(venue, 10_900))) == 10
+    venue.wait(61)
+
+    assert verdict(venue.settle(evidence=second_says(venue, 10_850))) == ReportCode.TOO_OLD
+
+
+def test_second_source__alone__moves_nothing(venue: Venue) -> None:
+    confirmed_venue(venue)
+    before = venue.price()
+
+    settled = venue.settle(evidence=second_says(venue, 10_050))
+
+    assert [event["price_e8"] for event in settled.named("SecondReported")] == [10_050 * CENT_E8]
+    assert venue.price() == before
+
+
+def test_disagreement__that_lasts__makes_the_market_reduce_only_by_age(venue: Venue) -> None:
+    """STALE_PRICE for who opens, and a batch that goes on."""
+    venue.trade(1_000)
+    confirmed_venue(venue)
+    venue.settle(evidence=second_says(venue, TICKS) + first_says(venue, 130_000))
+
+    opening = venue.trade(1_000)
+    closing = venue.trade(1_000, maker_buys=True, maker={"reduce_only": True}, taker={"reduce_only": True})
+
+    assert [code & 63 for code in opening.fills] == [45]
+    assert closing.fills == [0]
+
+
+# Without one: jumps.
+
+
+@pytest.mark.parametrize(("ticks", "code"), [(11_000, 0), (11_001, 11), (9_000, 0), (8_999, 11), (130_000, 11)])
+def test_jump__ten_per_cent__counts_to_the_tick(venue: Venue, ticks: int, code: int) -> None:
+    assert venue.chain.call("PriceOracle", "is_trusted", 1)
+
+    assert verdict(venue.settle(evidence=first_says(venue, ticks))) == code
+
+    assert venue.price().external_ticks == (ticks if code == 0 else TICKS)
+
+
+# first seen at 20,000; 2 % of it is 400
+@pytest.mark.parametrize(
+    ("later_s", "ticks", "code"),
+    [(59, 20_000, 11), (60, 20_000, 0), (60, 20_400, 0), (60, 20_401, 11), (60, 19_599, 11)],
+)
+def test_jump__repeated_a_minute_later__is_believed(venue: Venue, later_s: int, ticks: int, code: int) -> None:
+    assert verdict(venue.settle(evidence=first_says(venue, 20_000))) == ReportCode.JUMP
+    venue.wait(later_s)
+
+    assert verdict(venue.settle(evidence=first_says(venue, ticks))) == code
+
+
+def test_jump__reported_every_few_seconds__counts_from_the_first_of_the_run(venue: Venue) -> None:
+    codes = []
+    for _ in range(21):
+        codes.append(verdict(venue.settle(evidence=first_says(venue, 20_000))))
+        venue.wait(3)
+
+    assert codes == [ReportCode.JUMP] * 20 + [0]
+
+
+def test_jump__broken_by_a_calm_report__begins_anew(venue: Venue) -> None:
+    """A spike, then the old price, then the spike again a minute after the first: nothing has lasted."""
+    for later_s, ticks, code in ((0, 20_000, 11), (30, TICKS, 0), (30, 20_000, 11), (59, 20_000, 11), (1, 20_000, 0)):
+        venue.wait(later_s)
+        assert verdict(venue.settle(evidence=first_says(venue, ticks))) == code
+
+
+def test_jump__first_price_of_a_market__is_none() -> None:
+    venue = Venue.open(n_markets=1, is_priced=False, deposit_quote=0)
+
+    assert verdict(venue.settle(evidence=first_says(venue, 987_654))) == 0
+
+
+# Swaps.
+
+
+@pytest.mark.parametrize(("later_s", "counts"), [(0, True), (600, True), (601, False)])
+def test_swap__old_primary__counts_for_ten_minutes_beside_the_new(venue: Venue, later_s: int, counts: bool) -> None:
+    """T70: both live. Times stay in order between them, whoever speaks."""
+    set_sources(venue, 1, NONE)
+    venue.wait(later_s)
+
+    settled = venue.settle(evidence=first_says(venue, 10_010))
+    assert verdict(settled) == (0 if counts else ReportCode.UNKNOWN_MARKET)
+
+    venue.wait(1)
+    assert verdict(venue.settle(evidence=second_says(venue, 10_020))) == 0
+    if later_s == 0:
+        assert verdict(venue.settle(evidence=first_says(venue, 10_030))) == ReportCode.NOT_NEWER
+
+
+@pytest.mark.parametrize(("later_s", "code"), [(0, 0), (600, 0), (601, 9)])
+def test_swap__first_second_source__is_required_after_ten_minutes(venue: Venue, later_s: int, code: int) -> None:
+    """A batch matched before the change was known has one source's evidence alone."""
+    set_sources(venue, 0, 1)
+    venue.wait(later_s)
+
+    assert verdict(venue.settle(evidence=first_says(venue, 10_010))) == code
+
+
+@pytest.mark.parametrize(("later_s", "code"), [(0, 0), (590, 0), (601, 9)])
+def test_swap__old_second_source__confirms_for_ten_minutes(venue: Venue, later_s: int, code: int) -> None:
+    confirmed_venue(venue)
+    chain = venue.chain
+    third = chain.create("ChainlinkSource", GOVERNOR)
+    chain.call("PriceOracle", "set_source", 2, third, sender=GOVERNOR)
+    set_sources(venue, 0, 2)
+    venue.wait(later_s)
+
+    evidence = first_says(venue, TICKS)
+    if later_s <= 600:
+        evidence = second_says(venue, TICKS) + evidence
+    assert verdict(venue.settle(evidence=evidence)) == code
+
+
+def test_swap__second_source_taken_away__leaves_a_trusted_price(venue: Venue) -> None:
+    confirmed_venue(venue)
+    set_sources(venue, 0, NONE)
+
+    assert venue.chain.call("PriceOracle", "is_trusted", 1)
+    assert verdict(venue.settle(evidence=first_says(venue, 10_500))) == 0
+
+
+@pytest.mark.parametrize(
+    ("market", "source", "second", "reason"),
+    [
+        (9, 0, NONE, "market: not listed"),
+        (1, 7, NONE, "source: unknown"),
+        (1, 256, NONE, "source: unknown"),
+        (1, 0, 7, "source: unknown"),
+        (1, 0, 257, "source: unknown"),
+        (1, 0, 0, "source: taken"),
+    ],
+)
+def test_swap__to_sources_that_are_none__reverts(
+    venue: Venue, market: int, source: int, second: int, reason: str
+) -> None:
+    with refused(reason):
+        venue.chain.call("PriceOracle", "set_market_sources", market, source, second, sender=GOVERNOR)
+
+
+@pytest.mark.parametrize("sender", [OUTSIDER, SEQUENCER])
+def test_swap__by_others_than_the_governor__reverts(venue: Venue, sender: str) -> None:
+    with refused("caller: not governor"):
+        venue.chain.call("PriceOracle", "set_market_sources", 1, 1, NONE, sender=sender)
+
+
+def test_source__that_reverts_as_one_cannot_be_named(venue: Venue) -> None:
+    """An account without code, or a contract that is no source, never becomes one."""
+    for wrong in (OUTSIDER, venue.chain.addresses["Vault"]):
+        with pytest.raises(Reverted):
+            venue.chain.call("PriceOracle", "set_source", 9, wrong, sender=GOVERNOR)
+
+
+# Corporate actions.
+
+
+def halt(chain: Chain, market: int, from_s: int) -> None:
+    """Write what CorporateActions answers to halt_from."""
+    slot = int(artifacts()["CorporateActions"].layout["storage_layout"]["state_words"]["slot"])
+    at = int.from_bytes(keccak(slot.to_bytes(32, "big") + market.to_bytes(32, "big")), "big")
+    chain.evm.insert_account_storage(chain.addresses["CorporateActions"], at, from_s)
+
+
+def test_halt__from_its_first_second__freezes_the_external_price_and_keeps_what_is_reported(venue: Venue) -> None:
+    """A quarter of the price on the day of a split of four: kept for reopening, no price yet."""
+    halt(venue.chain, 1, venue.chain.time_s + 5)
+    venue.wait(4)
+    assert verdict(venue.settle(evidence=first_says(venue, 10_001))) == 0
+    assert venue.price().session == 2
+    venue.wait(1)
+
+    assert verdict(venue.settle(evidence=first_says(venue, 2_500))) == ReportCode.MARKET_HALTED
+
+    assert venue.price().external_ticks == 10_001
+    assert list(venue.chain.call("PriceOracle", "last_observation", 1)) == [2_500, venue.chain.time_s]
+    venue.settle(rows=[PriceRow(market_id=1, mark_ticks=TICKS, index_ticks=TICKS)])
+    assert venue.price().session == 7
+
+
+def test_halt__announced__ends_what_is_stated(venue: Venue) -> None:
+    halt(venue.chain, 1, venue.chain.time_s + 125)
+
+    venue.settle(evidence=first_says(venue, TICKS))
+
+    assert venue.price().session_minutes == 2
+
+
+@pytest.mark.parametrize("function", ["apply_split", "replace_sources"])
+def test_corporate_actions__alone__change_multiplier_and_feeds_at_once(venue: Venue, function: str) -> None:
+    for sender in (OUTSIDER, GOVERNOR, SEQUENCER):
+        with refused("caller: not corporate actions"):
+            venue.chain.call("PriceOracle", function, 1, 1, 1, sender=sender)
+
+
+def test_liquidation_and_withdrawal__with_one_feed_times_thirteen__see_the_old_price(venue: Venue) -> None:
+    """T66: a long's gain of 1,200 % by one feed is worth nothing while the other is flat."""
+    venue.trade(1_000, maker_buys=True)
+    confirmed_venue(venue)
+    venue.settle(evidence=second_says(venue, TICKS) + first_says(venue, TICKS))
+    venue.wait(3)
+    row = PriceRow(market_id=1, mark_ticks=130_000, index_ticks=130_000)
+
+    venue.settle(rows=[row], evidence=second_says(venue, TICKS) + first_says(venue, 130_000))
+
+    price = venue.price()
+    assert (price.external_ticks, price.index_ticks) == (TICKS, TICKS)
+    assert price.mark_ticks <= 11_000  # the band around the external price
+    assert venue.position(account_of(MAKER)).size_lots == 1_000
