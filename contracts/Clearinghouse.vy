@@ -1,6 +1,6 @@
 # pragma version 0.4.3
 # pragma evm-version cancun
-# pragma optimize codesize
+# pragma optimize gas
 # pragma nonreentrancy on
 """
 @title Clearinghouse
@@ -23,6 +23,7 @@ from modules import codes
 from modules import errors
 from modules import fixed_point
 from modules import margin
+from modules import order_checks
 from modules import refusals
 from modules import session_key
 from modules import typed_data
@@ -44,10 +45,11 @@ MAX_PROOF: constant(uint256) = 8
 MAX_DELTAS: constant(uint256) = 34
 # words of a log: three per position a batch can touch
 MAX_RECORDS: constant(uint256) = 3 * MAX_ORDERS
+MAX_PLACES: constant(uint256) = MAX_ACCOUNTS + MAX_ORDERS
 # one byte per operation, order and fill, in whole words: 16 + 112 + 208 = 336 <= 11 x 32
 CODE_WORDS: constant(uint256) = 11
 
-MAX_EXPIRY_S: constant(uint256) = 30 * 86_400
+MAX_EXPIRY_S: constant(uint256) = order_checks.MAX_EXPIRY_S
 MAX_SESSION: constant(uint256) = 8
 
 M16: constant(uint256) = 2**16 - 1
@@ -62,30 +64,28 @@ M88: constant(uint256) = 2**88 - 1
 M96: constant(uint256) = 2**96 - 1
 M160: constant(uint256) = 2**160 - 1
 
-# order word, in the payload and in the order table of settle
-IS_BUY: constant(uint256) = 1 << 232
-REDUCE_ONLY: constant(uint256) = 1 << 233
-POST_ONLY: constant(uint256) = 1 << 234
-# time in force 2 and 3, IOC and FOK, share the upper of its two bits
-IMMEDIATE: constant(uint256) = 1 << 236
-PREVIOUS_EPOCH: constant(uint256) = 1 << 237
-HAS_TRIGGER: constant(uint256) = 1 << 238
-# signed by a session key
-BY_KEY: constant(uint256) = 1 << 239
-# nobody signed: Liquidations judges it
-LIQUIDATION: constant(uint256) = 1 << 240
-# the root of a tree of orders is signed
-BULK: constant(uint256) = 1 << 241
-RESERVED_FLAGS: constant(uint256) = 63 << 242
-MARKET_BITS: constant(uint256) = 255 << 248
-# order table only: code and owner number stand where max_fee_ppm stood, the places where expiry stood
-CODE_BITS: constant(uint256) = 255 << 72
-# what the place of an account holds in the order table: no order, and no code of one
-NO_ORDER: constant(uint256) = 255 << 72
-OWNER_BITS: constant(uint256) = 255 << 80
+# order word, in the payload and in its place
+IS_BUY: constant(uint256) = order_checks.IS_BUY
+REDUCE_ONLY: constant(uint256) = order_checks.REDUCE_ONLY
+POST_ONLY: constant(uint256) = order_checks.POST_ONLY
+IMMEDIATE: constant(uint256) = order_checks.IMMEDIATE
+PREVIOUS_EPOCH: constant(uint256) = order_checks.PREVIOUS_EPOCH
+HAS_TRIGGER: constant(uint256) = order_checks.HAS_TRIGGER
+BY_KEY: constant(uint256) = order_checks.BY_KEY
+LIQUIDATION: constant(uint256) = order_checks.LIQUIDATION
+BULK: constant(uint256) = order_checks.BULK
+RESERVED_FLAGS: constant(uint256) = order_checks.RESERVED_FLAGS
+MARKET_BITS: constant(uint256) = order_checks.MARKET_BITS
+CODE_BITS: constant(uint256) = order_checks.CODE_BITS
+NO_ORDER: constant(uint256) = order_checks.NO_ORDER
+OWNER_BITS: constant(uint256) = order_checks.OWNER_BITS
+# what is kept of it there
 ORDER_KEPT: constant(uint256) = (max_value(uint256) - (2**88 - 1)) | (M32 << 40)
+# what sends an order to the checks one by one
+UNUSUAL_FLAGS: constant(uint256) = RESERVED_FLAGS | PREVIOUS_EPOCH | HAS_TRIGGER | LIQUIDATION
 
-# market table: flags of the bounds word
+# market table: auction price and flags of the bounds word
+AUCTION_BITS: constant(uint256) = M40 << 160
 FRESH: constant(uint256) = 1 << 200
 NO_OPENINGS: constant(uint256) = 1 << 201
 LOADED: constant(uint256) = 1 << 202
@@ -101,11 +101,6 @@ REDUCING: constant(uint256) = 1
 OPENED: constant(uint256) = 2
 CLOSED: constant(uint256) = 4
 FLIPPED: constant(uint256) = 8
-
-# lane table: this record is in storage already
-WRITTEN: constant(uint256) = max_value(uint256)
-# account table: places in the low 16 bits of the key
-STALE_BITS: constant(uint256) = 15
 
 RULES_OPENINGS: constant(uint256) = 1 << 168
 # set by the registry alone: the word at + SUCCESSOR replaces this one in batches matched later than the time at + BINDS_AFTER
@@ -141,6 +136,22 @@ KEY_WORD: constant(uint256) = 3
 OPERATION_BITS: constant(uint256) = (2**128 - 1) << 72
 
 NAME_HASH: constant(bytes32) = keccak256("Afterbell")
+
+
+# a place of the payload: an account or an order. Signed sums as settle's @dev says
+struct Place:
+    # order: payload word 0 with owner number 8 | code 8 for max_fee and, for expiry, the places of lane 8, position 8 and account 8;
+    # account: NO_ORDER
+    word: uint256
+    # order: lane record, seq << 48 | filled, the greater is the later state, kept at the first order of its lane; account: account word
+    lane: uint256
+    # order: fees << 176 + closings << 168 + fills << 160 + entry << 64 + size, kept at the first order of its position;
+    # account: risk, equity int96 | settlement margin 80 | maintenance margin 80
+    sum: uint256
+    # order: the position's share of risk; account: number of stale positions
+    share: uint256
+    # order: position word in storage; account: account id << 16
+    stored: uint256
 
 
 # what every neighbour has
@@ -255,13 +266,9 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
     """
     @notice Applies one batch: prices, then fills in order with operations between them.
     @dev Malformed encoding and header mismatch revert. A failed order, operation or fill is skipped alone with its code.
-         Tables in memory (words):
-           market    0 bounds: low 40 | high 40 | band low 40 | band high 40 | auction 40 | flags;  1 rules;  2 index;
-                     3 open interest 64 | changes of the sum of entries 96 and of the pot, a signed sum;  4 price
-           order     payload word 0 with owner number 8 | code 8 for max_fee and, for expiry: account place 13 | position place 13 | lane place 13
-           account   0 key | first order 8 | stale positions 4;  1 account word;  2 risk: equity int96 | settlement 80 | maintenance 80
-           position  0 fees << 176 + closings << 168 + fills << 160 + entry << 64 + size, a signed sum;  1 its share of the risk word
-           lane      seq << 48 | filled: the greater record is the later state
+         Tables in memory: `places`, accounts and orders as the payload has them (struct Place), and per market five words:
+           0 bounds: low 40 | high 40 | band low 40 | band high 40 | auction 40 | flags;  1 rules;  2 index;
+           3 open interest 64 | changes of the sum of entries 96 and of the pot, a signed sum;  4 price
          A packed word holding signed numbers is their sum with weights 2^k, so adding words adds every number in them as long
          as each stays inside its lane, which contracts/README.md proves for all of them.
     @param previous_head Head the batch was built on; a reorganised chain refuses it.
@@ -321,25 +328,25 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
     domain: bytes32 = self._domain()
 
     # neighbours are immutable and checked when wired, so neither their code nor the length of an answer is asked for again
-    # ---- 1. prices, then operations, on stored words and before the tables, so that these buffers and those share memory
-    if prices_length != 0:
-        moved: DynArray[uint256, 3 * MAX_MARKETS] = extcall IBatchPart(ORACLE).update(
-            slice(payload, rows_at, prices_length), n_rows, matched_at_s, skip_contract_check=True
-        )
-        for i: uint256 in range(unsafe_div(len(moved), 3), bound=MAX_MARKETS):
-            place: uint256 = unsafe_mul(i, 3)
-            self._move_market(moved[place], moved[unsafe_add(place, 1)], moved[unsafe_add(place, 2)])
+    # ---- 1. prices, then operations, on stored words. Before the tables and in one block: the compiler gives its memory, which is
+    # as large as they are, to the tables
     operation_codes: uint256 = 0
-    if n_operations != 0:
-        operation_codes = extcall IBatchPart(OPERATIONS).run(
-            domain,
-            slice(payload, operations_at, unsafe_mul(n_operations, 160)),
-            matched_at_s,
-            sequence,
-            skip_contract_check=True,
-        )
-        # withdrawals moved the sum of collateral
-        batch = self.batch
+    if prices_length | n_operations != 0:
+        prices_part: Bytes[MAX_PAYLOAD] = slice(payload, rows_at, prices_length)
+        operations_part: Bytes[MAX_PAYLOAD] = slice(payload, operations_at, unsafe_mul(n_operations, 160))
+        if prices_length != 0:
+            moved: DynArray[uint256, 3 * MAX_MARKETS] = extcall IBatchPart(ORACLE).update(
+                prices_part, n_rows, matched_at_s, skip_contract_check=True
+            )
+            for i: uint256 in range(unsafe_div(len(moved), 3), bound=MAX_MARKETS):
+                place: uint256 = unsafe_mul(i, 3)
+                self._move_market(moved[place], moved[unsafe_add(place, 1)], moved[unsafe_add(place, 2)])
+        if n_operations != 0:
+            operation_codes = extcall IBatchPart(OPERATIONS).run(
+                domain, operations_part, matched_at_s, sequence, skip_contract_check=True
+            )
+            # withdrawals moved the sum of collateral
+            batch = self.batch
 
     n_failures: uint256 = operation_codes & M16
     volume_quote: uint256 = 0
@@ -348,265 +355,328 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
     collateral_change: int256 = 0
     code_words: uint256[CODE_WORDS] = empty(uint256[CODE_WORDS])
     code_words[0] = operation_codes >> 128 << 128
-    market_table: uint256[5][MAX_MARKETS + 1] = empty(uint256[5][MAX_MARKETS + 1])
-    order_table: DynArray[uint256, MAX_ACCOUNTS + MAX_ORDERS] = []
-    account_table: DynArray[uint256, 3 * MAX_ACCOUNTS] = []
-    lane_table: DynArray[uint256, MAX_ORDERS] = []
-    position_table: DynArray[uint256, 2 * MAX_ORDERS] = []
+    # hashed here, so that its copy of the payload and the tables share memory; so do the tables and the copy of the records
+    payload_hash: bytes32 = keccak256(payload)
+    records: DynArray[uint256, MAX_RECORDS] = []
+    if n_accounts | n_orders | n_fills != 0:
+        market_table: uint256[5][MAX_MARKETS + 1] = empty(uint256[5][MAX_MARKETS + 1])
+        places: DynArray[Place, MAX_PLACES] = []
+        # auction prices hold for this batch alone
+        for i: uint256 in range(n_rows, bound=MAX_MARKETS):
+            row: uint256 = extract32(payload, unsafe_add(rows_at, i << 5), output_type=uint256)
+            if (row >> 128) & M40 != 0:
+                # the oracle has refused a market there is not
+                market_table[row >> 248] = self._load_market(row >> 248, matched_at_s, (row >> 128) & M40, mode)
 
-    # auction prices hold for this batch alone
-    for i: uint256 in range(n_rows, bound=MAX_MARKETS):
-        row: uint256 = extract32(payload, unsafe_add(rows_at, i << 5), output_type=uint256)
-        if (row >> 128) & M40 != 0:
-            # the oracle has refused a market there is not
-            market_table[row >> 248] = self._load_market(row >> 248, matched_at_s, (row >> 128) & M40, mode)
-
-    # ---- 2. accounts and orders
-    previous_key: uint256 = 0
-    owner_number: uint256 = 0
-    n_stale_positions: uint256 = 0
-    has_shared_lane: bool = False
-    # the market of the order before, unpacked
-    current_market: uint256 = max_value(uint256)
-    bounds: uint256 = 0
-    rules: uint256 = 0
-    index: uint256 = 0
-    price: uint256 = 0
-    for account_index: uint256 in range(n_accounts, bound=MAX_ACCOUNTS):
-        if unsafe_add(offset, 32) > length:
-            self._refuse(refusals.WRONG_LENGTH)
-        account_key: uint256 = extract32(payload, offset, output_type=uint256)
-        n_account_orders: uint256 = account_key & M16
-        account_key = unsafe_sub(account_key, n_account_orders)
-        if account_key <= previous_key:
-            self._refuse(refusals.ACCOUNT_ORDER)
-        # accounts of one owner are neighbours, so a running number tells owners apart; 112 at most
-        if account_key >> 96 != previous_key >> 96:
-            owner_number = unsafe_add(owner_number, 1)
-        previous_key = account_key
-        offset = unsafe_add(offset, 32)
-        # the account has a place among the orders, so that a place of the payload is a place of the table
-        if unsafe_add(unsafe_sub(len(order_table), account_index), n_account_orders) > n_orders:
-            self._refuse(refusals.ORDER_COUNT)
-        order_table.append(NO_ORDER)
-
-        account_word: uint256 = self.accounts[account_key]
-        # the effective one: what was raised directly counts when it binds
-        min_seq: uint256 = (account_word >> 72) & M40
-        if account_word >= HAS_OVERFLOW:
-            overflow: uint256 = self.accounts[account_key | M16]
-            min_seq = max(min_seq, overflow >> 80)
-            if matched_at_s > unsafe_add((overflow >> 40) & M40, session_key.SETTLE_LAG_S):
-                min_seq = max(min_seq, overflow & M40)
-        account_place: uint256 = unsafe_mul(account_index, 3)
-        # per market one byte: number of this account's position in the table, plus one
-        position_places: uint256 = 0
-        n_stale: uint256 = 0
-        # equity starts as collateral, sign-extended into its lane
-        risk: uint256 = convert(
-            convert((convert(convert(account_word << 184, bytes32), int256) >> 184) << 160, bytes32), uint256
-        )
-        last_lane: uint256 = 0
-        # lane of this account's newest record in the lane table; 2^16 is no lane
-        recorded_lane: uint256 = 2**16
-        for j: uint256 in range(n_account_orders, bound=MAX_ORDERS):
-            if unsafe_add(offset, 96) > length:
+        # ---- 2. accounts and orders
+        previous_key: uint256 = 0
+        owner_number: uint256 = 0
+        n_stale_positions: uint256 = 0
+        # whether two orders of the batch share a lane, a position
+        has_shared_lane: bool = False
+        has_shared_position: bool = False
+        # the market of the order or fill before, unpacked
+        current_market: uint256 = max_value(uint256)
+        bounds: uint256 = 0
+        rules: uint256 = 0
+        index: uint256 = 0
+        price: uint256 = 0
+        for account_index: uint256 in range(n_accounts, bound=MAX_ACCOUNTS):
+            if unsafe_add(offset, 32) > length:
                 self._refuse(refusals.WRONG_LENGTH)
-            order: uint256 = extract32(payload, offset, output_type=uint256)
-            lane: uint256 = (order >> 216) & M16
-            if lane < last_lane:
-                self._refuse(refusals.LANE_ORDER)
-            trigger: uint256 = 0
-            next_offset: uint256 = unsafe_add(offset, 96)
-            n_proof: uint256 = 0
-            if order & (HAS_TRIGGER | BULK) != 0:
-                # a trigger, then a proof behind its length
-                next_offset = unsafe_add(next_offset, unsafe_add((order >> 233) & 32, (order >> 236) & 32))
-                if next_offset > length:
-                    self._refuse(refusals.WRONG_LENGTH)
-                if order & HAS_TRIGGER != 0:
-                    trigger = extract32(payload, unsafe_add(offset, 96), output_type=uint256)
-                if order & BULK != 0:
-                    n_proof = extract32(payload, unsafe_sub(next_offset, 32), output_type=uint256)
-                    next_offset = unsafe_add(next_offset, n_proof << 5)
-                    if n_proof > MAX_PROOF or next_offset > length:
-                        self._refuse(refusals.WRONG_LENGTH)
+            account_key: uint256 = extract32(payload, offset, output_type=uint256)
+            n_account_orders: uint256 = account_key & M16
+            account_key ^= n_account_orders
+            if account_key <= previous_key:
+                self._refuse(refusals.ACCOUNT_ORDER)
+            # accounts of one owner are neighbours, so a running number tells owners apart; 112 at most
+            if (account_key ^ previous_key) >> 96 != 0:
+                owner_number = unsafe_add(owner_number, 1)
+            previous_key = account_key
+            offset = unsafe_add(offset, 32)
+            account_place: uint256 = len(places)
+            if unsafe_add(unsafe_sub(account_place, account_index), n_account_orders) > n_orders:
+                self._refuse(refusals.ORDER_COUNT)
 
-            market: uint256 = order >> 248
-            code: uint256 = codes.UNKNOWN_MARKET
-            if market <= MAX_MARKETS:
+            account_word: uint256 = self.accounts[account_key]
+            # the effective one: what was raised directly counts when it binds
+            min_seq: uint256 = (account_word >> 72) & M40
+            if account_word >= HAS_OVERFLOW:
+                overflow: uint256 = self.accounts[account_key | M16]
+                min_seq = max(min_seq, overflow >> 80)
+                if matched_at_s > unsafe_add((overflow >> 40) & M40, session_key.SETTLE_LAG_S):
+                    min_seq = max(min_seq, overflow & M40)
+            places.append(Place(word=NO_ORDER, lane=account_word, sum=0, share=0, stored=account_key))
+            # per market one byte: the place of this account's position
+            position_places: uint256 = 0
+            n_stale: uint256 = 0
+            # equity starts as collateral, sign-extended into its lane
+            risk: uint256 = convert(
+                convert((convert(convert(account_word << 184, bytes32), int256) >> 184) << 160, bytes32), uint256
+            )
+            last_lane: uint256 = 0
+            # this account's newest lane record and its place; 2^16 is no lane
+            recorded_lane: uint256 = 2**16
+            lane_place: uint256 = 0
+            for j: uint256 in range(n_account_orders, bound=MAX_ORDERS):
+                if unsafe_add(offset, 96) > length:
+                    self._refuse(refusals.WRONG_LENGTH)
+                order: uint256 = extract32(payload, offset, output_type=uint256)
+                lane: uint256 = (order >> 216) & M16
+                if lane < last_lane:
+                    self._refuse(refusals.LANE_ORDER)
+                last_lane = lane
+                trigger: uint256 = 0
+                n_proof: uint256 = 0
+                next_offset: uint256 = unsafe_add(offset, 96)
+                if order & (HAS_TRIGGER | BULK) != 0:
+                    # a trigger, then a proof behind its length
+                    next_offset = unsafe_add(next_offset, unsafe_add((order >> 233) & 32, (order >> 236) & 32))
+                    if next_offset > length:
+                        self._refuse(refusals.WRONG_LENGTH)
+                    if order & HAS_TRIGGER != 0:
+                        trigger = extract32(payload, unsafe_add(offset, 96), output_type=uint256)
+                    if order & BULK != 0:
+                        n_proof = extract32(payload, unsafe_sub(next_offset, 32), output_type=uint256)
+                        next_offset = unsafe_add(next_offset, n_proof << 5)
+                        if n_proof > MAX_PROOF or next_offset > length:
+                            self._refuse(refusals.WRONG_LENGTH)
+
+                market: uint256 = order >> 248
                 if market != current_market:
+                    current_market = market
+                    # what the table does not have stands as market 0, which is never listed
+                    slot: uint256 = market
+                    if market > MAX_MARKETS:
+                        slot = 0
+                    if market_table[slot][0] == 0:
+                        market_table[slot] = self._load_market(slot, matched_at_s, 0, mode)
+                    bounds = market_table[slot][0]
+                    rules = market_table[slot][1]
+                    index = market_table[slot][2]
+                    price = market_table[slot][4]
+                # the registry gives rules to listed markets alone
+                code: uint256 = codes.UNKNOWN_MARKET
+                if rules != 0:
+                    code = 0
+                    size_lots: uint256 = (order >> 128) & M48
+                    limit_ticks: uint256 = (order >> 88) & M40
+                    fee_ppm: uint256 = max((order >> 56) & M16, (order >> 40) & M16)
+                    expiry_s: uint256 = order & M40
+                    # one test for all that an ordinary order passes: a difference below zero ends in bit 255
+                    if (
+                        (order & UNUSUAL_FLAGS)
+                        | (order & (order >> 2) & POST_ONLY)
+                        | (size_lots % ((rules >> 176) & M16))
+                        | (limit_ticks % ((rules >> 192) & M16))
+                        | (
+                            (
+                                unsafe_sub(unsafe_mul(size_lots, limit_ticks), max((rules >> 208) & M32, 1))
+                                | unsafe_sub((rules >> 112) & M40, size_lots)
+                                | unsafe_sub((order >> 72) & M16, fee_ppm)
+                                | unsafe_sub(rules >> 240, fee_ppm)
+                                | unsafe_sub(expiry_s, matched_at_s)
+                                | unsafe_sub(unsafe_add(matched_at_s, MAX_EXPIRY_S), expiry_s)
+                                | unsafe_sub((order >> 176) & M40, min_seq)
+                                | unsafe_sub(typed_data.LIQUIDATION_LANE - 1, lane)
+                            )
+                            >> 255
+                        )
+                        != 0
+                    ):
+                        code = staticcall IOperations(OPERATIONS).order_code(
+                            order, trigger, price, rules, matched_at_s, min_seq, skip_contract_check=True
+                        )
+                    if code == 0:
+                        if order & LIQUIDATION != 0:
+                            code = staticcall ILiquidations(LIQUIDATIONS).check_order(
+                                account_key >> 16, order, sequence, matched_at_s, skip_contract_check=True
+                            )
+                        else:
+                            # epoch >= 1, and >= 2 with previous_epoch: WRONG_EPOCH otherwise
+                            hashed: bytes32 = typed_data._order_hash(
+                                account_key, unsafe_sub((price >> 208) & M32, (order >> 237) & 1), order, trigger
+                            )
+                            if order & BULK != 0:
+                                for k: uint256 in range(n_proof, bound=MAX_PROOF):
+                                    sibling_at: uint256 = unsafe_sub(next_offset, unsafe_sub(n_proof, k) << 5)
+                                    hashed = typed_data._node(hashed, extract32(payload, sibling_at))
+                                hashed = typed_data._order_tree_hash(hashed)
+                            signer: uint256 = convert(
+                                typed_data._recovered(
+                                    typed_data._digest(domain, hashed),
+                                    extract32(payload, unsafe_add(offset, 32), output_type=uint256),
+                                    extract32(payload, unsafe_add(offset, 64), output_type=uint256),
+                                ),
+                                uint256,
+                            )
+                            # ordinary: the owner signed and no key is claimed; nobody, zero, wraps beyond 160 bits
+                            if (signer ^ (account_key >> 96)) | (order & BY_KEY) | (unsafe_sub(signer, 1) >> 160) != 0:
+                                code = self._order_key_code(account_key, signer, order, price, matched_at_s)
+                offset = next_offset
+                place: uint256 = len(places)
+                if code == 0:
+                    # the market's position of this account, loaded at its first order
+                    place_bit: uint256 = unsafe_sub(market, 1) << 3
+                    position_place: uint256 = (position_places >> place_bit) & 255
+                    stored: uint256 = 0
+                    sum_word: uint256 = 0
+                    share: uint256 = 0
+                    if position_place == 0:
+                        position_place = place
+                        position_places |= place << place_bit
+                        stored = self.positions[account_key | market]
+                        sum_word, share = self._value_position(stored, bounds, rules, index)
+                        if bounds & FRESH == 0 and stored & M64 != 0:
+                            n_stale = unsafe_add(n_stale, 1)
+                        risk = unsafe_add(risk, share)
+                    else:
+                        has_shared_position = True
+                    # orders come sorted by lane, so valid orders of one lane share the newest record
+                    record: uint256 = 0
+                    if lane == recorded_lane:
+                        has_shared_lane = True
+                    else:
+                        recorded_lane = lane
+                        lane_place = place
+                        record = self._load_lane(account_key, account_word, lane)
+                    places.append(
+                        Place(
+                            word=(order & ORDER_KEPT)
+                            | account_place
+                            | (position_place << 8)
+                            | (lane_place << 16)
+                            | (owner_number << 80),
+                            lane=record,
+                            sum=sum_word,
+                            share=share,
+                            stored=stored,
+                        )
+                    )
+                else:
+                    places.append(Place(word=code << 72, lane=0, sum=0, share=0, stored=0))
+                    n_failures = unsafe_add(n_failures, 1)
+                    # orders are numbered without the accounts before them
+                    at: uint256 = unsafe_add(n_operations, unsafe_sub(place, unsafe_add(account_index, 1)))
+                    code_words[at >> 5] |= code << unsafe_sub(248, (at & 31) << 3)
+
+            # open positions no order of the batch trades count toward the account's risk all the same
+            open_markets: uint256 = (account_word >> 200) & M48
+            for _: uint256 in range(MAX_OPEN_MARKETS):
+                if open_markets == 0:
+                    break
+                market: uint256 = open_markets & 255
+                open_markets >>= 8
+                if (position_places >> (unsafe_sub(market, 1) << 3)) & 255 == 0:
                     if market_table[market][0] == 0:
                         market_table[market] = self._load_market(market, matched_at_s, 0, mode)
-                    current_market = market
-                    bounds = market_table[market][0]
-                    rules = market_table[market][1]
-                    index = market_table[market][2]
-                    price = market_table[market][4]
-                code = self._order_code(order, trigger, price, rules, matched_at_s, min_seq)
-                if code == 0:
-                    if order & LIQUIDATION != 0:
-                        code = staticcall ILiquidations(LIQUIDATIONS).check_order(
-                            account_key >> 16, order, sequence, matched_at_s, skip_contract_check=True
-                        )
-                    else:
-                        # epoch >= 1, and >= 2 with previous_epoch: WRONG_EPOCH otherwise
-                        epoch: uint256 = unsafe_sub((price >> 208) & M32, (order >> 237) & 1)
-                        hashed: bytes32 = typed_data._order_hash(account_key, epoch, order, trigger)
-                        if order & BULK != 0:
-                            for k: uint256 in range(n_proof, bound=MAX_PROOF):
-                                sibling_at: uint256 = unsafe_sub(next_offset, unsafe_sub(n_proof, k) << 5)
-                                hashed = typed_data._node(hashed, extract32(payload, sibling_at))
-                            hashed = typed_data._order_tree_hash(hashed)
-                        signer: uint256 = convert(
-                            typed_data._recovered(
-                                typed_data._digest(domain, hashed),
-                                extract32(payload, unsafe_add(offset, 32), output_type=uint256),
-                                extract32(payload, unsafe_add(offset, 64), output_type=uint256),
-                            ),
-                            uint256,
-                        )
-                        # ordinary: the owner signed and no key is claimed; nobody, zero, wraps beyond 160 bits
-                        if (signer ^ (account_key >> 96)) | (order & BY_KEY) | (unsafe_sub(signer, 1) >> 160) != 0:
-                            code = self._order_key_code(account_key, signer, order, price, matched_at_s)
-            if code == 0:
-                # the market's position of this account, loaded at its first order
-                place_bit: uint256 = unsafe_sub(market, 1) << 3
-                place: uint256 = (position_places >> place_bit) & 255
-                if place == 0:
-                    place = unsafe_add(len(position_table) >> 1, 1)
-                    position_places |= place << place_bit
                     sum_word: uint256 = 0
                     share: uint256 = 0
                     sum_word, share = self._value_position(
-                        self.positions[account_key | market], bounds, rules, index
+                        self.positions[account_key | market],
+                        market_table[market][0],
+                        market_table[market][1],
+                        market_table[market][2],
                     )
-                    if bounds & FRESH == 0 and sum_word & M64 != 0:
+                    if market_table[market][0] & FRESH == 0:
                         n_stale = unsafe_add(n_stale, 1)
                     risk = unsafe_add(risk, share)
-                    position_table.append(sum_word)
-                    position_table.append(share)
-                # orders come sorted by lane, so valid orders of one lane share the newest record
-                if lane == recorded_lane:
-                    has_shared_lane = True
-                else:
-                    lane_table.append(self._load_lane(account_key, account_word, lane))
-                    recorded_lane = lane
-                order_table.append(
-                    (order & ORDER_KEPT)
-                    | account_place
-                    | (owner_number << 80)
-                    | (unsafe_sub(place, 1) << 14)
-                    | (unsafe_sub(len(lane_table), 1) << 26)
-                )
-            else:
-                order_table.append(code << 72)
-                n_failures = unsafe_add(n_failures, 1)
-                # orders are numbered without the accounts before them
-                at: uint256 = unsafe_add(n_operations, unsafe_sub(len(order_table), unsafe_add(account_index, 2)))
-                code_words[at >> 5] |= code << unsafe_sub(248, (at & 31) << 3)
-            last_lane = lane
-            offset = next_offset
+            places[account_place].sum = risk
+            if n_stale != 0:
+                places[account_place].share = n_stale
+                n_stale_positions = unsafe_add(n_stale_positions, n_stale)
+        n_places: uint256 = len(places)
+        if n_places != unsafe_add(n_accounts, n_orders):
+            self._refuse(refusals.ORDER_COUNT)
 
-        # open positions no order of the batch trades count toward the account's risk all the same
-        open_markets: uint256 = (account_word >> 200) & M48
-        for _: uint256 in range(MAX_OPEN_MARKETS):
-            if open_markets == 0:
-                break
-            market: uint256 = open_markets & 255
-            open_markets >>= 8
-            if (position_places >> (unsafe_sub(market, 1) << 3)) & 255 == 0:
-                if market_table[market][0] == 0:
-                    market_table[market] = self._load_market(market, matched_at_s, 0, mode)
-                sum_word: uint256 = 0
-                share: uint256 = 0
-                sum_word, share = self._value_position(
-                    self.positions[account_key | market],
-                    market_table[market][0],
-                    market_table[market][1],
-                    market_table[market][2],
-                )
-                if market_table[market][0] & FRESH == 0:
-                    n_stale = unsafe_add(n_stale, 1)
-                risk = unsafe_add(risk, share)
-        n_stale_positions = unsafe_add(n_stale_positions, n_stale)
-        account_table.append(account_key | n_stale)
-        account_table.append(account_word)
-        account_table.append(risk)
-    n_places: uint256 = len(order_table)
-    if n_places != unsafe_add(n_accounts, n_orders):
-        self._refuse(refusals.ORDER_COUNT)
-    if offset != length:
-        self._refuse(refusals.WRONG_LENGTH)
-
-    # ---- 3. fills in order
-    for i: uint256 in range(n_fills, bound=MAX_FILLS):
-        fill: uint256 = extract32(payload, unsafe_add(64, i << 3), output_type=uint256)
-        lots: uint256 = (fill >> 192) & M48
-        if fill >> 248 >= n_places or (fill >> 240) & 255 >= n_places:
-            self._refuse(refusals.FILL_INDEX)
-        maker: uint256 = order_table[fill >> 248]
-        taker: uint256 = order_table[(fill >> 240) & 255]
-        difference: uint256 = maker ^ taker
-        # price: the maker's limit, or the auction's inside it
-        price = (maker >> 88) & M40
-        code: uint256 = 0
-        market: uint256 = maker >> 248
-        bounds = market_table[market][0]
-        # one test for: one market, two sides, valid orders, no post-only taker; then two owners, not zero
-        if (
-            (difference & (MARKET_BITS | IS_BUY)) | ((maker | taker) & CODE_BITS) | (taker & POST_ONLY) != IS_BUY
-            or difference & OWNER_BITS == 0
-            or lots == 0
-        ):
-            if maker == NO_ORDER or taker == NO_ORDER:
+        # ---- 3. fills in order
+        # open interest of the current market, with the changes market_table keeps above it
+        running: uint256 = 0
+        fills: uint256 = 0
+        current_market = 0
+        for i: uint256 in range(n_fills, bound=MAX_FILLS):
+            if i & 3 == 0:
+                fills = extract32(payload, unsafe_add(64, i << 3), output_type=uint256)
+            maker_place: uint256 = fills >> 248
+            taker_place: uint256 = (fills >> 240) & 255
+            lots: uint256 = (fills >> 192) & M48
+            fills <<= 64
+            if max(maker_place, taker_place) >= n_places:
                 self._refuse(refusals.FILL_INDEX)
-            code = self._pairing_code(maker, taker, lots)
-        else:
-            auction_ticks: uint256 = (bounds >> 160) & M40
-            if auction_ticks != 0:
-                if maker & IS_BUY != 0:
-                    if auction_ticks > price:
-                        code = codes.LIMITS_DO_NOT_CROSS
-                elif auction_ticks < price:
-                    code = codes.LIMITS_DO_NOT_CROSS
-                price = auction_ticks
-            if maker & IS_BUY != 0:
-                if price < (taker >> 88) & M40:
-                    code = codes.LIMITS_DO_NOT_CROSS
-            elif price > (taker >> 88) & M40:
-                code = codes.LIMITS_DO_NOT_CROSS
-            if code == 0:
-                if price < (bounds >> 80) & M40 or price > (bounds >> 120) & M40:
-                    code = codes.PRICE_OUTSIDE_BAND
-
-        if code == 0:
+            maker: Place = places[maker_place]
+            taker: Place = places[taker_place]
+            if has_shared_lane:
+                maker.lane = places[(maker.word >> 16) & 255].lane
+                taker.lane = places[(taker.word >> 16) & 255].lane
+            if has_shared_position:
+                at: uint256 = (maker.word >> 8) & 255
+                maker.sum = places[at].sum
+                maker.share = places[at].share
+                at = (taker.word >> 8) & 255
+                taker.sum = places[at].sum
+                taker.share = places[at].share
+            market: uint256 = maker.word >> 248
+            if market != current_market:
+                market_table[current_market][3] = running
+                current_market = market
+                bounds = market_table[market][0]
+                rules = market_table[market][1]
+                running = market_table[market][3]
+            # price: the maker's limit, or the auction's inside it
+            price = (maker.word >> 88) & M40
+            if bounds & AUCTION_BITS != 0:
+                price = (bounds >> 160) & M40
             # an older seq is replaced, a newer one or too many lots end beyond the order's size: 88 + 1 bits, no overflow
-            maker_seq: uint256 = ((maker >> 176) & M40) << 48
-            taker_seq: uint256 = ((taker >> 176) & M40) << 48
-            maker_lane: uint256 = unsafe_add(max(lane_table[(maker >> 26) & 8191], maker_seq), lots)
-            taker_lane: uint256 = unsafe_add(max(lane_table[(taker >> 26) & 8191], taker_seq), lots)
+            maker_seq: uint256 = ((maker.word >> 176) & M40) << 48
+            taker_seq: uint256 = ((taker.word >> 176) & M40) << 48
+            maker_lane: uint256 = unsafe_add(max(maker.lane, maker_seq), lots)
+            taker_lane: uint256 = unsafe_add(max(taker.lane, taker_seq), lots)
+            # below zero when the limits do not reach the price
+            crossing: uint256 = 0
+            is_maker_buying: uint256 = (maker.word >> 232) & 1
+            if is_maker_buying != 0:
+                crossing = unsafe_sub(price, (taker.word >> 88) & M40) | unsafe_sub((maker.word >> 88) & M40, price)
+            else:
+                crossing = unsafe_sub((taker.word >> 88) & M40, price) | unsafe_sub(price, (maker.word >> 88) & M40)
+            code: uint256 = 0
+            difference: uint256 = maker.word ^ taker.word
+            # one test for one market, two sides, valid orders, no post-only taker, two owners, lots, limits, band and lanes
             if (
-                unsafe_sub(maker_lane, maker_seq) > (maker >> 128) & M48
-                or unsafe_sub(taker_lane, taker_seq) > (taker >> 128) & M48
+                ((difference & (MARKET_BITS | IS_BUY)) ^ IS_BUY)
+                | ((maker.word | taker.word) & CODE_BITS)
+                | (taker.word & POST_ONLY)
+                | (
+                    (
+                        crossing
+                        | unsafe_sub(difference & OWNER_BITS, 1)
+                        | unsafe_sub(lots, 1)
+                        | unsafe_sub(price, (bounds >> 80) & M40)
+                        | unsafe_sub((bounds >> 120) & M40, price)
+                        | unsafe_sub(unsafe_add(maker_seq, (maker.word >> 128) & M48), maker_lane)
+                        | unsafe_sub(unsafe_add(taker_seq, (taker.word >> 128) & M48), taker_lane)
+                    )
+                    >> 255
+                )
+                != 0
             ):
-                code = self._lane_code(
-                    unsafe_sub(unsafe_sub(maker_lane, maker_seq), lots),
-                    unsafe_sub(unsafe_sub(taker_lane, taker_seq), lots),
-                    maker,
+                code = staticcall IOperations(OPERATIONS).fill_code(
+                    maker.word,
+                    taker.word,
                     lots,
+                    crossing,
+                    price,
+                    bounds,
+                    unsafe_sub(maker_lane, maker_seq),
+                    unsafe_sub(taker_lane, taker_seq),
+                    skip_contract_check=True,
                 )
             else:
                 # lots < 2^40 and price < 2^33 from here on: size within the cap, price within the band
                 notional_quote: uint256 = unsafe_mul(lots, price)
-                rules = market_table[market][1]
-                open_interest: uint256 = market_table[market][3]
-                maker_account: uint256 = maker & 8191
-                taker_account: uint256 = taker & 8191
-                maker_at: uint256 = (maker >> 13) & 8191
-                taker_at: uint256 = (taker >> 13) & 8191
-                maker_old: uint256 = position_table[maker_at]
-                taker_old: uint256 = position_table[taker_at]
+                # minus one for a selling maker, in two's complement
+                sign: uint256 = unsafe_sub(is_maker_buying << 1, 1)
+                maker_account: uint256 = maker.word & 255
+                taker_account: uint256 = taker.word & 255
                 maker_sum: uint256 = 0
                 maker_share: uint256 = 0
                 maker_outcome: uint256 = 0
@@ -614,114 +684,104 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
                 taker_share: uint256 = 0
                 taker_outcome: uint256 = 0
                 maker_sum, maker_share, maker_outcome = self._move_position(
-                    maker_old, maker & IS_BUY, lots, notional_quote, (maker >> 40) & M16, bounds, rules
+                    maker.sum, sign, lots, notional_quote, (maker.word >> 40) & M16, bounds, rules
                 )
                 taker_sum, taker_share, taker_outcome = self._move_position(
-                    taker_old, taker & IS_BUY, lots, notional_quote, (taker >> 56) & M16, bounds, rules
+                    taker.sum, unsafe_sub(0, sign), lots, notional_quote, (taker.word >> 56) & M16, bounds, rules
                 )
                 outcomes: uint256 = maker_outcome | taker_outcome
-                # half the change of the sum of absolute sizes
-                grown: uint256 = open_interest
-                if outcomes & (REDUCING | FLIPPED) == 0:
-                    grown = unsafe_add(open_interest, lots)
-                elif outcomes & FLIPPED != 0:
-                    grown = unsafe_add(
-                        open_interest,
-                        convert(
-                            convert(
-                                unsafe_add(self._size_change(maker_old, maker_sum), self._size_change(taker_old, taker_sum)) >> 1,
-                                bytes32,
-                            ),
-                            uint256,
-                        ),
-                    )
-                elif maker_outcome & taker_outcome & REDUCING != 0:
-                    grown = unsafe_sub(open_interest, lots)
+                # half the change of the sum of absolute sizes: two that grow, one of each, two that shrink
+                grown: uint256 = unsafe_add(
+                    running,
+                    unsafe_mul(
+                        lots, unsafe_sub(1, unsafe_add(maker_outcome & REDUCING, taker_outcome & REDUCING))
+                    ),
+                )
                 # nothing here can stop an ordinary fill: no reduce-only order, openings allowed and fresh, nobody stale, no new
                 # position, no cap of an account, far from the market's (nobody holds more than all hold together)
                 if (
-                    ((maker | taker) & REDUCE_ONLY)
+                    ((maker.word | taker.word) & REDUCE_ONLY)
                     | ((bounds & (FRESH | NO_OPENINGS)) ^ FRESH)
-                    | (outcomes & OPENED)
+                    | (outcomes & (OPENED | FLIPPED))
                     | (rules & RULES_ACCOUNT_SHARE)
                     | n_stale_positions
+                    | (unsafe_sub((rules >> 112) & M40, unsafe_add(running & M64, lots)) >> 255)
                     != 0
-                    or unsafe_add(open_interest & M64, lots) > (rules >> 112) & M40
                 ):
+                    if outcomes & FLIPPED != 0:
+                        change: int256 = unsafe_add(
+                            self._size_change(maker.sum, maker_sum), self._size_change(taker.sum, taker_sum)
+                        )
+                        grown = unsafe_add(running, convert(convert(change >> 1, bytes32), uint256))
                     code = self._opening_code(
-                        maker,
+                        maker.word,
                         maker_outcome,
                         bounds,
                         rules,
-                        account_table[maker_account],
-                        account_table[unsafe_add(maker_account, 1)],
-                        maker_old,
+                        places[maker_account].share,
+                        places[maker_account].lane,
+                        maker.sum,
                         maker_sum,
                     )
                     if code == 0:
                         code = self._opening_code(
-                            taker,
+                            taker.word,
                             taker_outcome,
                             bounds,
                             rules,
-                            account_table[taker_account],
-                            account_table[unsafe_add(taker_account, 1)],
-                            taker_old,
+                            places[taker_account].share,
+                            places[taker_account].lane,
+                            taker.sum,
                             taker_sum,
                         )
                         if code != 0:
                             code = unsafe_add(code, codes.TAKER_SIDE)
-                        elif grown > open_interest and grown & M64 > (rules >> 112) & M40:
+                        elif grown > running and grown & M64 > (rules >> 112) & M40:
                             code = codes.OPEN_INTEREST_CAP
+                maker_old: uint256 = places[maker_account].sum
+                taker_old: uint256 = places[taker_account].sum
+                maker_risk: uint256 = unsafe_add(unsafe_sub(maker_old, maker.share), maker_share)
+                taker_risk: uint256 = unsafe_add(unsafe_sub(taker_old, taker.share), taker_share)
+                # equity below settlement margin on either side
+                if (
+                    unsafe_sub(
+                        convert(convert(maker_risk, bytes32), int256) >> 160, convert((maker_risk >> 80) & M80, int256)
+                    )
+                    | unsafe_sub(
+                        convert(convert(taker_risk, bytes32), int256) >> 160, convert((taker_risk >> 80) & M80, int256)
+                    )
+                    < 0
+                ):
+                    if code == 0 and not self._is_margined(maker_old, maker_risk, maker_outcome):
+                        code = codes.MARGIN
+                    if code == 0 and not self._is_margined(taker_old, taker_risk, taker_outcome):
+                        code = codes.MARGIN + codes.TAKER_SIDE
                 if code == 0:
-                    old: uint256 = account_table[unsafe_add(maker_account, 2)]
-                    maker_risk: uint256 = unsafe_add(
-                        unsafe_sub(old, position_table[unsafe_add(maker_at, 1)]), maker_share
-                    )
-                    if convert(convert(maker_risk, bytes32), int256) >> 160 < convert((maker_risk >> 80) & M80, int256):
-                        if not self._lowers_risk(old, maker_risk, maker_outcome):
-                            code = codes.MARGIN
-                    old = account_table[unsafe_add(taker_account, 2)]
-                    taker_risk: uint256 = unsafe_add(
-                        unsafe_sub(old, position_table[unsafe_add(taker_at, 1)]), taker_share
-                    )
-                    if code == 0 and convert(convert(taker_risk, bytes32), int256) >> 160 < convert(
-                        (taker_risk >> 80) & M80, int256
-                    ):
-                        if not self._lowers_risk(old, taker_risk, taker_outcome):
-                            code = codes.MARGIN + codes.TAKER_SIDE
-                    if code == 0:
-                        # ---- both sides pass: write
-                        volume_quote = unsafe_add(volume_quote, notional_quote)
-                        lane_table[(maker >> 26) & 8191] = maker_lane
-                        lane_table[(taker >> 26) & 8191] = taker_lane
-                        account_table[unsafe_add(maker_account, 2)] = maker_risk
-                        account_table[unsafe_add(taker_account, 2)] = taker_risk
-                        market_table[market][3] = grown
-                        # a position opened or closed moves the list of open markets, a closed one realises its entry
-                        if outcomes & (OPENED | CLOSED) != 0:
-                            for is_taker: bool in [False, True]:
-                                outcome: uint256 = taker_outcome if is_taker else maker_outcome
-                                if outcome & (OPENED | CLOSED) == 0:
-                                    continue
-                                account_place: uint256 = taker_account if is_taker else maker_account
-                                account_word: uint256 = account_table[unsafe_add(account_place, 1)]
-                                if outcome & OPENED != 0:
-                                    account_table[unsafe_add(account_place, 1)] = self._opened(account_word, market)
-                                    continue
+                    # ---- both sides pass: write
+                    volume_quote = unsafe_add(volume_quote, notional_quote)
+                    running = grown
+                    places[maker_account].sum = maker_risk
+                    places[taker_account].sum = taker_risk
+                    # a position opened or closed moves the list of open markets, a closed one realises its entry
+                    if outcomes & (OPENED | CLOSED) != 0:
+                        for is_taker: bool in [False, True]:
+                            outcome: uint256 = taker_outcome if is_taker else maker_outcome
+                            if outcome & (OPENED | CLOSED) == 0:
+                                continue
+                            account: Place = places[taker_account if is_taker else maker_account]
+                            if outcome & OPENED != 0:
+                                account.lane = self._opened(account.lane, market)
+                            else:
                                 moved: uint256 = taker_sum if is_taker else maker_sum
                                 realised_quote: int256 = -self._entry_quote(moved)
-                                account_table[unsafe_add(account_place, 1)] = self._closed(
-                                    self._add_collateral(account_word, realised_quote), market
-                                )
+                                account.lane = self._closed(self._add_collateral(account.lane, realised_quote), market)
                                 if bounds & FRESH == 0:
-                                    account_table[account_place] = unsafe_sub(account_table[account_place], 1)
-                                key: uint256 = (account_table[account_place] >> 16 << 16) | market
+                                    account.share = unsafe_sub(account.share, 1)
                                 # doubled, so that bit 0 can tell the side that was closed
-                                self.realised[key] = unsafe_add(
-                                    self.realised[key] >> 1 << 1,
+                                self.realised[account.stored | market] = unsafe_add(
+                                    self.realised[account.stored | market] >> 1 << 1,
                                     convert(convert(realised_quote << 1, bytes32), uint256),
-                                ) | (((taker_old if is_taker else maker_old) >> 63) & 1)
+                                ) | (((taker.sum if is_taker else maker.sum) >> 63) & 1)
                                 collateral_change += realised_quote
                                 # fees and count stay
                                 moved = unsafe_add(
@@ -734,90 +794,135 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
                                 else:
                                     maker_sum = moved
                                     maker_share = 0
-                        position_table[maker_at] = maker_sum
-                        position_table[taker_at] = taker_sum
-                        position_table[unsafe_add(maker_at, 1)] = maker_share
-                        position_table[unsafe_add(taker_at, 1)] = taker_share
-        if code != 0:
-            n_failures = unsafe_add(n_failures, 1)
-            at: uint256 = unsafe_add(unsafe_add(n_operations, n_orders), i)
-            code_words[at >> 5] |= code << unsafe_sub(248, (at & 31) << 3)
-    # ---- 5. consumption, 6. write once
-    if has_shared_lane:
-        # a shared lane is written at its first order, so all of its orders are consumed before
-        for order: uint256 in order_table:
-            if order & (IMMEDIATE | CODE_BITS) == IMMEDIATE:
-                lane_place: uint256 = (order >> 26) & 8191
-                lane_table[lane_place] = self._consume_lane(lane_table[lane_place], (order >> 176) & M40)
-    touched_markets: uint256 = 0
-    records: DynArray[uint256, MAX_RECORDS] = []
-    for order: uint256 in order_table:
-        if order & CODE_BITS != 0:
-            continue
-        account_place: uint256 = order & 8191
-        account_key: uint256 = account_table[account_place] >> 16 << 16
-        lane_place: uint256 = (order >> 26) & 8191
-        record: uint256 = lane_table[lane_place]
-        if record != WRITTEN:
-            lane_table[lane_place] = WRITTEN
-            if order & IMMEDIATE != 0:
-                record = max(record, (((order >> 176) & M40) << 48) | M48)
-            lane: uint256 = (order >> 216) & M16
-            if lane == 0:
-                account_place = unsafe_add(account_place, 1)
-                account_table[account_place] = self._with_lane0(account_table[account_place], record)
-            else:
-                self._store_lane(account_key, lane, record)
-        position_at: uint256 = (order >> 13) & 8191
-        sum_word: uint256 = position_table[position_at]
-        # what lies above the 160 bits of size and entry: fills 8 | closings 8 | fees 80
-        counters: uint256 = (
-            unsafe_sub(
-                sum_word,
-                convert(convert(convert(convert(sum_word << 96, bytes32), int256) >> 96, bytes32), uint256),
-            )
-            >> 160
-        )
-        if counters != 0:
-            position_table[position_at] = 0
-            market: uint256 = order >> 248
-            touched_markets |= 1 << market
-            fees_quote = unsafe_add(fees_quote, counters >> 16)
-            change: uint256 = 0
-            word: uint256 = 0
-            totals_change: uint256 = 0
-            change, word, totals_change = self._write_position(
-                account_key | market, sum_word, counters, market_table[market][2]
-            )
-            market_table[market][3] = unsafe_add(market_table[market][3], totals_change)
-            records.append(account_key | market)
-            records.append(change)
-            records.append(word)
-    if len(records) != 0:
-        log IClearinghouse.PositionsChanged(sequence=logged_sequence, records=records)
-    for i: uint256 in range(n_accounts, bound=MAX_ACCOUNTS):
-        account_place: uint256 = unsafe_mul(i, 3)
-        self.accounts[account_table[account_place] >> 16 << 16] = account_table[unsafe_add(account_place, 1)]
-    for market: uint256 in range(1, MAX_MARKETS + 1):
-        if touched_markets == 0:
-            break
-        if (touched_markets >> market) & 1 != 0:
-            touched_markets ^= 1 << market
-            running: uint256 = market_table[market][3]
-            # read from the top down after taking the lanes below away
-            entry_change: int256 = fixed_point._lane96(running, 64)
-            self._write_totals(
-                market,
-                running & M64,
-                entry_change,
-                convert(
-                    convert(unsafe_sub(running, convert(convert(entry_change << 64, bytes32), uint256)), bytes32), int256
+                            places[taker_account if is_taker else maker_account] = account
+                    maker.lane = maker_lane
+                    maker.sum = maker_sum
+                    maker.share = maker_share
+                    places[maker_place] = maker
+                    taker.lane = taker_lane
+                    taker.sum = taker_sum
+                    taker.share = taker_share
+                    places[taker_place] = taker
+                    if has_shared_lane:
+                        places[(maker.word >> 16) & 255].lane = maker_lane
+                        places[(taker.word >> 16) & 255].lane = taker_lane
+                    if has_shared_position:
+                        at: uint256 = (maker.word >> 8) & 255
+                        places[at].sum = maker_sum
+                        places[at].share = maker_share
+                        at = (taker.word >> 8) & 255
+                        places[at].sum = taker_sum
+                        places[at].share = taker_share
+            if code != 0:
+                n_failures = unsafe_add(n_failures, 1)
+                at: uint256 = unsafe_add(unsafe_add(n_operations, n_orders), i)
+                code_words[at >> 5] |= code << unsafe_sub(248, (at & 31) << 3)
+        market_table[current_market][3] = running
+
+        # ---- 5. consumption, 6. write once
+        if has_shared_lane:
+            # a shared lane is written at its first order, so all of its orders are consumed before
+            for i: uint256 in range(n_places, bound=MAX_PLACES):
+                order: uint256 = places[i].word
+                if order & (IMMEDIATE | CODE_BITS) == IMMEDIATE:
+                    lane_place: uint256 = (order >> 16) & 255
+                    places[lane_place].lane = max(places[lane_place].lane, (((order >> 176) & M40) << 48) | M48)
+        touched_markets: uint256 = 0
+        # market 0 has no positions
+        current_market = 0
+        account_key: uint256 = 0
+        account_word: uint256 = 0
+        for i: uint256 in range(n_places, bound=MAX_PLACES):
+            place: Place = places[i]
+            if place.word & CODE_BITS != 0:
+                if place.word == NO_ORDER:
+                    # the account before is done; the first has none before
+                    if i != 0:
+                        self.accounts[account_key] = account_word
+                    account_key = place.stored
+                    account_word = place.lane
+                continue
+            # a lane and a position are written where they were read
+            if (place.word >> 16) & 255 == i:
+                if place.word & IMMEDIATE != 0:
+                    place.lane = max(place.lane, (((place.word >> 176) & M40) << 48) | M48)
+                lane: uint256 = (place.word >> 216) & M16
+                if lane == 0:
+                    account_word = (account_word & ~(M88 << 112)) | (
+                        ((place.lane >> 48) | ((place.lane & M48) << 40)) << 112
+                    )
+                else:
+                    self._store_lane(account_key, lane, place.lane)
+            if (place.word >> 8) & 255 == i:
+                # read from the low lane up, each without its sign from the one above
+                size_lots: int256 = convert(convert(place.sum << 192, bytes32), int256) >> 192
+                above: uint256 = unsafe_sub(place.sum, convert(convert(size_lots, bytes32), uint256))
+                entry_quote: int256 = convert(convert(above << 96, bytes32), int256) >> 160
+                # fills 8 | closings 8 | fees 80
+                counters: uint256 = (
+                    unsafe_sub(above, convert(convert(entry_quote << 64, bytes32), uint256)) >> 160
                 )
-                >> 160,
-            )
+                if counters != 0:
+                    market: uint256 = place.word >> 248
+                    if market != current_market:
+                        current_market = market
+                        index = market_table[market][2]
+                    touched_markets |= 1 << market
+                    fees_quote = unsafe_add(fees_quote, counters >> 16)
+                    realised: uint256 = 0
+                    side: int256 = size_lots
+                    if (counters >> 8) & 255 != 0:
+                        realised = self.realised[account_key | market]
+                        self.realised[account_key | market] = 0
+                        if size_lots == 0:
+                            side = unsafe_sub(0, convert(convert(realised & 1, bytes32), int256))
+                    word: uint256 = self._position_word(size_lots, entry_quote, index, side)
+                    self.positions[account_key | market] = word
+                    records.append(account_key | market)
+                    records.append(
+                        (counters >> 16 << 160)
+                        | (((realised >> 1) & M96) << 64)
+                        | (unsafe_sub(place.sum, place.stored) & M64)
+                    )
+                    records.append(word)
+                    # funding went into the entry when the position was loaded; the pot gets the other end of it
+                    totals_change: int256 = unsafe_sub(
+                        entry_quote, convert(convert(place.stored << 96, bytes32), int256) >> 160
+                    ) << 64
+                    old_index: uint256 = index
+                    if place.stored & (1 << 63) != 0:
+                        old_index >>= 96
+                    if old_index & M96 != place.stored >> 160:
+                        totals_change = unsafe_add(totals_change, margin._pending_quote(place.stored, index) << 160)
+                    market_table[market][3] = unsafe_add(
+                        market_table[market][3], convert(convert(totals_change, bytes32), uint256)
+                    )
+        if account_key != 0:
+            self.accounts[account_key] = account_word
+        for market: uint256 in range(1, MAX_MARKETS + 1):
+            if touched_markets == 0:
+                break
+            if (touched_markets >> market) & 1 != 0:
+                touched_markets ^= 1 << market
+                running = market_table[market][3]
+                # read from the top down after taking the lanes below away
+                entry_change: int256 = fixed_point._lane96(running, 64)
+                self._write_totals(
+                    market,
+                    running & M64,
+                    entry_change,
+                    convert(
+                        convert(unsafe_sub(running, convert(convert(entry_change << 64, bytes32), uint256)), bytes32),
+                        int256,
+                    )
+                    >> 160,
+                )
+    if offset != length:
+        self._refuse(refusals.WRONG_LENGTH)
 
     # ---- 7. head
-    payload_hash: bytes32 = keccak256(payload)
+    if len(records) != 0:
+        log IClearinghouse.PositionsChanged(sequence=logged_sequence, records=records)
     codes_hash: bytes32 = empty(bytes32)
     if n_failures != 0:
         failures: Bytes[352] = slice(
@@ -1509,76 +1614,6 @@ def _domain() -> bytes32:
 
 
 @internal
-@pure
-def _order_code(
-    order: uint256, trigger: uint256, price: uint256, rules: uint256, matched_at_s: uint256, min_seq: uint256
-) -> uint256:
-    """
-    @notice Checks everything about an order that needs no signature and no fill.
-    @param order Word 0.
-    @param trigger Word 3, zero without has_trigger.
-    @param price Price word of its market after the batch's rows.
-    @param rules Rules word of its market.
-    @param matched_at_s Time of the batch.
-    @param min_seq Effective minimum of its account at the start of the batch.
-    @return Code of the first failure, 0 for none.
-    """
-    # the registry gives rules to listed markets alone
-    if rules == 0:
-        return codes.UNKNOWN_MARKET
-    lane: uint256 = (order >> 216) & M16
-    if (
-        order & RESERVED_FLAGS != 0
-        # 65535 is for operations, 65534 for liquidations alone, so that nobody can use up what liquidates them
-        or lane == typed_data.OPERATION_LANE
-        or (lane == typed_data.LIQUIDATION_LANE and order & LIQUIDATION == 0)
-        or order & (POST_ONLY | IMMEDIATE) == POST_ONLY | IMMEDIATE
-    ):
-        return codes.UNKNOWN_FLAGS
-    if order & (PREVIOUS_EPOCH | HAS_TRIGGER) != 0:
-        # kinds 1 to 4, so that zero wraps beyond
-        if order & HAS_TRIGGER != 0 and unsafe_sub(trigger >> 248, 1) > 3:
-            return codes.UNKNOWN_FLAGS
-        if order & PREVIOUS_EPOCH != 0 and (order & REDUCE_ONLY == 0 or (price >> 208) & M32 == 1):
-            return codes.WRONG_EPOCH
-    size_lots: uint256 = (order >> 128) & M48
-    limit_ticks: uint256 = (order >> 88) & M40
-    if size_lots == 0:
-        return codes.ZERO_SIZE
-    # the registry lets no step of zero through
-    if (size_lots % ((rules >> 176) & M16)) | (limit_ticks % ((rules >> 192) & M16)) != 0:
-        return codes.OFF_STEP
-    # 48 + 40 bits
-    if unsafe_mul(size_lots, limit_ticks) < (rules >> 208) & M32 and order & REDUCE_ONLY == 0:
-        return codes.BELOW_MINIMUM
-    if size_lots > (rules >> 112) & M40:
-        return codes.SIZE_TOO_LARGE
-    if max((order >> 56) & M16, (order >> 40) & M16) > min((order >> 72) & M16, rules >> 240):
-        return codes.FEE_ABOVE_MAXIMUM
-    expiry_s: uint256 = order & M40
-    if matched_at_s > expiry_s:
-        return codes.EXPIRED
-    if expiry_s > unsafe_add(matched_at_s, MAX_EXPIRY_S):
-        return codes.EXPIRY_TOO_FAR
-    if order & HAS_TRIGGER != 0:
-        # kinds 1, 2 read the mark, 3, 4 the index; odd kinds want it at or above, even ones at or below
-        kind: uint256 = trigger >> 248
-        ticks: uint256 = price & M40
-        if kind > 2:
-            ticks = (price >> 40) & M40
-        trigger_ticks: uint256 = (trigger >> 208) & M40
-        if kind & 1 == 1:
-            if ticks < trigger_ticks:
-                return codes.TRIGGER_NOT_MET
-        elif ticks > trigger_ticks:
-            return codes.TRIGGER_NOT_MET
-    # an owner's cancellation ends the owner's orders, no liquidation
-    if (order >> 176) & M40 < min_seq and order & LIQUIDATION == 0:
-        return codes.SEQ_BELOW_MINIMUM
-    return 0
-
-
-@internal
 @view
 def _order_key_code(
     account_key: uint256, signer: uint256, order: uint256, price: uint256, matched_at_s: uint256
@@ -1615,7 +1650,7 @@ def _order_key_code(
 def _load_lane(account_key: uint256, account_word: uint256, lane: uint256) -> uint256:
     """
     @notice Builds a lane's record for the lane table.
-    @param account_key Account id << 16, low bits ignored.
+    @param account_key Account id << 16.
     @param account_word Its word, which holds lane 0.
     @param lane 0..65535.
     @return seq << 48 | filled: the greater record is the later state.
@@ -1623,7 +1658,7 @@ def _load_lane(account_key: uint256, account_word: uint256, lane: uint256) -> ui
     state: uint256 = account_word >> 112
     if lane != 0:
         # the odd lane of a word starts at bit 88
-        state = self.lanes[(account_key >> 16 << 16) | (lane >> 1)] >> unsafe_mul(lane & 1, 88)
+        state = self.lanes[account_key | (lane >> 1)] >> unsafe_mul(lane & 1, 88)
     return ((state & M40) << 48) | ((state >> 40) & M48)
 
 
@@ -1631,83 +1666,13 @@ def _load_lane(account_key: uint256, account_word: uint256, lane: uint256) -> ui
 def _store_lane(account_key: uint256, lane: uint256, record: uint256):
     """
     @notice Writes a lane's half of its word.
-    @param account_key Account id << 16, low bits ignored.
+    @param account_key Account id << 16.
     @param lane 1..65535.
     @param record seq << 48 | filled.
     """
-    key: uint256 = (account_key >> 16 << 16) | (lane >> 1)
+    key: uint256 = account_key | (lane >> 1)
     bit: uint256 = unsafe_mul(lane & 1, 88)
     self.lanes[key] = (self.lanes[key] & ~(M88 << bit)) | (((record >> 48) | ((record & M48) << 40)) << bit)
-
-
-@internal
-@pure
-def _with_lane0(account_word: uint256, record: uint256) -> uint256:
-    """
-    @notice Puts lane 0 back into the account word.
-    @param account_word Account word.
-    @param record seq << 48 | filled.
-    @return The account word.
-    """
-    return (account_word & ~(M88 << 112)) | (((record >> 48) | ((record & M48) << 40)) << 112)
-
-
-@internal
-@pure
-def _consume_lane(record: uint256, seq: uint256) -> uint256:
-    """
-    @notice Leaves nothing to fill for a seq and everything before it.
-    @dev Consumed is all ones in filled; a fill on top ends beyond any order's size and is refused, never stored.
-    @param record seq << 48 | filled.
-    @param seq Seq to consume.
-    @return The record, unchanged if the lane is already beyond seq.
-    """
-    return max(record, (seq << 48) | M48)
-
-
-@internal
-@pure
-def _lane_code(maker_filled: uint256, taker_filled: uint256, maker: uint256, lots: uint256) -> uint256:
-    """
-    @notice Names the first failure of two lanes, of which one failed: dead before overfilled, maker before taker.
-    @param maker_filled The lane's record less the order's seq << 48: filled lots, or 2^48 and more for a later seq.
-    @param taker_filled The same of the taker.
-    @param maker Order-table word of the maker.
-    @param lots Lots of the fill.
-    @return The fill's code.
-    """
-    if maker_filled > M48:
-        return codes.DEAD_LANE
-    if taker_filled > M48:
-        return codes.DEAD_LANE + codes.TAKER_SIDE
-    if unsafe_add(maker_filled, lots) > (maker >> 128) & M48:
-        return codes.OVERFILL
-    return codes.OVERFILL + codes.TAKER_SIDE
-
-
-@internal
-@pure
-def _pairing_code(maker: uint256, taker: uint256, lots: uint256) -> uint256:
-    """
-    @notice Names the first reason why two orders cannot meet. Only called when there is one.
-    @param maker Order-table word.
-    @param taker Order-table word.
-    @param lots Lots of the fill.
-    @return The fill's code.
-    """
-    if lots == 0:
-        return codes.ZERO_FILL
-    if maker & CODE_BITS != 0:
-        return codes.ORDER_INVALID
-    if taker & CODE_BITS != 0:
-        return codes.ORDER_INVALID + codes.TAKER_SIDE
-    if (maker ^ taker) & MARKET_BITS != 0:
-        return codes.MARKETS_DIFFER
-    if (maker ^ taker) & IS_BUY == 0:
-        return codes.SIDES_EQUAL
-    if (maker ^ taker) & OWNER_BITS == 0:
-        return codes.SELF_TRADE
-    return codes.POST_ONLY_TAKER
 
 
 # ---------------------------------------------------------------- positions and margin
@@ -1764,7 +1729,7 @@ def _value_position(position: uint256, bounds: uint256, rules: uint256, index: u
 @view
 def _move_position(
     position: uint256,
-    is_buy: uint256,
+    sign: uint256,
     lots: uint256,
     notional_quote: uint256,
     fee_ppm: uint256,
@@ -1775,64 +1740,51 @@ def _move_position(
     @notice Computes one side of a fill.
     @dev Twice per fill, so it repeats the last lines of _value_position instead of sharing a call.
     @param position fees << 176 + closings << 168 + fills << 160 + entry << 64 + size, a signed sum.
-    @param is_buy Not zero for the buyer.
+    @param sign 1 for the buyer, -1 in two's complement for the seller.
     @param lots Lots of the fill, < 2^40.
     @param notional_quote lots x price, < 2^73.
     @param fee_ppm Rate of this side, < 2^16.
     @param bounds Bounds word.
     @param rules Rules word.
     @return The moved position, its entry not yet realised when size is zero; its share of the risk word; and the outcome:
-            REDUCING, OPENED, CLOSED, FLIPPED.
+            REDUCING, OPENED, CLOSED | REDUCING, FLIPPED, or 0 for one that grows.
     """
     old_lots: int256 = convert(convert(position << 192, bytes32), int256) >> 192
-    new_lots: int256 = 0
+    change_lots: uint256 = unsafe_mul(lots, sign)
+    new_lots: int256 = unsafe_add(old_lots, convert(convert(change_lots, bytes32), int256))
     # rounded up: what an account owes; < 2^70
     fee_quote: uint256 = unsafe_div(unsafe_add(unsafe_mul(notional_quote, fee_ppm), 999_999), 1_000_000)
-    moved: uint256 = unsafe_add(unsafe_add(position, ONE_FILL), fee_quote << 176)
-    outcome: uint256 = 0
-    if is_buy != 0:
-        new_lots = unsafe_add(old_lots, convert(convert(lots, bytes32), int256))
-        moved = unsafe_add(unsafe_add(moved, lots), unsafe_add(notional_quote, fee_quote) << 64)
-        if old_lots < 0:
-            outcome = REDUCING
-    else:
-        new_lots = unsafe_sub(old_lots, convert(convert(lots, bytes32), int256))
-        moved = unsafe_sub(unsafe_sub(moved, lots), unsafe_sub(notional_quote, fee_quote) << 64)
-        if old_lots > 0:
-            outcome = REDUCING
-    # what the position is worth at the worse of mark and external: the lower for a long, the higher for a short
-    value_quote: int256 = 0
-    notional_after_quote: int256 = 0
-    if new_lots > 0:
-        value_quote = unsafe_mul(new_lots, convert(bounds & M40, int256))
-        notional_after_quote = value_quote
-        if old_lots < 0:
-            outcome = FLIPPED
-    elif new_lots < 0:
-        value_quote = unsafe_mul(new_lots, convert((bounds >> 40) & M40, int256))
-        notional_after_quote = unsafe_sub(0, value_quote)
-        if old_lots > 0:
-            outcome = FLIPPED
-    else:
-        outcome = REDUCING | CLOSED
-    if old_lots == 0:
-        outcome = OPENED
-    notional: uint256 = convert(convert(notional_after_quote, bytes32), uint256)
-    entry_quote: int256 = (
-        convert(convert(unsafe_sub(moved, convert(convert(new_lots, bytes32), uint256)) << 96, bytes32), int256) >> 160
+    moved: uint256 = unsafe_add(
+        unsafe_add(unsafe_add(position, ONE_FILL), change_lots),
+        unsafe_add(unsafe_add(unsafe_mul(notional_quote, sign), fee_quote) << 64, fee_quote << 176),
     )
-    # equity << 160 + settlement margin << 80 + maintenance margin: < 2^73 x 2^20 each before the division
+    # REDUCING where position and change have different signs
+    outcome: uint256 = (convert(convert(old_lots, bytes32), uint256) ^ change_lots) >> 255
+    product: int256 = unsafe_mul(old_lots, new_lots)
+    if product <= 0:
+        if product < 0:
+            outcome = FLIPPED
+        elif old_lots == 0:
+            outcome = OPENED
+        else:
+            outcome = CLOSED | REDUCING
+    # worth at the worse of mark and external: a long at the lower, a short at the higher, 40 bits above
+    size: uint256 = convert(convert(new_lots, bytes32), uint256)
+    is_short: uint256 = size >> 255
+    value_quote: uint256 = unsafe_mul(size, (bounds >> unsafe_mul(is_short, 40)) & M40)
+    notional: uint256 = unsafe_mul(value_quote, unsafe_sub(1, is_short << 1))
+    entry_quote: uint256 = convert(
+        convert(convert(convert(unsafe_sub(moved, size) << 96, bytes32), int256) >> 160, bytes32), uint256
+    )
     margins: uint256 = 0
+    # < 2^73 x 2^20 before the division
     if bounds & TIERED == 0:
         margins = (
             unsafe_div(unsafe_add(unsafe_mul(notional, (rules >> 20) & M20), 999_999), 1_000_000) << 80
         ) | unsafe_div(unsafe_add(unsafe_mul(notional, (rules >> 40) & M20), 999_999), 1_000_000)
     else:
         margins = margin._tiered_margins(notional, rules, self.rules[bounds >> TIER_KEY_BIT])
-    share: uint256 = unsafe_add(
-        convert(convert(unsafe_sub(value_quote, entry_quote) << 160, bytes32), uint256), margins
-    )
-    return moved, share, outcome
+    return moved, unsafe_add(unsafe_sub(value_quote, entry_quote) << 160, margins), outcome
 
 
 @internal
@@ -1869,18 +1821,18 @@ def _opening_code(
     outcome: uint256,
     bounds: uint256,
     rules: uint256,
-    account_key: uint256,
+    n_stale: uint256,
     account_word: uint256,
     old: uint256,
     moved: uint256,
 ) -> uint256:
     """
     @notice Checks the side of a fill that does not reduce.
-    @param order Order-table word.
+    @param order Word of the order's place.
     @param outcome Outcome of _move_position.
     @param bounds Bounds word of the market.
     @param rules Rules word of the market.
-    @param account_key Account-table word 0, with the number of stale positions.
+    @param n_stale Number of stale positions of the account.
     @param account_word Account word as it stands.
     @param old Position before, a signed sum.
     @param moved Position after.
@@ -1892,7 +1844,7 @@ def _opening_code(
         return codes.REDUCE_ONLY
     if bounds & NO_OPENINGS != 0:
         return codes.OPENING_NOT_ALLOWED
-    if bounds & FRESH == 0 or account_key & STALE_BITS != 0:
+    if bounds & FRESH == 0 or n_stale != 0:
         return codes.STALE_PRICE
     # the list has no holes, so its last slot tells whether it is full
     if outcome & OPENED != 0 and (account_word >> 240) & 255 != 0:
@@ -1911,15 +1863,18 @@ def _opening_code(
 
 @internal
 @pure
-def _lowers_risk(old: uint256, moved: uint256, outcome: uint256) -> bool:
+def _is_margined(old: uint256, moved: uint256, outcome: uint256) -> bool:
     """
-    @notice Tells whether a fill that ends below settlement margin may stand because it lowers the account's risk.
+    @notice Tells whether an account may end a fill so: with settlement margin, or else with less risk than before.
     @param old Risk word before the fill.
     @param moved Risk word after it.
     @param outcome Outcome of _move_position.
-    @return True when reducing, with equity left, and equity per maintenance margin not falling.
+    @return True when equity covers settlement margin; or when reducing, with equity left, and equity per maintenance margin not
+            falling.
     """
     equity_quote: int256 = convert(convert(moved, bytes32), int256) >> 160
+    if equity_quote >= convert((moved >> 80) & M80, int256):
+        return True
     if outcome & REDUCING == 0 or equity_quote < 0:
         return False
     # 96 x 80 bits
@@ -1983,47 +1938,6 @@ def _closed(account_word: uint256, market: uint256) -> uint256:
     if found == last:
         return without
     return (without & ~(255 << found)) | (moved << found)
-
-
-@internal
-def _write_position(key: uint256, position: uint256, counters: uint256, index: uint256) -> (uint256, uint256, uint256):
-    """
-    @notice Writes a position touched by a fill.
-    @param key Account id << 16 | market.
-    @param position counters << 160 + entry << 64 + size, a signed sum.
-    @param counters Fills 8 | closings 8 | fees of this position in this batch.
-    @param index Index word of the market.
-    @return Change and position word for the log; change of the sum of entries << 64 + change of the pot << 160, a signed sum.
-    """
-    old: uint256 = self.positions[key]
-    realised: uint256 = 0
-    if (counters >> 8) & 255 != 0:
-        realised = self.realised[key]
-        self.realised[key] = 0
-    size_lots: int256 = convert(convert(position << 192, bytes32), int256) >> 192
-    entry_quote: int256 = (
-        convert(convert(unsafe_sub(position, convert(convert(size_lots, bytes32), uint256)) << 96, bytes32), int256) >> 160
-    )
-    word: uint256 = self._position_word(
-        size_lots, entry_quote, index, size_lots if size_lots != 0 else unsafe_sub(0, convert(convert(realised & 1, bytes32), int256))
-    )
-    self.positions[key] = word
-    totals_change: uint256 = convert(
-        convert(unsafe_sub(entry_quote, convert(convert(old << 96, bytes32), int256) >> 160) << 64, bytes32), uint256
-    )
-    # funding went into the entry when the position was loaded; the pot got the other end of it
-    old_side_index: uint256 = index
-    if old & (1 << 63) != 0:
-        old_side_index >>= 96
-    if old_side_index & M96 != old >> 160:
-        totals_change = unsafe_add(
-            totals_change, convert(convert(margin._pending_quote(old, index) << 160, bytes32), uint256)
-        )
-    return (
-        (counters >> 16 << 160) | (((realised >> 1) & M96) << 64) | (unsafe_sub(position, old) & M64),
-        word,
-        totals_change,
-    )
 
 
 @internal

@@ -17,6 +17,7 @@
 from modules import codes
 from modules import errors
 from modules import margin
+from modules import order_checks
 from modules import refusals
 from modules import session_key
 from modules import typed_data
@@ -211,6 +212,53 @@ def run(
             # 16 codes above, their number below
             all_codes = (all_codes | (code << (248 - 8 * i))) + 1
     return all_codes
+
+
+@external
+@pure
+@reentrant
+def order_code(
+    order: uint256, trigger: uint256, price: uint256, rules: uint256, matched_at_s: uint256, min_seq: uint256
+) -> uint256:
+    """
+    @notice Checks everything about an order that needs no signature and no fill, one by one.
+    @param order Word 0.
+    @param trigger Trigger word, zero without has_trigger.
+    @param price Price word of its market after the batch's prices.
+    @param rules Rules word of its market.
+    @param matched_at_s Time of the batch.
+    @param min_seq Effective minimum of its account.
+    @return Code of the first failure, 0 for none.
+    """
+    return order_checks._order_code(order, trigger, price, rules, matched_at_s, min_seq)
+
+
+@external
+@pure
+@reentrant
+def fill_code(
+    maker: uint256,
+    taker: uint256,
+    lots: uint256,
+    crossing: uint256,
+    price: uint256,
+    bounds: uint256,
+    maker_filled: uint256,
+    taker_filled: uint256,
+) -> uint256:
+    """
+    @notice Names the first reason why two orders cannot meet. Only asked when there is one.
+    @param maker Word of the maker's place.
+    @param taker Word of the taker's place.
+    @param lots Lots of the fill.
+    @param crossing Bit 255 when a limit does not reach the price.
+    @param price Price of the fill.
+    @param bounds Bounds word of the market.
+    @param maker_filled The lane's record less the order's seq << 48, after the fill.
+    @param taker_filled The same of the taker.
+    @return The fill's code.
+    """
+    return order_checks._fill_code(maker, taker, lots, crossing, price, bounds, maker_filled, taker_filled)
 
 
 @external
