@@ -10,8 +10,10 @@
 @dev Specification: contracts/PROTOCOL.md section 6, offchain/afterbell/domain/corporate_actions.py. A split changes the shares in a
      unit (PriceOracle) and nothing else. Words stand in the Clearinghouse; moved here are prices and indices, and the positions of
      a market that ends.
-@custom:security Alone, a stolen announcer can make a dividend of at most 2 % of the price, one in 20 days a market, and void resting
-        orders. All else needs the guardian or the governor besides; guardian and governor cancel until activation.
+@custom:security Alone, a stolen announcer can make a dividend of at most 2 % of the price, one in 20 days a market, void resting
+        orders and halt a market until the guardian cancels. All else needs the guardian or the governor besides. What is
+        announced halts, confirmed or not, and a market that was to have other shares in a unit opens again only where prices
+        agree: neither a forgotten confirmation nor a wrong cancellation lets a split reach anybody as a fall of the price.
 @custom:invariants An (market, kind, ex-date) is activated once. At most one action stands a market. A dividend moves the same sum a
         lot from shorts to longs and lowers every price by it; a split and a change of name move nothing.
 @custom:kill The guardian dismisses the announcer and cancels what is announced.
@@ -79,11 +81,14 @@ M32: constant(uint256) = 2**32 - 1
 M40: constant(uint256) = 2**40 - 1
 M48: constant(uint256) = 2**48 - 1
 M96: constant(uint256) = 2**96 - 1
-# of a state word: effective_s u40 | reserve_s u40 | activated_s u40 | kind u8 | waiting u1
+# of a state word: effective_s u40 | reserve_s u40 | activated_s u40 | kind u8 | waiting u1 | cancelled u1 | 6 zero bits | halted_s u40,
+# when an action halted the market that was cancelled and replaced by this one, 0 = none did
 RESERVE_BIT: constant(uint256) = 40
 ACTIVATED_BIT: constant(uint256) = 80
 KIND_BIT: constant(uint256) = 120
 WAITING: constant(uint256) = 1 << 128
+CANCELLED: constant(uint256) = 1 << 129
+HALTED_BIT: constant(uint256) = 136
 
 
 # what an announced action does, beside its times
@@ -147,14 +152,16 @@ def __init__(governor: address, clearinghouse: address, oracle: address, registr
 def announce(action: ICorporateActions.Announcement):
     """
     @notice Announces an action of a market. The announcer or the governor.
-    @dev An announcement that needs a confirmation and has none at its effective time lapses by itself.
+    @dev Where a split was cancelled the halt stands, and the right one may be announced into it.
     @param action What is to happen; what is not meant for its kind is zero or empty.
     """
     is_governor: bool = msg.sender == governed.governor
     assert is_governor or msg.sender == self.announcer, errors.NOT_ANNOUNCER
     self._check_mode()
     market: uint256 = action.market
-    assert self._standing(market) == 0, errors.ACTION_STANDS
+    before: uint256 = self.state_words[market]
+    is_free: bool = before == 0 or (before & CANCELLED != 0 and self._is_reopening(action.kind))
+    assert is_free, errors.ACTION_STANDS
     assert action.kind >= SPLIT and action.kind <= STEP, errors.ACTION_KIND
     assert not self.is_activated[self._action_id(market, action.kind, action.ex_date)], errors.ACTION_DONE
     self._check_fields(action)
@@ -199,6 +206,8 @@ def announce(action: ICorporateActions.Announcement):
     )
     if is_waiting:
         state |= WAITING
+    if before != 0:
+        state |= self._halt_from(before) << HALTED_BIT
     digest: bytes32 = keccak256(abi_encode(action))
     self.state_words[market] = state
     self.terms[market] = Terms(
@@ -232,7 +241,7 @@ def announce(action: ICorporateActions.Announcement):
 @external
 def confirm(market: uint256, digest: bytes32):
     """
-    @notice Says that an announcement is true. The guardian or the governor, before its effective time.
+    @notice Says that an announcement is true. The guardian or the governor; the halt waits for it.
     @param market Where it stands.
     @param digest keccak of the announcement: another one in its place is not confirmed by it.
     """
@@ -248,20 +257,23 @@ def confirm(market: uint256, digest: bytes32):
 def cancel(market: uint256):
     """
     @notice Takes back an announcement that is not activated. The guardian or the governor.
-    @dev Also within the halt: what cannot be activated must not halt a market for the delay of the timelock.
+    @dev Also within the halt: what cannot be activated must not halt a market for the delay of the timelock. A split, a merger for stock
+         or a change of name halts its market all the same and reopens as if activated, only without effect: if it was true, no
+         price agrees, and nobody is liquidated on the new one.
     @param market Where it stands.
     """
     self._check_guardian()
     self._check_mode()
     state: uint256 = self._must_stand(market)
     assert (state >> ACTIVATED_BIT) & M40 == 0, errors.ACTION_ACTIVATED
-    self.state_words[market] = 0
+    kind: uint256 = (state >> KIND_BIT) & M8
+    self.state_words[market] = ((state & ~WAITING) | CANCELLED) if self._is_reopening(kind) else 0
     index: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).index_word(market)
     if index >> 232 != 0:
         extcall IClearinghouse(CLEARINGHOUSE).move_market(
             market, staticcall IClearinghouse(CLEARINGHOUSE).price_word(market), index & (2**232 - 1)
         )
-    log ICorporateActions.ActionCancelled(market=market, kind=(state >> KIND_BIT) & M8, ex_date=self.terms[market].ex_date)
+    log ICorporateActions.ActionCancelled(market=market, kind=kind, ex_date=self.terms[market].ex_date)
 
 
 @external
@@ -296,7 +308,8 @@ def correct_split(market: uint256, num: uint256, den: uint256):
     """
     governed._check_governor()
     self._check_mode()
-    state: uint256 = self._must_wait_to_reopen(market)
+    state: uint256 = self._must_stand(market)
+    assert (state >> ACTIVATED_BIT) & M40 != 0, errors.ACTION_NOT_ACTIVATED
     kind: uint256 = (state >> KIND_BIT) & M8
     assert kind == SPLIT or kind == STOCK_MERGER, errors.ACTION_KIND
     self._check_ratio(num, den)
@@ -387,8 +400,8 @@ def activate(market: uint256):
 @external
 def reopen(market: uint256):
     """
-    @notice Ends the halt of a split, a merger for stock or a change of name. Anybody, once a report published after activation agrees
-            with the price from before; the governor without.
+    @notice Ends the halt of a split, a merger for stock or a change of name. Anybody, once a report published after activation, or after
+            the halt began if it was cancelled, agrees with the price from before; the governor without.
     @param market Where it stands.
     """
     self._check_mode()
@@ -397,7 +410,8 @@ def reopen(market: uint256):
     publish_time_s: uint256 = 0
     if msg.sender != governed.governor:
         observed_ticks, publish_time_s = staticcall IPriceOracle(ORACLE).last_observation(market)
-        assert observed_ticks > 0 and publish_time_s > (state >> ACTIVATED_BIT) & M40, errors.ACTION_NO_REPORT
+        since_s: uint256 = max(self._halt_from(state), (state >> ACTIVATED_BIT) & M40)
+        assert observed_ticks > 0 and publish_time_s > since_s, errors.ACTION_NO_REPORT
         assert publish_time_s + MAX_OBSERVATION_AGE_S >= block.timestamp, errors.ACTION_NO_REPORT
         frozen_ticks: uint256 = (staticcall IClearinghouse(CLEARINGHOUSE).price_word(market) >> 80) & M40
         # prices are below 2^104, the product does not overflow
@@ -477,7 +491,7 @@ def halt_from(market: uint256) -> uint256:
     @param market Market id.
     @return First second of the halt that stands or is announced, 0 for none.
     """
-    return self._standing(market) & M40
+    return self._halt_from(self.state_words[market])
 
 
 @external
@@ -510,29 +524,40 @@ def _action_id(market: uint256, kind: uint256, ex_date: uint256) -> bytes32:
 
 
 @internal
-@view
-def _standing(market: uint256) -> uint256:
+@pure
+def _is_reopening(kind: uint256) -> bool:
     """
-    @notice Reads what stands; what had to be confirmed before its effective time and was not does no longer.
-    @param market Market id.
-    @return State word, 0 for none.
+    @notice Tells whether a market stays halted after activation until prices agree.
+    @param kind 1 to 6.
+    @return Whether shares, source or name of a unit change.
     """
-    state: uint256 = self.state_words[market]
-    if state & WAITING != 0 and block.timestamp >= state & M40:
-        return 0
-    return state
+    return kind == SPLIT or kind == STOCK_MERGER or kind == RENAME
+
+
+@internal
+@pure
+def _halt_from(state: uint256) -> uint256:
+    """
+    @notice Reads when the halt of an action begins, or of what it replaces.
+    @param state State word.
+    @return UNIX seconds, 0 for none.
+    """
+    halted_s: uint256 = (state >> HALTED_BIT) & M40
+    if halted_s == 0:
+        return state & M40
+    return min(halted_s, state & M40)
 
 
 @internal
 @view
 def _must_stand(market: uint256) -> uint256:
     """
-    @notice Reads what stands and reverts if nothing does.
+    @notice Reads what is announced and not cancelled, and reverts if nothing is.
     @param market Market id.
     @return State word.
     """
-    state: uint256 = self._standing(market)
-    assert state != 0, errors.ACTION_NONE
+    state: uint256 = self.state_words[market]
+    assert state != 0 and state & CANCELLED == 0, errors.ACTION_NONE
     return state
 
 
@@ -540,12 +565,13 @@ def _must_stand(market: uint256) -> uint256:
 @view
 def _must_wait_to_reopen(market: uint256) -> uint256:
     """
-    @notice Reads an action that was activated and still halts its market for a while, and reverts without one.
+    @notice Reads an action that halts its market until it reopens, activated or cancelled, and reverts without one.
     @param market Market id.
     @return State word.
     """
-    state: uint256 = self._must_stand(market)
-    assert (state >> ACTIVATED_BIT) & M40 != 0, errors.ACTION_NOT_ACTIVATED
+    state: uint256 = self.state_words[market]
+    assert state != 0, errors.ACTION_NONE
+    assert (state >> ACTIVATED_BIT) & M40 != 0 or state & CANCELLED != 0, errors.ACTION_NOT_ACTIVATED
     assert (state >> KIND_BIT) & M8 != CASH_SETTLEMENT, errors.ACTION_KIND
     return state
 

@@ -18,6 +18,7 @@ STOCK_MERGER, RENAME, STEP = ActionKind.STOCK_MERGER, ActionKind.RENAME, ActionK
 EVERY = tuple(ActionKind)
 USD = 10**8
 NAME = "CorporateActions"
+REGULAR, CORPORATE_ACTION = 2, 7
 
 
 @pytest.fixture(scope="module")
@@ -119,24 +120,20 @@ def test_confirm__terms_that_are_not_the_ones_read__refused(exchange: Exchange) 
 
 
 @pytest.mark.parametrize("kind", [SPLIT, CASH_SETTLEMENT, STOCK_MERGER, RENAME])
-def test_unconfirmed__effective_time__lapses_and_halts_nothing(exchange: Exchange, kind: ActionKind) -> None:
+def test_unconfirmed__effective_time__halts_and_waits_for_the_second_key(exchange: Exchange, kind: ActionKind) -> None:
+    """A split that everybody forgot to confirm must not reach anybody as a fall of the price."""
     announcement = exchange.announce(kind)
-    chain = exchange.venue.chain
-
-    chain.set_time(announcement.effective_s - 1)
+    exchange.venue.chain.set_time(announcement.effective_s + 3 * DAY_S)
+    exchange.report(100 * USD)
+    assert exchange.venue.price().session == CORPORATE_ACTION
     with refused("action: unconfirmed"):
         exchange.call("activate", 1)
-    assert exchange.call("halt_from", 1) == announcement.effective_s
-    chain.set_time(announcement.effective_s)
-    assert exchange.call("halt_from", 1) == 0
-    for function, *arguments in (("confirm", digest_of(announcement)), ("cancel",)):
-        with refused("action: none"):
-            exchange.call(function, 1, *arguments, sender=GUARDIAN)
-    chain.set_time(announcement.effective_s + LAG_S + 1)
-    with refused("action: none"):
-        exchange.call("activate", 1)
-    # and stands in nobody's way
-    exchange.announce(STEP)
+    with refused("action: not activated"):
+        exchange.call("reopen", 1)
+
+    exchange.call("confirm", 1, digest_of(announcement), sender=GUARDIAN)
+
+    exchange.call("activate", 1)
 
 
 # When.
@@ -319,7 +316,7 @@ def test_announce__after_a_cancellation__the_true_one_follows(exchange: Exchange
 # Cancelling.
 
 
-@pytest.mark.parametrize("kind", EVERY)
+@pytest.mark.parametrize("kind", [DIVIDEND, CASH_SETTLEMENT, STEP])
 @pytest.mark.parametrize("sender", [GUARDIAN, GOVERNOR])
 def test_cancel__before_and_within_the_halt__ends_it(exchange: Exchange, kind: ActionKind, sender: str) -> None:
     for wait_s in (0, 2 * DAY_S + LAG_S + 1):
@@ -332,8 +329,67 @@ def test_cancel__before_and_within_the_halt__ends_it(exchange: Exchange, kind: A
             "ActionCancelled", {"market": 1, "kind": kind, "ex_date": announcement.ex_date},
         )  # fmt: skip
         assert exchange.call("halt_from", 1) == 0
+        for function in ("activate", "reopen"):
+            with refused("action: none"):
+                exchange.call(function, 1)
+
+
+@pytest.mark.parametrize("kind", [SPLIT, STOCK_MERGER, RENAME])
+@pytest.mark.parametrize("is_late", [False, True])
+def test_cancel__of_what_changes_a_unit__halts_until_a_price_of_the_halt_agrees(
+    exchange: Exchange, kind: ActionKind, is_late: bool
+) -> None:
+    """The announcement was false and prices go on: the market is back with the first report of the halt."""
+    announcement = exchange.schedule(kind)
+    exchange.venue.wait(2 * DAY_S + 100 if is_late else 0)
+    exchange.call("cancel", 1, sender=GUARDIAN)
+    for function, *arguments in (("cancel",), ("confirm", digest_of(announcement)), ("activate",)):
         with refused("action: none"):
-            exchange.call("activate", 1)
+            exchange.call(function, 1, *arguments, sender=GUARDIAN)
+    if not is_late:
+        exchange.report(100 * USD)
+        with refused("action: no report"):
+            exchange.call("reopen", 1)
+    exchange.venue.chain.set_time(announcement.effective_s + 200)
+    exchange.report(100 * USD)
+    assert exchange.venue.price().session == CORPORATE_ACTION
+
+    exchange.call("reopen", 1)
+
+    exchange.venue.wait(1)
+    exchange.report(101 * USD)
+    assert exchange.venue.price().session == REGULAR
+    assert exchange.venue.price().external_ticks == 10_100
+
+
+def test_cancel__of_a_split_that_was_true__no_price_agrees_until_the_split_is_made(exchange: Exchange) -> None:
+    """A stolen guardian cancels a 5 for 1: nobody is liquidated at 20.00, and the split is announced once more."""
+    exchange.venue.trade()
+    equities = exchange.equities()
+    cancelled = exchange.schedule(SPLIT, num=5)
+    exchange.venue.chain.set_time(cancelled.effective_s - 1)
+    exchange.call("cancel", 1, sender=GUARDIAN)
+    exchange.venue.wait(2)
+    exchange.report(20 * USD, mark_ticks=10_000)
+    with refused("action: discontinuous"):
+        exchange.call("reopen", 1)
+    for kind in (DIVIDEND, CASH_SETTLEMENT, STEP):
+        with refused("action: another stands"):
+            exchange.announce(kind)
+
+    again = exchange.schedule(SPLIT, num=5, ahead_s=DAY_S)
+
+    # the halt goes on meanwhile, it does not wait for the new effective time
+    assert exchange.call("halt_from", 1) == cancelled.effective_s
+    exchange.venue.wait(3_600)
+    exchange.report(20 * USD, mark_ticks=10_000)
+    assert (exchange.venue.price().session, exchange.venue.price().external_ticks) == (CORPORATE_ACTION, 10_000)
+    assert exchange.equities() == equities
+    exchange.activate_after(again)
+    exchange.venue.wait(1)
+    exchange.report(20 * USD, mark_ticks=10_000)
+    exchange.call("reopen", 1)
+    assert exchange.equities() == equities
 
 
 def test_cancel__announcer_or_stranger__refused(exchange: Exchange) -> None:

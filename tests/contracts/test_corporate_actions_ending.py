@@ -301,6 +301,8 @@ def test_rename__source_that_does_not_exist__is_refused_and_cancelled(exchange: 
 
     exchange.call("cancel", 1, sender=GUARDIAN)
 
+    exchange.report(100 * USD)
+    exchange.call("reopen", 1)
     assert exchange.call("halt_from", 1) == 0
     assert exchange.venue.chain.call("MarketRegistry", "symbols", 1) == "STOCK1"
 

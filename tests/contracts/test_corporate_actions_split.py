@@ -127,18 +127,6 @@ def test_halt__from_the_effective_second__and_fresh_no_longer(exchange: Exchange
     assert exchange.venue.price().session == CORPORATE_ACTION
 
 
-def test_halt__cancelled__trades_again(exchange: Exchange) -> None:
-    announcement = exchange.schedule(SPLIT)
-    exchange.venue.chain.set_time(announcement.effective_s + 10)
-    exchange.report(100 * USD)
-
-    exchange.call("cancel", 1, sender=GUARDIAN)
-    exchange.venue.wait(1)
-    exchange.report(101 * USD)
-    assert exchange.venue.price().session == REGULAR
-    assert exchange.venue.price().external_ticks == 10_100
-
-
 def test_activate__before_every_earlier_match_is_dead__refused(exchange: Exchange) -> None:
     """A batch matched in the last second before the halt may come SETTLE_LAG later; at the next second it may not."""
     venue = exchange.venue

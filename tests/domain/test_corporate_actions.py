@@ -211,7 +211,7 @@ def test_dividend__announcer_alone__two_percent_every_twenty_days(venue: Venue) 
     for price_e8, is_waiting in ((2 * USD, False), (201 * USD // 100, True)):
         action = announce(venue, plain(ActionKind.DIVIDEND, price_e8=price_e8), is_governor=False, now_s=T)
         assert action.is_waiting == is_waiting
-        cancel(venue, 1, now_s=T)
+        cancel(venue, 1)
     first = plain(ActionKind.DIVIDEND)
     activate(venue, 1, now_s=schedule(venue, first))
     for days, is_waiting in ((19, True), (20, False)):
@@ -221,14 +221,14 @@ def test_dividend__announcer_alone__two_percent_every_twenty_days(venue: Venue) 
         )
         action = announce(venue, later, is_governor=False, now_s=first.effective_s + DAY_S)
         assert action.is_waiting == is_waiting
-        cancel(venue, 1, now_s=first.effective_s + DAY_S)
+        cancel(venue, 1)
 
 
 def test_dividend__cancelled_after_its_reservation__gives_it_back(venue: Venue) -> None:
     schedule(venue, plain(ActionKind.DIVIDEND))
     reserve(venue, 1, now_s=T + DAY_S + LAG_S + 1)
 
-    cancel(venue, 1, now_s=T + DAY_S + LAG_S + 2)
+    cancel(venue, 1)
 
     assert venue.chain.index(1).reserve_ticks == 0
 
@@ -336,29 +336,69 @@ def test_halt__announced_action__is_the_session_from_its_first_second(venue: Ven
     assert session_at(T + 2 * DAY_S) == Session.CORPORATE_ACTION
 
 
-def test_lapse__unconfirmed_at_its_effective_time__halts_nobody(venue: Venue) -> None:
+def test_unconfirmed__at_its_effective_time__halts_and_waits(venue: Venue) -> None:
+    """A split that everybody forgot to confirm must not reach anybody as a fall of the price."""
     announcement = plain(ActionKind.SPLIT)
     announce(venue, announcement, is_governor=False, now_s=T)
-    assert venue.oracle.halts_from_s == {1: announcement.effective_s}
+    assert venue.oracle.is_halted(1, announcement.effective_s)
     with refused("action: digest"):
-        confirm(venue, 1, plain(ActionKind.SPLIT, num=3), now_s=T + 1)
+        confirm(venue, 1, plain(ActionKind.SPLIT, num=3))
+    with refused("action: unconfirmed"):
+        activate(venue, 1, now_s=announcement.effective_s + DAY_S)
 
-    venue.state_halt(1, announcement.effective_s)
+    confirm(venue, 1, announcement)
+
+    activate(venue, 1, now_s=announcement.effective_s + DAY_S)
+
+
+def test_cancelled_split__was_true__stays_halted_and_the_right_one_follows(venue: Venue) -> None:
+    first = plain(ActionKind.SPLIT, num=3)
+    announce(venue, first, is_governor=True, now_s=T)
+    cancel(venue, 1)
+    assert venue.oracle.halts_from_s == {1: first.effective_s}
+    now_s = first.effective_s + 10
+    # 2 for 1 at 50.00, counted as one share a unit
+    venue.oracle.primaries[1] = Observation(price_e8=50 * USD, publish_time_s=now_s - 1)
+    with refused("action: discontinuous"):
+        reopen(venue, 1, is_governor=False, now_s=now_s)
+    with refused("action: another stands"):
+        announce(venue, plain(ActionKind.STEP), is_governor=True, now_s=T)
+    second = plain(ActionKind.SPLIT, effective_s=first.effective_s + DAY_S, ex_date=EX_DATE + 1)
+
+    announce(venue, second, is_governor=True, now_s=first.effective_s)
+
+    assert venue.oracle.halts_from_s == {1: first.effective_s}
+    activate(venue, 1, now_s=second.effective_s + LAG_S + 1)
+    venue.oracle.primaries[1] = Observation(price_e8=50 * USD, publish_time_s=second.effective_s + LAG_S + 2)
+    reopen(venue, 1, is_governor=False, now_s=second.effective_s + LAG_S + 2)
+    assert venue.oracle.halts_from_s == {}
+
+
+def test_cancelled_split__was_false__reopens_on_the_first_price_of_the_halt(venue: Venue) -> None:
+    announcement = plain(ActionKind.SPLIT)
+    announce(venue, announcement, is_governor=True, now_s=T)
+    cancel(venue, 1)
+    for publish_time_s in (announcement.effective_s - 1, announcement.effective_s):
+        venue.oracle.primaries[1] = Observation(price_e8=100 * USD, publish_time_s=publish_time_s)
+        with refused("action: no report"):
+            reopen(venue, 1, is_governor=False, now_s=announcement.effective_s + 1)
+    venue.oracle.primaries[1] = Observation(price_e8=100 * USD, publish_time_s=announcement.effective_s + 1)
+
+    reopen(venue, 1, is_governor=False, now_s=announcement.effective_s + 1)
 
     assert venue.oracle.halts_from_s == {}
     with refused("action: none"):
-        confirm(venue, 1, announcement, now_s=announcement.effective_s)
+        activate(venue, 1, now_s=announcement.effective_s + DAY_S)
 
 
 def test_refusal__of_any_kind__leaves_everything_as_it_was(venue: Venue) -> None:
     chain, oracle = venue.chain.copy(), venue.oracle.copy()
-    for function in (activate, cancel, reserve):
-        with refused("action: none"):
-            function(venue, 1, now_s=T)
-    venue.chain.mode = Mode.SETTLED
-    for function in (activate, cancel, reserve):
-        with refused("action: venue settled"):
-            function(venue, 1, now_s=T)
+    calls = (lambda: activate(venue, 1, now_s=T), lambda: cancel(venue, 1), lambda: reserve(venue, 1, now_s=T))
+    for mode, reason in ((Mode.NORMAL, "action: none"), (Mode.SETTLED, "action: venue settled")):
+        venue.chain.mode = mode
+        for call in calls:
+            with refused(reason):
+                call()
     venue.chain.mode = Mode.NORMAL
 
     assert (venue.chain, venue.oracle) == (chain, oracle)

@@ -113,16 +113,15 @@ class Pair:
             oracle_market = self.venue.oracle.markets[market]
             multiplier = (oracle_market.multiplier_num, oracle_market.multiplier_den)
             assert self.exchange.multiplier(market) == multiplier
-            halt_from_s = self.venue.actions.halt_from_s(market, self.now_s)
+            halt_from_s = self.venue.actions.halt_from_s(market)
             assert self.exchange.call("halt_from", market) == halt_from_s
-            action = self.venue.actions.standing(market, self.now_s)
+            action = self.venue.actions.actions.get(market)
             word = 0
             if action:
                 said = action.announcement
-                word = said.effective_s | said.reserve_s << 40 | action.activated_s << 80
-                word |= said.kind << 120 | action.is_waiting << 128
-            found = self.exchange.call("state_words", market)
-            assert found == word or (word == 0 and found >> 128 & 1 and found & 2**40 - 1 <= self.now_s)
+                word = said.effective_s | said.reserve_s << 40 | action.activated_s << 80 | said.kind << 120
+                word |= action.is_waiting << 128 | action.is_cancelled << 129 | action.halted_s << 136
+            assert self.exchange.call("state_words", market) == word
         self.exchange.venue.check_books()
 
     def both(self, name: str, on_model: Callable[[], Any], *arguments: Any, sender: str) -> bool:
@@ -147,11 +146,11 @@ class Pair:
 
     def pick(self, is_meant: Callable[[StandingAction | None], bool]) -> int:
         """Return a market, mostly one in whose state a call makes sense."""
-        meant = [market for market in MARKETS if is_meant(self.venue.actions.standing(market, self.now_s))]
+        meant = [market for market in MARKETS if is_meant(self.venue.actions.actions.get(market))]
         return self.random.choice(meant if meant and self.random.random() < 0.8 else MARKETS)
 
     def announce(self) -> None:
-        random, market = self.random, self.pick(lambda action: action is None)
+        random, market = self.random, self.pick(lambda action: action is None or action.is_cancelled)
         # a market that ends says nothing more
         weights = [2, 5, 9 if self.n_steps > N_STEPS * 6 // 10 else 0, 1, 1, 1]
         (kind,) = random.choices(list(ActionKind), weights)
@@ -217,7 +216,7 @@ class Pair:
             announcement = replace(announcement, price_e8=announcement.price_e8 + 1)
         self.both(
             "confirm",
-            lambda: model.confirm(self.venue, market, announcement, now_s=self.now_s),
+            lambda: model.confirm(self.venue, market, announcement),
             market,
             digest_of(announcement),
             sender=GUARDIAN,
@@ -225,7 +224,7 @@ class Pair:
 
     def cancel(self) -> None:
         market = self.random.choice(MARKETS)
-        self.both("cancel", lambda: model.cancel(self.venue, market, now_s=self.now_s), market, sender=GUARDIAN)
+        self.both("cancel", lambda: model.cancel(self.venue, market), market, sender=GUARDIAN)
 
     def reserve(self) -> None:
         market = self.pick(lambda action: action is not None and action.announcement.kind == ActionKind.DIVIDEND)
@@ -241,7 +240,7 @@ class Pair:
             self.sync()
 
     def reopen(self) -> None:
-        market = self.pick(lambda action: action is not None and action.activated_s > 0)
+        market = self.pick(lambda action: action is not None and (action.activated_s > 0 or action.is_cancelled))
         sender = self.random.choice([GUARDIAN, GUARDIAN, GUARDIAN, GOVERNOR])
         self.both(
             "reopen",
@@ -318,7 +317,7 @@ class Pair:
 
     def run(self) -> None:
         steps: list[tuple[int, Callable[[], None]]] = [
-            (10, self.announce), (3, self.repeat), (10, self.confirm), (1, self.cancel), (10, self.reserve),
+            (10, self.announce), (3, self.repeat), (10, self.confirm), (2, self.cancel), (10, self.reserve),
             (14, self.activate), (8, self.reopen), (2, self.correct), (7, self.settle_positions), (12, self.trade),
             (6, self.report), (24, self.wait),
         ]  # fmt: skip

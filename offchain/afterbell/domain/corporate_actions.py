@@ -101,6 +101,16 @@ class StandingAction:
     is_waiting: bool
     """Needs a confirmation and has none."""
     activated_s: int = 0
+    is_cancelled: bool = False
+    """Halts its market all the same until prices agree."""
+    halted_s: int = 0
+    """When an action halted the market that was cancelled and replaced by this one; 0 = none did."""
+
+    @property
+    def halt_from_s(self) -> int:
+        """Return the first second of the halt."""
+        effective_s = self.announcement.effective_s
+        return min(self.halted_s, effective_s) if self.halted_s else effective_s
 
 
 @dataclass(slots=True, kw_only=True)
@@ -113,17 +123,10 @@ class CorporateActionsState:
     """(market, kind, ex-date): what cannot happen again."""
     last_dividend_s: dict[int, int] = field(default_factory=dict)
 
-    def standing(self, market_id: int, now_s: int) -> StandingAction | None:
-        """Return what stands; an unconfirmed announcement lapses at its effective time."""
-        action = self.actions.get(market_id)
-        if action and action.is_waiting and now_s >= action.announcement.effective_s:
-            return None
-        return action
-
-    def halt_from_s(self, market_id: int, now_s: int) -> int:
+    def halt_from_s(self, market_id: int) -> int:
         """Return the first second of the halt that stands or is announced, 0 = none."""
-        action = self.standing(market_id, now_s)
-        return action.announcement.effective_s if action else 0
+        action = self.actions.get(market_id)
+        return action.halt_from_s if action else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,30 +137,33 @@ class Venue:
     oracle: OracleState
     actions: CorporateActionsState
 
-    def state_halt(self, market_id: int, now_s: int) -> None:
-        """Tell the oracle what it would be answered now; also to be called when an announcement lapses."""
-        halt_from_s = self.actions.halt_from_s(market_id, now_s)
-        if halt_from_s:
-            self.oracle.halts_from_s[market_id] = halt_from_s
+    def keep(self, market_id: int, action: StandingAction | None) -> None:
+        """Let an action stand, or none, and tell the oracle what it would be answered from now on."""
+        if action is None:
+            del self.actions.actions[market_id]
+            del self.oracle.halts_from_s[market_id]
         else:
-            self.oracle.halts_from_s.pop(market_id, None)
+            self.actions.actions[market_id] = action
+            self.oracle.halts_from_s[market_id] = action.halt_from_s
 
     def must_move(self) -> None:
         """Raise once the final settlement has begun: it counts words that must not move under it."""
         if self.chain.mode == Mode.SETTLED:
             raise DirectRefused("action: venue settled")
 
-    def must_stand(self, market_id: int, now_s: int) -> StandingAction:
-        """Return what stands. Raises: DirectRefused `action: none`."""
-        action = self.actions.standing(market_id, now_s)
-        if action is None:
+    def must_stand(self, market_id: int) -> StandingAction:
+        """Return what is announced and not cancelled. Raises: DirectRefused `action: none`."""
+        action = self.actions.actions.get(market_id)
+        if action is None or action.is_cancelled:
             raise DirectRefused("action: none")
         return action
 
-    def must_wait_to_reopen(self, market_id: int, now_s: int) -> StandingAction:
-        """Return an activated action whose market will reopen. Raises: DirectRefused."""
-        action = self.must_stand(market_id, now_s)
-        if not action.activated_s:
+    def must_wait_to_reopen(self, market_id: int) -> StandingAction:
+        """Return an action, activated or cancelled, whose market will reopen. Raises: DirectRefused."""
+        action = self.actions.actions.get(market_id)
+        if action is None:
+            raise DirectRefused("action: none")
+        if not action.activated_s and not action.is_cancelled:
             raise DirectRefused("action: not activated")
         if action.announcement.kind == ActionKind.CASH_SETTLEMENT:
             raise DirectRefused("action: kind")
@@ -177,7 +183,8 @@ def announce(venue: Venue, announcement: Announcement, *, is_governor: bool, now
     """Let an announcement stand. Raises: DirectRefused with the contract's reason."""
     venue.must_move()
     market_id, kind = announcement.market_id, announcement.kind
-    if venue.actions.standing(market_id, now_s) is not None:
+    before = venue.actions.actions.get(market_id)
+    if before is not None and not (before.is_cancelled and kind in REOPENING):
         raise DirectRefused("action: another stands")
     if not ActionKind.SPLIT <= kind <= ActionKind.STEP:
         raise DirectRefused("action: kind")
@@ -199,32 +206,41 @@ def announce(venue: Venue, announcement: Announcement, *, is_governor: bool, now
         ticks, needs_confirmation = _judge_dividend(venue, announcement, external_ticks, now_s)
     elif kind == ActionKind.CASH_SETTLEMENT and announcement.price_e8:
         ticks = _judge_final_price(venue, announcement, external_ticks, now_s)
-    action = StandingAction(announcement=announcement, ticks=ticks, is_waiting=needs_confirmation and not is_governor)
-    venue.actions.actions[market_id] = action
-    venue.state_halt(market_id, now_s)
+    action = StandingAction(
+        announcement=announcement,
+        ticks=ticks,
+        is_waiting=needs_confirmation and not is_governor,
+        halted_s=before.halt_from_s if before else 0,
+    )
+    venue.keep(market_id, action)
     return action
 
 
-def confirm(venue: Venue, market_id: int, announcement: Announcement, *, now_s: int) -> None:
+def confirm(venue: Venue, market_id: int, announcement: Announcement) -> None:
     """Say that an announcement is true. Raises: DirectRefused `action: none`, `nothing to confirm`, `digest`."""
-    action = venue.must_stand(market_id, now_s)
+    action = venue.must_stand(market_id)
     if not action.is_waiting:
         raise DirectRefused("action: nothing to confirm")
     if action.announcement != announcement:
         raise DirectRefused("action: digest")
-    venue.actions.actions[market_id] = replace(action, is_waiting=False)
+    venue.keep(market_id, replace(action, is_waiting=False))
 
 
-def cancel(venue: Venue, market_id: int, *, now_s: int) -> None:
-    """Take back what is not activated, and what was reserved for it. Raises: DirectRefused."""
+def cancel(venue: Venue, market_id: int) -> None:
+    """Take back what is not activated, and what was reserved for it. Raises: DirectRefused.
+
+    What changes a unit halts its market all the same and reopens as if activated, only without effect: if it was true,
+    no price agrees.
+    """
     venue.must_move()
-    if venue.must_stand(market_id, now_s).activated_s:
+    action = venue.must_stand(market_id)
+    if action.activated_s:
         raise DirectRefused("action: activated")
     index = venue.chain.index(market_id)
     if index.reserve_ticks:
         _move(venue.chain, market_id, venue.chain.price(market_id), replace(index, reserve_ticks=0))
-    del venue.actions.actions[market_id]
-    venue.state_halt(market_id, now_s)
+    is_halted = action.announcement.kind in REOPENING
+    venue.keep(market_id, replace(action, is_waiting=False, is_cancelled=True) if is_halted else None)
 
 
 def reserve(venue: Venue, market_id: int, *, now_s: int) -> None:
@@ -233,7 +249,7 @@ def reserve(venue: Venue, market_id: int, *, now_s: int) -> None:
     It binds SETTLE_LAG after reserve_s: whoever matches counts it from reserve_s on.
     """
     venue.must_move()
-    action = venue.must_stand(market_id, now_s)
+    action = venue.must_stand(market_id)
     if action.announcement.kind != ActionKind.DIVIDEND:
         raise DirectRefused("action: kind")
     if action.is_waiting:
@@ -252,7 +268,7 @@ def activate(venue: Venue, market_id: int, *, now_s: int) -> None:
     Raises: DirectRefused with the contract's reason. That sources exist and caps fit, registry and oracle check.
     """
     venue.must_move()
-    action = venue.must_stand(market_id, now_s)
+    action = venue.must_stand(market_id)
     announcement = action.announcement
     kind = announcement.kind
     if action.activated_s:
@@ -277,34 +293,36 @@ def activate(venue: Venue, market_id: int, *, now_s: int) -> None:
     if kind == ActionKind.DIVIDEND:
         venue.actions.last_dividend_s[market_id] = announcement.effective_s
     venue.actions.activated.add((market_id, kind, announcement.ex_date))
-    if kind in (ActionKind.DIVIDEND, ActionKind.STEP):
-        del venue.actions.actions[market_id]
-    else:
-        venue.actions.actions[market_id] = replace(action, ticks=ticks, activated_s=now_s)
-    venue.state_halt(market_id, now_s)
+    is_over = kind in (ActionKind.DIVIDEND, ActionKind.STEP)
+    venue.keep(market_id, None if is_over else replace(action, ticks=ticks, activated_s=now_s))
 
 
 def correct_split(venue: Venue, market_id: int, num: int, den: int, *, now_s: int) -> None:
     """Multiply the shares in a unit once more before reopening. Raises: DirectRefused with the contract's reason."""
     venue.must_move()
-    action = venue.must_wait_to_reopen(market_id, now_s)
+    action = venue.must_stand(market_id)
+    if not action.activated_s:
+        raise DirectRefused("action: not activated")
     if action.announcement.kind not in WITH_RATIO:
         raise DirectRefused("action: kind")
     _check_ratio(num, den)
     apply_split(venue.oracle, market_id, num, den)
-    venue.actions.actions[market_id] = replace(action, activated_s=now_s)
+    venue.keep(market_id, replace(action, activated_s=now_s))
 
 
 def reopen(venue: Venue, market_id: int, *, is_governor: bool, now_s: int) -> None:
-    """End a halt, a report from after activation agreeing with the price from before. Raises: DirectRefused."""
+    """End a halt, a report from after activation agreeing with the price from before. Raises: DirectRefused.
+
+    After a cancellation, a report from after the halt began.
+    """
     venue.must_move()
-    action = venue.must_wait_to_reopen(market_id, now_s)
+    action = venue.must_wait_to_reopen(market_id)
     if not is_governor:
         observed = venue.oracle.primaries.get(market_id)
         if (
             observed is None
             or observed.price_e8 == 0
-            or observed.publish_time_s <= action.activated_s
+            or observed.publish_time_s <= max(action.halt_from_s, action.activated_s)
             or observed.publish_time_s + MAX_OBSERVATION_AGE_S < now_s
         ):
             raise DirectRefused("action: no report")
@@ -312,8 +330,7 @@ def reopen(venue: Venue, market_id: int, *, is_governor: bool, now_s: int) -> No
         frozen_ticks = venue.chain.price(market_id).external_ticks
         if abs(observed_ticks - frozen_ticks) * PPM > frozen_ticks * MAX_CONTINUITY_PPM:
             raise DirectRefused("action: discontinuous")
-    del venue.actions.actions[market_id]
-    venue.state_halt(market_id, now_s)
+    venue.keep(market_id, None)
 
 
 def settle_positions(
