@@ -34,11 +34,12 @@ ROLES = Roles(
     publishers=(b"\x73" * 20, b"\x71" * 20, b"\x72" * 20),
     proposers=(b"\x90" * 20, b"\x91" * 20),
     executors=(b"\x91" * 20,),
+    announcer=b"\x93" * 20,
     guardian=b"\x92" * 20,
     standbys=(b"\x53" * 20, b"\x52" * 20),
 )
-# 9 contracts, 5 markets, the guardian, 2 standbys, 3 governorships offered and taken.
-N_TRANSACTIONS = 23
+# 13 contracts, the calendar, 5 markets, guardian, announcer, 2 standbys, 4 governorships offered and taken.
+N_TRANSACTIONS = 31
 
 
 class Interrupted(Exception):
@@ -85,7 +86,7 @@ def test_deploy__fresh_chain__writes_one_manifest_of_what_stands_there(
 
     written = json.loads((tmp_path / "manifest.json").read_text())
     assert made.n_transactions == N_TRANSACTIONS
-    assert (written["version"], written["chain_id"], written["genesis_s"]) == (2, 31337, GENESIS_S)
+    assert (written["version"], written["chain_id"], written["genesis_s"]) == (3, 31337, GENESIS_S)
     assert written["deployed_at_block"] == 1
     assert set(written["addresses"]) == set(CONTRACTS)
     assert written["code_hashes"] == {
@@ -94,6 +95,7 @@ def test_deploy__fresh_chain__writes_one_manifest_of_what_stands_there(
     assert written["publishers"] == [Web3.to_checksum_address(bytes([n]) * 20) for n in (0x71, 0x72, 0x73)]
     assert written["governor"] == written["addresses"]["timelock"]
     assert written["guardian"] == Web3.to_checksum_address(b"\x92" * 20)
+    assert written["announcer"] == Web3.to_checksum_address(b"\x93" * 20)
     assert [(market["market_id"], market["symbol"], market["synthetic"]) for market in written["markets"]] == [
         (1, "AAPL", False),
         (2, "MSFT", False),
@@ -128,7 +130,7 @@ def test_deploy__finished__the_timelock_governs_and_the_deployer_holds_nothing(
         return web3.eth.call({"to": manifest.addresses[name], "data": "0x" + calldata}).hex()  # type: ignore[typeddict-item]
 
     timelock = manifest.addresses["timelock"][2:].lower().rjust(64, "0")
-    for name in ("price_oracle", "market_registry", "signed_price_source"):
+    for name in ("price_oracle", "market_registry", "signed_price_source", "corporate_actions"):
         assert ask(name, "governor()") == timelock
         assert ask(name, "pending_governor()") == "0" * 64
     roles = {
@@ -152,6 +154,7 @@ def test_deploy__finished__the_timelock_governs_and_the_deployer_holds_nothing(
         "canceller": ["92"],
     }
     assert ask("market_registry", "guardian()") == ("92" * 20).rjust(64, "0")
+    assert ask("corporate_actions", "announcer()") == ("93" * 20).rjust(64, "0")
     assert [int(ask("market_registry", "is_standby(address)", one * 20), 16) for one in ("51", "52", "53")] == [0, 1, 1]
 
 
@@ -192,16 +195,16 @@ def test_deploy__reviewed_and_declined__writes_and_sends_nothing(
         )  # fmt: skip
 
     assert (list(tmp_path.glob("manifest*")), web3.eth.block_number) == ([], 0)
-    # Eleven people, the Timelock among them, and every transaction.
-    assert len(shown) == 12 + N_TRANSACTIONS
+    # Thirteen people, the Timelock among them, and every transaction.
+    assert len(shown) == 13 + N_TRANSACTIONS
     # The first contract of the well-known development account.
     assert "  1 nonce 0    create TestStablecoin at 0x5FbDB2315678afecb367f032d93F642f64180aa3" in shown
-    assert " 15 nonce 14   MarketRegistry.set_guardian 0x" + "92" * 20 in shown
-    assert " 23 nonce 22   Timelock.accept MarketRegistry" in shown
+    assert " 20 nonce 19   MarketRegistry.set_guardian 0x" + "92" * 20 in shown
+    assert " 31 nonce 30   Timelock.accept CorporateActions" in shown
 
 
 @pytest.mark.parametrize("is_sent", [False, True], ids=["before_sending", "after_sending"])
-@pytest.mark.parametrize("n_sent", [0, 5, 18, N_TRANSACTIONS - 1])
+@pytest.mark.parametrize("n_sent", [0, 9, 25, N_TRANSACTIONS - 1])
 def test_deploy__interrupted__goes_on_where_it_stopped(
     web3: Web3, plan: DeploymentPlan, tmp_path: Path, n_sent: int, is_sent: bool
 ) -> None:
@@ -224,11 +227,11 @@ def test_deploy__interrupted__goes_on_where_it_stopped(
 def test_deploy__stranger_lets_the_timelock_accept_in_between__is_finished_all_the_same(
     web3: Web3, plan: DeploymentPlan, tmp_path: Path
 ) -> None:
-    # Everything but the three acceptances.
+    # Everything but the four acceptances.
     with pytest.raises(Interrupted):
-        deploy(web3, InterruptedSender(web3, 20, is_sent=False), plan, manifest_path=tmp_path / "manifest.json")
+        deploy(web3, InterruptedSender(web3, N_TRANSACTIONS - 4, is_sent=False), plan, manifest_path=tmp_path / "manifest.json")
     deployer = bytes.fromhex("f39Fd6e51aad88F6F4ce6aB8827279cffFb92266")
-    timelock, registry = compute_create_address(deployer, 8), compute_create_address(deployer, 3)
+    timelock, registry = compute_create_address(deployer, 12), compute_create_address(deployer, 3)
     calldata = Web3.keccak(text="accept(address)")[:4] + bytes(12) + registry
     web3.eth.wait_for_transaction_receipt(
         web3.eth.send_transaction(
@@ -242,7 +245,7 @@ def test_deploy__stranger_lets_the_timelock_accept_in_between__is_finished_all_t
 
     made = _deploy(web3, plan, tmp_path)
 
-    assert made.n_transactions == 3
+    assert made.n_transactions == 4
     assert made.manifest.addresses["timelock"] == Web3.to_checksum_address(timelock)
 
 
@@ -362,7 +365,7 @@ def test_manifest__unknown_field__is_refused(web3: Web3, plan: DeploymentPlan, t
 
 
 def test_manifest__of_an_earlier_version__says_so_and_what_to_do() -> None:
-    with pytest.raises(BadManifest, match=r"version 2 is required, found version 1, .* deploy anew"):
+    with pytest.raises(BadManifest, match=r"version 3 is required, found version 1, .* deploy anew"):
         parse_manifest('{"version": 1, "chain_id": 31337}')
 
 
