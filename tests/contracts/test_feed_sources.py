@@ -292,7 +292,11 @@ def test_feeds__named_once_in_range_and_by_the_governor__or_refused(chain: Chain
     chain.create("ChainlinkSource", GOVERNOR)
     create_streams(open_pyth(chain))
     feed = create_aggregator(chain)
-    named = {"PythSource": [FEED], "ChainlinkSource": [feed], "ChainlinkStreamsSource": [V8, []]}
+    named: dict[str, list[object]] = {
+        "PythSource": [FEED],
+        "ChainlinkSource": [feed],
+        "ChainlinkStreamsSource": [V8, []],
+    }
     for source, arguments in named.items():
         assert chain.call(source, "is_ageless_while_closed")
         for market in (0, 33):

@@ -30,6 +30,7 @@ from afterbell.domain.oracle import (
     Observation,
     OracleMarket,
     OracleState,
+    PriceSource,
     SignedSource,
     SourceReport,
     apply_split,
@@ -102,7 +103,7 @@ def build_lab() -> Lab:
         aggregators[market] = chain.create_code(made.creation_code + abi_encode(["uint8", "int256"], [8, 0]))
         chain.call("ChainlinkSource", "set_feed", market, aggregators[market], sender=GOVERNOR)
     feeds = Feeds()
-    sources = {
+    sources: dict[int, PriceSource] = {
         0: SignedSource(
             publishers=frozenset(key.address for key in PUBLISHERS[:3]), threshold=2,
             domain_separator=domains[0], recover=recover,
