@@ -35,6 +35,7 @@ from afterbell.domain.order import (
     RevokeKey,
     SignedOrder,
     TimeInForce,
+    Transfer,
     Withdraw,
 )
 from afterbell.domain.words import SessionKeyWord
@@ -90,7 +91,7 @@ class Trader:
         fills: Sequence[tuple[int, int, int]],
         operations: Sequence[tuple[SigningKey | None, Operation]] = (),
     ) -> Mined:
-        """Settle one batch; fills are (maker, taker, lots) by index into `orders`, operations run after them.
+        """Settle one batch; fills are (maker, taker, lots) by index into `orders`, operations run before them.
 
         Who signs what is not its own signs as a session key; nobody stands for an approved digest.
         """
@@ -104,8 +105,6 @@ class Trader:
                 session_key=key.address != order.owner,
             )
             records.setdefault(order.account_id, []).append((order.lane, position, record))
-        for _, message in operations:
-            records.setdefault(message.account_id, [])
         index_of: dict[int, int] = {}
         accounts = []
         for account in sorted(records):
@@ -119,22 +118,21 @@ class Trader:
                 FillRow(maker_order=index_of[maker], taker_order=index_of[taker], size_lots=lots)
                 for maker, taker, lots in fills
             ),
-            operations=tuple(self._sign(key, message, len(fills), sorted(records)) for key, message in operations),
+            operations=tuple(self._sign(key, message) for key, message in operations),
             accounts=tuple(accounts),
         )
         return self.venue.settle(encode(payload))
 
-    def _sign(self, key: SigningKey | None, message: Operation, n_fills: int, accounts: list[int]) -> OperationRow:
+    def _sign(self, key: SigningKey | None, message: Operation) -> OperationRow:
         r, vs, flags = bytes(32), bytes(32), OPERATION_APPROVED
         if key is not None:
             r, vs = key.sign(digest(message, self.venue.domain_separator))
             flags = 0 if key.address == message.owner else OPERATION_SESSION_KEY
-        place = accounts.index(message.account_id)
-        return build_operation_row(message, before_fill=n_fills, account_index=place, r=r, vs=vs, flags=flags)
+        return build_operation_row(message, r=r, vs=vs, flags=flags)
 
 
 def trade(venue: LocalVenue) -> Participants:
-    """Run the history; every batch is one transaction. Eight batches, nine direct operations."""
+    """Run the history; every batch is one transaction. Ten batches; deposits, keys, rules and siblings in between."""
     maker, taker, third, paid, waiting, maker_key, taker_key, third_key, late_key = build_keys(random.Random(5), 9)
     people = Participants(
         maker=maker, taker=taker, third=third, paid=paid.address, waiting=waiting.address,
@@ -152,11 +150,15 @@ def trade(venue: LocalVenue) -> Participants:
     venue.settle(encode(stale))
     venue.pass_time(venue.time_s + 30)
     venue.anvil.call("evm_mine")
-    venue.set_prices({AAPL: 10_100, MSFT: 9_900})
+    _price_with_funding(venue, {AAPL: 10_100, MSFT: 9_900})
+    venue.pass_time(venue.time_s + 600)
+    venue.anvil.call("evm_mine")
+    _price_with_funding(venue, {AAPL: 10_100, MSFT: 9_900})
     _link(trader, people)
     _close(trader, people)
     _withdraw(trader, people)
     _act_directly(venue, people)
+    act_as_siblings(venue, people)
     venue.claim(people.paid)
     trader.settle([], [])
     _deposit_and_link(venue, taker, 1_000_000, late_key)
@@ -228,6 +230,40 @@ def _act_directly(venue: LocalVenue, people: Participants) -> None:
     venue.transact(guardian, venue.manifest.get_address("market_registry"), tighter)
 
 
+def _price_with_funding(venue: LocalVenue, ticks: dict[int, int]) -> None:
+    """Price markets by rows that accrue funding; the first such row only starts its clock."""
+    header = venue.next_header()
+    rows, evidence = venue.build_prices(ticks, header.matched_at_s, is_funding=True)
+    venue.settle(encode(Payload(header=header, rows=rows, evidence=evidence)))
+
+
+def apply_deltas(
+    venue: LocalVenue, market: int, deltas: Sequence[tuple[int, int, int, int]], pot_change_quote: int = 0
+) -> Mined:
+    """Have Liquidations move positions: (account, lots, entry, collateral) each, accounts ascending."""
+    signature = "apply_deltas(uint256,(uint256,int256,int256,int256)[],int256)"
+    words = [market, 96, pot_change_quote, len(deltas), *(number for delta in sorted(deltas) for number in delta)]
+    call = build_call(signature, *(word % (1 << 256) for word in words))
+    return venue.transact(venue.manifest.get_address("liquidations"), venue.clearinghouse, call)
+
+
+def act_as_siblings(venue: LocalVenue, people: Participants) -> None:
+    """Liquidations takes 1,000 lots of third over, a dividend moves MSFT, Exits pays and enters and leaves its mode."""
+    third, maker = account_of(people.third, 7), account_of(people.maker)
+    apply_deltas(venue, MSFT, [(third, 1_000, 9_950_000, -20), (maker, -1_000, -9_950_000, 20)])
+    price = int.from_bytes(venue.call(venue.clearinghouse, "price_word(uint256)", MSFT), "big")
+    index = int.from_bytes(venue.call(venue.clearinghouse, "index_word(uint256)", MSFT), "big")
+    # Epoch 2, and a reserve of 7 ticks announced.
+    call = build_call("move_market(uint256,uint256,uint256)", MSFT, price + (1 << 208), index | 7 << 232)
+    venue.transact(venue.manifest.get_address("corporate_actions"), venue.clearinghouse, call)
+    exits = venue.manifest.get_address("exits")
+    paid = int.from_bytes(people.waiting, "big")
+    call = build_call("withdraw_to_claim(uint256,address,uint256)", maker, paid, 3_000_000)
+    venue.transact(exits, venue.clearinghouse, call)
+    for mode in (1, 0):
+        venue.transact(exits, venue.clearinghouse, build_call("set_mode(uint256)", mode))
+
+
 def venue_last_publish_s(venue: LocalVenue) -> int:
     """Return the publish time of AAPL's last accepted report."""
     word = int.from_bytes(venue.call(venue.clearinghouse, "price_word(uint256)", AAPL), "big")
@@ -257,7 +293,7 @@ def _close(trader: Trader, people: Participants) -> None:
 
 
 def _withdraw(trader: Trader, people: Participants) -> None:
-    """Taker and third withdraw, the maker's key cancels one order and is revoked, third cancels all up to a seq."""
+    """Taker and third withdraw, third moves 5 USDC to subaccount 8, keys and orders are cancelled."""
     expiry_s = trader.venue.time_s + 600
     operations: list[tuple[SigningKey | None, Operation]] = [
         (
@@ -282,12 +318,18 @@ def _withdraw(trader: Trader, people: Participants) -> None:
             CancelOrder(owner=people.maker.address, order_nonce=build_nonce(2, 100), expiry_s=expiry_s, seq=300),
         ),
         (
+            people.third,
+            Transfer(
+                owner=people.third.address, subaccount=7, quote=5_000_000, to_subaccount=8, expiry_s=expiry_s, seq=301
+            ),
+        ),
+        (
             people.maker,
             RevokeKey(owner=people.maker.address, key=people.maker_key.address, expiry_s=expiry_s, seq=301),
         ),
         (
             people.third,
-            CancelAll(owner=people.third.address, subaccount=7, min_seq=250, expiry_s=expiry_s, seq=301),
+            CancelAll(owner=people.third.address, subaccount=7, min_seq=250, expiry_s=expiry_s, seq=302),
         ),
     ]
     mined = trader.settle([], [], operations)

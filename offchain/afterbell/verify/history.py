@@ -54,14 +54,7 @@ def fetch_history(client: RpcClient, instance: Instance, block: int, steps: Step
         steps.advance(last - first + 1)
     logs.sort(key=lambda log: (log.block, log.index))
     events = _decode(logs, names | {instance.token: "token"}, findings)
-    # A calendar's boundaries stand in the call alone; everything else is needed for what a batch says of itself.
-    hashes = list(
-        dict.fromkeys(
-            event.log.transaction
-            for event in events
-            if event.contract == "clearinghouse" or event.name == "CalendarChanged"
-        )
-    )
+    hashes = list(dict.fromkeys(event.log.transaction for event in events if event.contract == "clearinghouse"))
     transactions: dict[bytes, Transaction | None] = {}
     steps.begin("transactions", len(hashes))
     for start in range(0, len(hashes), N_TRANSACTIONS_PER_QUERY):

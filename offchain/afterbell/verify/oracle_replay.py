@@ -1,7 +1,7 @@
 """Keep PriceOracle's state while the history is replayed: sources, publishers, markets, calendar, overrides, halts.
 
-What the governor and others set is read from events, a calendar's boundaries from the call that wrote them; every batch
-is judged by the oracle's model. Must not: read storage. Twin: domain/oracle.py.
+What the governor and others set is read from events; every batch is judged by the oracle's model. Must not: read
+storage. Twin: domain/oracle.py.
 """
 
 from __future__ import annotations
@@ -14,21 +14,16 @@ from afterbell.domain.batch import PriceRow
 from afterbell.domain.calendar import Calendar, unpack_boundaries
 from afterbell.domain.chain_state import ChainState
 from afterbell.domain.codes import ReportCode
-from afterbell.domain.errors import DirectRefused
-from afterbell.domain.hashing import keccak
 from afterbell.domain.oracle import OracleMarket, OracleState, Override, SignedSource, forget_observations
 from afterbell.domain.prices import MarketUpdate, move_markets, state_markets
 from afterbell.signing.keys import recover
 from afterbell.verify.chain_events import ChainEvent, split_addresses
-from afterbell.verify.event_differences import ExpectedEvent, expect, show_values
+from afterbell.verify.event_differences import ExpectedEvent, expect
 from afterbell.verify.findings import Finding, Findings
 from afterbell.verify.instance import Instance
-from afterbell.verify.rpc import Transaction
 
 NO_SOURCE: Final = 256
-_APPEND: Final = keccak(b"append_windows(uint256[])")[:4]
-_REPLACE: Final = keccak(b"replace_windows(uint256,uint256[])")[:4]
-_SPLIT, _DIVIDEND, _STEP = 1, 2, 6
+_DIVIDEND, _STEP = 2, 6
 
 
 class OracleReplay:
@@ -58,13 +53,11 @@ class OracleReplay:
 
     # ------------------------------------------------------------------------ settings
 
-    def apply(self, events: Sequence[ChainEvent], call: Transaction | None, time_s: int) -> None:
+    def apply(self, events: Sequence[ChainEvent], time_s: int) -> None:
         """Take over what one transaction set."""
         is_merger = any(event.name == "ActionActivated" for event in events)
         for event in events:
             self._apply_event(event, time_s, is_merger=is_merger)
-            if event.name == "CalendarChanged":
-                self._change_calendar(event, call, time_s)
 
     def _apply_event(self, event: ChainEvent, time_s: int, *, is_merger: bool) -> None:
         state = self.state
@@ -76,6 +69,8 @@ class OracleReplay:
                 self.source_ids[source_id] = source
                 if source == self._instance.price_source:
                     state.sources[source_id] = self._publishers
+            case "CalendarChanged":
+                self._change_calendar(event)
             case "PublishersSet":
                 self._set_publishers(event, time_s)
             case "MarketPriced":
@@ -157,27 +152,24 @@ class OracleReplay:
             if source == self._instance.price_source:
                 self.state.sources[source_id] = changed
 
-    def _change_calendar(self, event: ChainEvent, call: Transaction | None, time_s: int) -> None:
-        """Do a change of the calendar again: its boundaries stand in the call, perhaps inside the timelock's."""
-        calldata = b"" if call is None else call.input
-        try:
-            self.state.calendar = _find_change(self.state.calendar, calldata, time_s)
-        except (ValueError, DirectRefused) as error:
-            self._refuse(event, f"the boundaries in the call that wrote them ({error})", show_values(event.values))
-            return
-        boundaries = self.state.calendar.boundaries
-        found = (event.number("n_boundaries"), event.number("until_s"))
-        expected = (len(boundaries), boundaries[-1].start_s)
-        if found != expected:
-            self._refuse(event, f"{expected[0]} boundaries until {expected[1]} s", f"{found[0]} until {found[1]} s")
-
-    def _refuse(self, event: ChainEvent, expected: str, found: str) -> None:
-        self._findings.add(
-            Finding(
-                what=f"event {event.name}", field="event", unit="event", expected=f"{expected} (replay)",
-                found=f"{found} (logs)",
+    def _change_calendar(self, event: ChainEvent) -> None:
+        """Put the boundaries of a change in the place of everything from its first on."""
+        content, from_s = event.content("words"), event.number("from_s")
+        words = [int.from_bytes(content[at : at + 32], "big") for at in range(0, len(content), 32)]
+        boundaries = unpack_boundaries(words)
+        first_s = boundaries[0].start_s if boundaries else 0
+        if first_s != from_s:
+            self._findings.add(
+                Finding(
+                    what="event CalendarChanged",
+                    field="from_s",
+                    unit="UNIX s",
+                    expected=f"{first_s} (its first boundary)",
+                    found=f"{from_s} (logs)",
+                )
             )
-        )  # fmt: skip
+        kept = tuple(boundary for boundary in self.state.calendar.boundaries if boundary.start_s < first_s)
+        self.state.calendar = Calendar((*kept, *boundaries))
 
     # ------------------------------------------------------------------------ batches
 
@@ -234,26 +226,3 @@ class OracleReplay:
                     )
                 )
         return updates, events
-
-
-def _find_change(calendar: Calendar, calldata: bytes, time_s: int) -> Calendar:
-    """Return the calendar after the change a call asks for. Raises: ValueError, DirectRefused."""
-    at = calldata.find(_APPEND)
-    if at >= 0:
-        return calendar.appended(unpack_boundaries(_read_words(calldata, at + 4, 0)), time_s)
-    at = calldata.find(_REPLACE)
-    if at < 0:
-        raise ValueError("no call of append_windows or replace_windows found")
-    from_s = int.from_bytes(calldata[at + 4 : at + 36], "big")
-    return calendar.replaced(from_s, unpack_boundaries(_read_words(calldata, at + 4, 1)), time_s)
-
-
-def _read_words(calldata: bytes, start: int, argument: int) -> list[int]:
-    """Return a dynamic list of words: the offset stands in its argument's place."""
-    place = start + 32 * argument
-    list_at = start + int.from_bytes(calldata[place : place + 32], "big")
-    n_words = int.from_bytes(calldata[list_at : list_at + 32], "big")
-    words = calldata[list_at + 32 : list_at + 32 + 32 * n_words]
-    if len(words) != 32 * n_words:
-        raise ValueError(f"required {n_words} words, found {len(words)} bytes")
-    return [int.from_bytes(words[at : at + 32], "big") for at in range(0, len(words), 32)]

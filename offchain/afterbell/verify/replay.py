@@ -17,7 +17,7 @@ from afterbell.domain.batch import PriceRow
 from afterbell.domain.chain_state import ChainState, list_market, pay_claim, set_rules
 from afterbell.domain.digests import DOMAIN_NAME, PRICE_DOMAIN_NAME, build_domain_separator
 from afterbell.domain.errors import AfterbellError
-from afterbell.domain.ids import MAX_MARKETS
+from afterbell.domain.ids import MAX_MARKETS, rules_key, tier_key
 from afterbell.domain.outcomes import AllKilled, KeyChanged, OperationEffect, OrderKilled, Transferred
 from afterbell.domain.prices import MarketUpdate
 from afterbell.domain.settlement import BatchResult, apply_batch
@@ -104,7 +104,7 @@ class _Runner:
     def run(self, transaction: bytes, events: Sequence[ChainEvent]) -> None:
         """Apply what one transaction did."""
         self._direct.run(events)
-        self._apply_settings(transaction, events)
+        self._apply_settings(events)
         if self._is_batch(transaction, events):
             self._run_batch(transaction, events)
         self._apply_paid_claims(events)
@@ -151,17 +151,23 @@ class _Runner:
 
     # What the governor set. Only the events tell; a listing has three witnesses, the rest is compared with storage.
 
-    def _apply_settings(self, transaction: bytes, events: Sequence[ChainEvent]) -> None:
+    def _apply_settings(self, events: Sequence[ChainEvent]) -> None:
         timed = [event for event in events if event.log.block in self._history.block_times_s]
         time_s = self._history.block_times_s[timed[0].log.block] if timed else 0
-        self._replay.oracle.apply(events, self._history.transactions.get(transaction), time_s)
+        self._replay.oracle.apply(events, time_s)
         for event in events:
             if event.name == "MarketRulesSet":
-                set_rules(self._replay.state, event.number("market"), event.number("session"), event.number("rules"))
+                self._set_first_rules(event)
             elif event.name == "SequencerSet":
                 self._replay.sequencer = event.content("sequencer")
         if not any(event.name in _ONLY_IN_BATCHES for event in events):
             self._apply_listing(events)
+
+    def _set_first_rules(self, event: ChainEvent) -> None:
+        """Write first rules; their tiers are direct operations of their own and stand already."""
+        market, session, state = event.number("market"), event.number("session"), self._replay.state
+        tier_word = state.rules.get(tier_key(rules_key(market, session)), 0)
+        set_rules(state, market, session, event.number("rules"), tier_word)
 
     def _apply_listing(self, events: Sequence[ChainEvent]) -> None:
         """List a market if the registry's or the Clearinghouse's event says so; each stands in for the others."""
