@@ -16,7 +16,7 @@ from random import Random
 
 from afterbell.domain.codes import describe_code
 from tests.machine.books import Broken
-from tests.machine.system import System, draw, step
+from tests.machine.system import System, draw, leave_all, step
 
 N_STEPS_PER_SYSTEM = 1_500
 N_STEPS_AFTER_SETTLEMENT = 150
@@ -40,6 +40,10 @@ def run(n_calls: int, seed: int) -> tuple[Counter[tuple[str, str]], Counter[tupl
             # what is settled for good has little left to do
             if done + system.n_calls >= n_calls or n_settled > N_STEPS_AFTER_SETTLEMENT:
                 break
+        try:
+            leave_all(system)
+        except Broken as broken:
+            raise Broken(f"seed {seed}, everybody leaves: {broken}") from broken
         done += system.n_calls
         outcomes += system.outcomes
         codes += system.codes

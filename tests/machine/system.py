@@ -7,6 +7,7 @@ announcer, a guardian, a governor and a stranger who tries every function of eve
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ from eth_abi.abi import decode as abi_decode
 from eth_abi.exceptions import DecodingError
 from eth_utils.address import to_checksum_address
 
-from afterbell.domain.batch import BatchHeader, PriceRow, encode
+from afterbell.domain.batch import BatchHeader, Payload, PriceRow, encode
 from afterbell.domain.calendar import Boundary
 from afterbell.domain.evidence import Evidence, PriceReport, build_proven_reports, encode_evidence
 from afterbell.domain.hashing import keccak
@@ -27,8 +28,8 @@ from afterbell.domain.words import RulesWord
 from afterbell.signing.keys import SigningKey
 from afterbell.signing.typed_data import PriceRoot, digest
 from tests.machine.batches import Desk, Planned, Trader, assemble, make_liquidation, make_operation, make_order
-from tests.machine.books import N_MARKETS, Books, bits
-from tests.support.chain import GENESIS_S, GOVERNOR, OUTSIDER, SEQUENCER, START_S, Chain, Reverted, artifacts
+from tests.machine.books import N_MARKETS, Books, bits, require
+from tests.support.chain import DEPLOYER, GENESIS_S, GOVERNOR, OUTSIDER, SEQUENCER, START_S, Chain, Reverted, artifacts
 
 USDC: Final = 10**6
 DAY_S: Final = 86_400
@@ -117,6 +118,10 @@ class System:
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
     codes: Counter[tuple[str, int]] = field(default_factory=Counter)
     books: Books = field(default_factory=Books)
+    settled: tuple[Payload, bytes] | None = None
+    """The last batch and its codes."""
+    is_hostile: bool = False
+    """The sequencer trades alone: no operations, any mark, auctions at will."""
     n_calls: int = 0
     plan: list[str] = field(default_factory=list)
     """Actions to come before anything is drawn again."""
@@ -360,7 +365,9 @@ class System:
                     if is_honest
                     else rng.choice((1, self.mark(market) * 2, 2**40 - 1)),
                     index_ticks=self.usd_ticks[market],
-                    auction_ticks=self.mark(market) // 5 * 5 if rng.random() < 0.05 else 0,
+                    auction_ticks=self.mark(market) // 5 * 5
+                    if rng.random() < (0.2 if self.is_hostile else 0.05)
+                    else 0,
                     premium_ppb=premium_ppb or 0,
                     funding=int(premium_ppb is not None),
                 )
@@ -378,6 +385,7 @@ class System:
         self.call("Clearinghouse", "settle", books.head, encode(payload), sender=sender or SEQUENCER)
         n_operations, n_orders, n_fills = len(payload.operations), payload.n_orders, len(payload.fills)
         codes = self._codes or bytes(n_operations + n_orders + n_fills)
+        self.settled = (payload, codes)
         for place, code in enumerate(codes):
             kind = "operation" if place < n_operations else "order" if place < n_operations + n_orders else "fill"
             self.codes[kind, code] += 1
@@ -427,7 +435,8 @@ class System:
             )
         if len(planned) > 2 and rng.random() < 0.1:
             pairs.append((rng.randrange(len(planned)), rng.randrange(len(planned)), 10))
-        operations = tuple(self._operation() for _ in range(rng.choice((0, 0, 0, 1, 2))))
+        n_operations = 0 if self.is_hostile else rng.choice((0, 0, 0, 1, 2))
+        operations = tuple(self._operation() for _ in range(n_operations))
         desk.pool = (desk.pool + planned)[-40:]
         desk.nonces = (desk.nonces + [p.record.lane << 40 | p.record.seq for p in planned])[-40:]
         self.settle(
@@ -435,7 +444,7 @@ class System:
             pairs,
             evidence=rng.random() < 0.8,
             operations=operations,
-            is_honest=rng.random() < 0.95,
+            is_honest=rng.random() < (0.85 if self.is_hostile else 0.95),
             matched_ago_s=rng.choice((0,) * 18 + (250, 400)),
         )
 
@@ -462,7 +471,12 @@ class System:
         """Move one stock by a third, and let the mark walk there while accounts are flagged and liquidated."""
         market = self.random.randint(1, N_MARKETS)
         ticks = self.usd_ticks[market]
-        self.usd_ticks[market] = max(200, min(10**6, ticks * self.random.choice((60, 70, 80, 125, 140, 170)) // 100))
+        self.usd_ticks[market] = max(
+            200,
+            min(
+                10**6, ticks * self.random.choice((60, 70, 80) if ticks > FIRST_TICKS // 2 else (125, 140, 170)) // 100
+            ),
+        )
         self.plan = list(CRASH)
 
     def act_funding(self) -> None:
@@ -702,8 +716,7 @@ class System:
 
     def act_pause(self) -> None:
         """Pause the token, or let it go."""
-        deployer = to_checksum_address("0x" + "d0" * 20)
-        self.chain.call("token", "set_paused", self.random.random() < 0.3, sender=deployer)
+        self.chain.call("token", "set_paused", self.random.random() < 0.3, sender=DEPLOYER)
 
     def act_wait(self) -> None:
         rng = self.random
@@ -721,6 +734,42 @@ class System:
         """The sequencer sleeps for a day, sometimes for long enough to end everything."""
         rng = self.random
         self.chain.set_time(self.chain.time_s + rng.choice((DAY_S + 1, DAY_S + 1, 2 * DAY_S, 8 * DAY_S)))
+
+
+def leave_all(system: System) -> None:
+    """Let the sequencer vanish for good: everybody leaves, in any order, with what the books say (I-14)."""
+    rng, chain = system.random, system.chain
+    chain.call("token", "set_paused", False, sender=DEPLOYER)
+    is_new = system.books.mode != 2
+    if is_new:
+        chain.set_time(chain.time_s + 2 * DAY_S)
+        if system.books.mode == 0:
+            system.call("Exits", "enter_exit_mode")
+        chain.set_time(chain.time_s + 7 * DAY_S)
+        system.call("Exits", "start_final_settlement")
+    books = system.read()
+    ticks, insurance = books.externals(), int(chain.addresses["Liquidations"], 16)
+    equities = {account: max(0, books.equity_quote(account, ticks)) for account in system.accounts}
+    equities = {account: quote for account, quote in equities.items() if account >> 80 != insurance}
+    accounts = rng.sample(system.accounts, len(system.accounts))
+    for first in range(0, len(accounts), 5):
+        with contextlib.suppress(Reverted):
+            system.call("Exits", "tally", accounts[first : first + 5])
+    require(chain.call("Exits", "tally_progress")[4], "I-14 the tally never completes")
+    owed, assets = sum(equities.values()), books.tracked_quote - books.unpaid_quote
+    for account in rng.sample(list(equities), len(equities)):
+        share = equities[account] if owed <= assets else equities[account] * assets // owed
+        paid = 0
+        with contextlib.suppress(Reverted):
+            paid = system.call("Exits", "claim", account)
+        require(paid == share or not is_new, "I-14 share", hex(account), paid, share)
+    system.check(elapsed_s=0)
+    for owner in {owner_of(account) for account in system.accounts}:
+        with contextlib.suppress(Reverted):
+            system.call("Vault", "claim", owner)
+    system.check(elapsed_s=0)
+    system.outcomes["exit_mode", ""] += is_new
+    require(system.books.unpaid_quote == 0, "I-14 an unpaid claim", system.books.unpaid_quote)
 
 
 CRASH: Final = (
