@@ -113,6 +113,8 @@ struct Action:
     activated_s: uint256
     # guardian or governor must confirm it before it counts
     is_waiting: bool
+    # halts the market all the same until prices agree
+    is_cancelled: bool
     terms: Terms
 
 
@@ -329,6 +331,7 @@ def corporate_action(market: uint256) -> Action:
         reserve_s=(state >> 40) & M40,
         activated_s=(state >> 80) & M40,
         is_waiting=(state >> 128) & 1 == 1,
+        is_cancelled=(state >> 129) & 1 == 1,
         terms=staticcall IActionViews(CORPORATE_ACTIONS).terms(market),
     )
 

@@ -496,7 +496,7 @@ def test_events__a_whole_life__say_what_was_done_when(exchange: Exchange) -> Non
 def test_constructor__an_address_missing__refused(exchange: Exchange) -> None:
     chain = exchange.venue.chain
     for place in range(5):
-        arguments = [GOVERNOR] * 5
+        arguments: list[str] = [GOVERNOR] * 5
         arguments[place] = "0x" + "00" * 20
         with refused("wiring: zero address"):
             chain.create(NAME, *arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -393,7 +394,9 @@ def test_cancelled_split__was_false__reopens_on_the_first_price_of_the_halt(venu
 
 def test_refusal__of_any_kind__leaves_everything_as_it_was(venue: Venue) -> None:
     chain, oracle = venue.chain.copy(), venue.oracle.copy()
-    calls = (lambda: activate(venue, 1, now_s=T), lambda: cancel(venue, 1), lambda: reserve(venue, 1, now_s=T))
+    calls: tuple[Callable[[], None], ...] = (
+        lambda: activate(venue, 1, now_s=T), lambda: cancel(venue, 1), lambda: reserve(venue, 1, now_s=T),
+    )  # fmt: skip
     for mode, reason in ((Mode.NORMAL, "action: none"), (Mode.SETTLED, "action: venue settled")):
         venue.chain.mode = mode
         for call in calls:
