@@ -577,11 +577,13 @@ def _stated(
     session: uint256 = window >> 144
     until_s: uint256 = (window >> 104) & M40
     # overrides
+    is_overridden: bool = False
     word: uint256 = self.overrides[market]
     for i: uint256 in range(2):
         if word & M8 != session and matched_at_s >= (word >> 48) & M40 and matched_at_s <= (word >> 8) & M40:
             if self._strictness(word & M8) > self._strictness(session):
                 session = word & M8
+                is_overridden = True
                 until_s = min((window >> 104) & M40, ((word >> 8) & M40) + 1)
         word >>= 88
     # corporate actions
@@ -630,6 +632,11 @@ def _stated(
     minutes: uint256 = 0
     if until_s > external_time_s:
         minutes = min((until_s - external_time_s) // 60, M16)
+    if is_overridden:
+        # nobody gets rid of an age limit by declaring the market closed
+        max_age_s: uint256 = (self._rules_at(market, window >> 144, matched_at_s) >> 96) & M16
+        if max_age_s != 0:
+            minutes = min(minutes, (max_age_s + 59) // 60)
     moved = (moved & ~((M8 << 200) | (M16 << 240))) | (session << 200) | (minutes << 240)
     return moved, self._rules_at(market, session, matched_at_s)
 

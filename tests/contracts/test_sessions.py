@@ -282,8 +282,8 @@ def test_override__of_the_sequencer__counts_from_now_to_its_last_second(venue: V
     venue.chain.set_time(T + 300)
     venue.settle(rows=[PriceRow(market_id=1, mark_ticks=TICKS, index_ticks=TICKS)], matched_at_s=T + 199)
     assert venue.price().session == REGULAR  # matched before it was made
-    # until T + 501, the first second it does not count for: 8 minutes
-    assert [look(venue, after_s) for after_s in (300, 500, 501)] == [(HALTED, 8), (HALTED, 8), (REGULAR, 16)]
+    # until T + 501, the first second it does not count for, would be 8 minutes; REGULAR's own age limit is one
+    assert [look(venue, after_s) for after_s in (300, 500, 501)] == [(HALTED, 1), (HALTED, 1), (REGULAR, 16)]
 
 
 def test_override__of_the_guardian__binds_what_is_matched_after_the_lag(venue: Venue) -> None:
@@ -314,7 +314,19 @@ def test_override__milder_than_the_calendar_later__does_not_count(venue: Venue) 
     priced(venue)
     override(venue, OVERNIGHT, 4_000)
 
-    assert [look(venue, after_s) for after_s in (500, 1_000)] == [(OVERNIGHT, 16), (CLOSED, 83)]
+    assert [look(venue, after_s) for after_s in (500, 1_000)] == [(OVERNIGHT, 1), (CLOSED, 83)]
+
+
+@pytest.mark.parametrize(("max_age_s", "minutes"), [(0, 10), (1, 1), (60, 1), (61, 2), (3_600, 10)])
+def test_override__to_closed__leaves_the_calendars_own_age_limit(venue: Venue, max_age_s: int, minutes: int) -> None:
+    """Else a sequencer declares REGULAR closed, whose prices have no age, and trades all day on this morning's."""
+    priced(venue)
+    venue.chain.write_word("rules", 1 << 8 | REGULAR, replace(RULES, max_age_s=max_age_s).pack())
+    venue.chain.write_word("rules", 1 << 8 | CLOSED, replace(RULES, max_age_s=0).pack())
+    venue.chain.set_time(T + 300)
+    override(venue, CLOSED, 600)
+
+    assert look(venue, 300) == (CLOSED, minutes)
 
 
 @pytest.mark.parametrize("sender", [OUTSIDER, GOVERNOR])

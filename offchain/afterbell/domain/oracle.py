@@ -7,7 +7,7 @@ does. Twin: contracts/PriceOracle.vy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from math import gcd
 from typing import Final, Protocol
@@ -235,6 +235,21 @@ class OracleState:
         """Tell whether a corporate action halts a market in a batch."""
         return 0 < self.halts_from_s.get(market_id, 0) <= matched_at_s
 
+    def is_overridden(self, market_id: int, matched_at_s: int) -> bool:
+        """Tell whether an override makes a market's session stricter than the calendar's in a batch."""
+        return any(self._list_overrides(market_id, matched_at_s))
+
+    def _list_overrides(self, market_id: int, matched_at_s: int) -> Iterator[Override]:
+        """Yield the overrides that are stricter than the calendar and all before, the operator's first."""
+        session = self.calendar.window_at(matched_at_s).session
+        for is_guardian in (False, True):
+            override = self.overrides.get((market_id, is_guardian))
+            if override is None or not override.from_s <= matched_at_s <= override.until_s:
+                continue
+            if is_stricter(override.session, session):
+                session = override.session
+                yield override
+
     def find_base_session(self, market_id: int, matched_at_s: int) -> tuple[int, int]:
         """Return (session without reports, until when it is stated): calendar, overrides, corporate actions."""
         window = self.calendar.window_at(matched_at_s)
@@ -242,12 +257,8 @@ class OracleState:
         halt_from_s = self.halts_from_s.get(market_id, 0)
         if self.is_halted(market_id, matched_at_s):
             return Session.CORPORATE_ACTION, until_s
-        for is_guardian in (False, True):
-            override = self.overrides.get((market_id, is_guardian))
-            if override is None or not override.from_s <= matched_at_s <= override.until_s:
-                continue
-            if is_stricter(override.session, session):
-                session, until_s = override.session, min(window.end_s, override.until_s + 1)
+        for override in self._list_overrides(market_id, matched_at_s):
+            session, until_s = override.session, min(window.end_s, override.until_s + 1)
         return session, min(until_s, halt_from_s or FOREVER_S)
 
 

@@ -28,7 +28,7 @@ from afterbell.domain.oracle import (
     observe,
 )
 from afterbell.domain.session import Session, is_stricter
-from afterbell.domain.units import PPM, clamp, div_down, mul_div_down
+from afterbell.domain.units import PPM, clamp, div_down, div_up, mul_div_down
 from afterbell.domain.words import IndexWord, PriceWord, RulesWord, TotalsWord
 
 MARK_STEP_S: Final = 3
@@ -145,7 +145,7 @@ def state_markets(
             verdicts.append(verdict)
             is_stated |= verdict.code is ReportCode.ACCEPTED
         if is_stated:
-            markets.append(_state(oracle, market_id, price, matched_at_s))
+            markets.append(_state(oracle, words, market_id, price, matched_at_s))
     return StatedPrices(oracle=oracle, markets=tuple(markets), verdicts=tuple(verdicts))
 
 
@@ -220,18 +220,27 @@ def _judge(
     return ReportVerdict(report=report, code=code), price
 
 
-def _state(oracle: OracleState, market_id: int, price: PriceWord, matched_at_s: int) -> StatedMarket:
-    """Say in which session a market is and until when that is stated."""
+def _state(oracle: OracleState, words: Words, market_id: int, price: PriceWord, matched_at_s: int) -> StatedMarket:
+    """Say in which session a market is and until when that is stated.
+
+    Under an override no longer than the calendar's own session lets a price stand: nobody gets rid of an age limit by
+    declaring the market closed.
+    """
     session, until_s = oracle.find_base_session(market_id, matched_at_s)
     observation = oracle.primaries.get(market_id)
     minutes = clamp(div_down(until_s - price.external_time_s, 60), 0, MAX_SESSION_MINUTES)
+    window = oracle.calendar.window_at(matched_at_s)
+    if oracle.is_overridden(market_id, matched_at_s):
+        rules = words.rules_of(market_id, window.session, matched_at_s)
+        if rules is not None and rules.max_age_s:
+            minutes = min(minutes, div_up(rules.max_age_s, 60))
     return StatedMarket(
         market_id=market_id,
         external_ticks=price.external_ticks,
         external_time_s=price.external_time_s,
         session=_stricter(session, observation.accepted_session if observation else None),
         session_minutes=minutes,
-        window_start_s=oracle.calendar.window_at(matched_at_s).start_s,
+        window_start_s=window.start_s,
     )
 
 
