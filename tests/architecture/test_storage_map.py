@@ -19,6 +19,9 @@ CONTRACTS = (
     "CorporateActions",
     "Liquidations",
     "SignedPriceSource",
+    "PythSource",
+    "ChainlinkSource",
+    "ChainlinkStreamsSource",
     "Timelock",
     "Lens",
 )
