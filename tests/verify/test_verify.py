@@ -25,6 +25,7 @@ from afterbell.domain.ids import (
     rules_binds_after_key,
     rules_key,
     rules_successor_key,
+    tier_key,
 )
 from afterbell.verify.chain_events import SHAPES
 from tests.verify.conftest import Traded
@@ -48,8 +49,10 @@ def verify_through(traded: Traded, alter: Alter, tmp_path: Path) -> tuple[int, d
 
 def slot_of(contract: str, variable: str, *keys: int) -> int:
     """Return the storage slot of a variable, or of its entry: Vyper hashes (slot, key), outermost first."""
-    layout = compile_contracts()[contract].layout["storage_layout"]
-    slot = int(layout[variable]["slot"])
+    entry = compile_contracts()[contract].layout["storage_layout"]
+    for part in variable.split("."):  # a module's variables stand under its name
+        entry = entry[part]
+    slot = int(entry["slot"])
     for key in keys:
         slot = int.from_bytes(keccak(slot.to_bytes(32, "big") + key.to_bytes(32, "big")), "big")
     return slot
@@ -80,13 +83,14 @@ def test_verify__true_history__exits_0_with_a_summary(traded: Traded, tmp_path: 
     report = json.loads(report_path.read_text())
     assert report["verified"] is True
     assert report["findings"] == []
-    # Three deposits and a late one: 10,000 + 5,000 + 2,000 + 1 USDC; withdrawn 1,000 + 25, of which 1,000 paid.
+    # Three deposits and a late one: 10,000 + 5,000 + 2,000 + 1 USDC; withdrawn 1,000 + 25 + 3, of which 1,000 paid.
     assert report["deposited_quote"] == "17001000000"
-    assert report["withdrawn_quote"] == "1025000000"
+    assert report["withdrawn_quote"] == "1028000000"
     assert report["tracked_quote"] == "16001000000"
-    # Prices, open, ignored reports, prices, links, close, withdrawals, heartbeat.
-    assert report["n_batches"] == 8
-    assert report["n_accounts"] == 3
+    # Prices, open, ignored reports, prices twice, links, close, operations, heartbeat.
+    assert report["n_batches"] == 9
+    # Third has a subaccount more, from its transfer.
+    assert report["n_accounts"] == 4
     assert set(report["governors"].values()) == {report["timelock"]}
     assert f"Timelock {report['timelock']}" in result.output
 
@@ -105,7 +109,8 @@ def number(content: bytes) -> int:
 def approved_digest(traded: Traded) -> int:
     """Return the one digest that was approved in the history."""
     address = traded.venue.manifest.addresses["operations"]
-    [log] = traded.venue.anvil.call("eth_getLogs", {"address": address, "fromBlock": "0x0", "toBlock": "latest"})
+    query = {"address": address, "fromBlock": "0x0", "toBlock": "latest"}
+    [log] = traded.venue.anvil.call("eth_getLogs", query | {"topics": [topic_of("operations", "DigestApproved")]})
     return int(log["topics"][2], 16)
 
 
@@ -198,6 +203,41 @@ ALTERED: dict[str, tuple[Callable[[Traded], tuple[bytes, int]], int, dict[str, A
         -1,
         {"what": "approval", "field": "is_approved"},
     ),
+    "index": (
+        lambda t: clearinghouse_slot(t, "indices", AAPL),
+        1,
+        {"what": "index", "field": "long_index_e12", "unit": "1e-12 quote per lot", "market": AAPL},
+    ),
+    "funding time": (
+        lambda t: clearinghouse_slot(t, "indices", AAPL),
+        1 << 192,
+        {"what": "index", "field": "funding_time_s", "unit": "UNIX s", "market": AAPL},
+    ),
+    "dividend reserve": (
+        lambda t: clearinghouse_slot(t, "indices", MSFT),
+        1 << 232,
+        {"what": "index", "field": "reserve_ticks", "unit": "ticks", "market": MSFT},
+    ),
+    "session minutes": (
+        lambda t: clearinghouse_slot(t, "prices", AAPL),
+        -1 << 240,
+        {"what": "price", "field": "session_minutes", "unit": "minutes", "market": AAPL},
+    ),
+    "tiers": (
+        lambda t: clearinghouse_slot(t, "rules", tier_key(rules_key(AAPL, 2))),
+        1 << 48,
+        {"what": "tiers", "field": "add_1_ppm", "unit": "ppm", "market": AAPL, "note": "session 2"},
+    ),
+    "mode": (
+        lambda t: clearinghouse_slot(t, "operator"),
+        1 << 200,
+        {"what": "operator", "field": "mode", "unit": "mode"},
+    ),
+    "calendar": (
+        lambda t: (t.venue.manifest.get_address("price_oracle"), slot_of("PriceOracle", "calendar.boundaries", 0)),
+        1 << 8,
+        {"what": "calendar", "field": "start_s", "unit": "UNIX s", "note": "boundary 0"},
+    ),
     "totals": (
         lambda t: clearinghouse_slot(t, "totals", AAPL),
         1,
@@ -232,9 +272,9 @@ ALTERED: dict[str, tuple[Callable[[Traded], tuple[bytes, int]], int, dict[str, A
     "report time": (
         lambda t: (
             t.venue.manifest.get_address("price_oracle"),
-            slot_of("PriceOracle", "last_publish_time_s", AAPL),
+            slot_of("PriceOracle", "observations", AAPL),
         ),
-        1,
+        1 << 64,
         {"what": "oracle", "field": "last_publish_time_s", "unit": "UNIX s", "market": AAPL},
     ),
     "threshold": (
@@ -291,38 +331,51 @@ def nth_log(contract: str, name: str, n: int, traded: Traded) -> Callable[[dict[
     return lambda log: (log["blockNumber"], log["logIndex"]) == (wanted["blockNumber"], wanted["logIndex"])
 
 
-DIRECT_4 = "direct operation 4 (they have no gaps)"
+DIRECT_49 = "direct operation 49 (they have no gaps)"
+DIRECT_56 = "direct operation 56 (they have no gaps)"
 DROPPED = [
     # contract, event, which one, what some finding must name
-    ("clearinghouse", "PositionChanged", 0, {"market": AAPL}),
-    ("clearinghouse", "PositionChanged", -1, {"market": AAPL}),
+    ("clearinghouse", "PositionsChanged", 0, {"what": "event PositionChanged", "batch": 2, "market": AAPL}),
+    ("clearinghouse", "PositionsChanged", 1, {"what": "event PositionChanged", "batch": 7, "market": AAPL}),
+    # Of the deltas of a sibling.
+    ("clearinghouse", "PositionsChanged", -1, {"what": "event DirectOperation", "field": "event"}),
+    ("clearinghouse", "IndexChanged", 0, {"what": "event IndexChanged", "batch": 4, "market": AAPL}),
+    ("clearinghouse", "IndexChanged", -1, {"what": "index", "field": "reserve_ticks", "market": MSFT}),
     ("clearinghouse", "CollateralDeposited", 0, {"field": "direct_op"}),
     ("clearinghouse", "CollateralDeposited", -1, {"field": "collateral_quote"}),
     ("clearinghouse", "CollateralWithdrawn", 0, {"field": "collateral_quote", "unit": "quote"}),
     ("clearinghouse", "BatchSettled", 1, {"what": "event BatchSettled", "batch": 2}),
     # The heartbeat logs nothing else: only storage knows of it.
-    ("clearinghouse", "BatchSettled", -1, {"what": "batch", "field": "sequence", "found": "8 (storage)"}),
+    ("clearinghouse", "BatchSettled", -1, {"what": "batch", "field": "sequence", "found": "9 (storage)"}),
     ("clearinghouse", "BatchFailures", 0, {"what": "event BatchFailures", "batch": 2}),
     ("clearinghouse", "PriceChanged", -1, {"market": MSFT}),
     ("clearinghouse", "PriceChanged", 0, {"market": AAPL}),
-    ("clearinghouse", "OrderCancelled", 0, {"what": "event OrderCancelled"}),
-    ("clearinghouse", "AllCancelled", 0, {"field": "min_seq"}),
+    ("operations", "OrderCancelled", 0, {"what": "event OrderCancelled"}),
+    ("operations", "AllCancelled", 0, {"field": "min_seq"}),
     ("clearinghouse", "MarketRulesSet", 5, {"what": "rules", "market": AAPL, "note": "session 5"}),
     ("clearinghouse", "SequencerSet", 0, {"field": "sequencer"}),
-    ("clearinghouse", "KeyChanged", 0, {"what": "event KeyChanged"}),
-    # In turn: link, revocation, cancel-all, rules, link with the last deposit.
-    ("clearinghouse", "DirectOperation", 0, {"field": "direct_op", "expected": DIRECT_4}),
+    ("operations", "KeyChanged", 0, {"what": "event KeyChanged"}),
+    ("operations", "CollateralTransferred", 0, {"what": "event CollateralTransferred", "batch": 8}),
+    # In turn: 45 tiers, link, revocation, cancel-all, tiers and rules that follow, deltas, market, exit, two modes, link
+    # with the last deposit.
+    ("clearinghouse", "DirectOperation", 0, {"what": "tiers", "market": AAPL, "note": "session 0"}),
+    ("clearinghouse", "DirectOperation", 45, {"field": "direct_op", "expected": DIRECT_49}),
     (
         "clearinghouse",
         "DirectOperation",
-        1,
+        46,
         {"what": "session key", "field": "revoked_at_s", "expected": "0 (replay and events)"},
     ),
-    ("clearinghouse", "DirectOperation", 2, {"what": "account", "field": "flags", "found": "1 (storage)"}),
-    ("clearinghouse", "DirectOperation", 3, {"what": "rules that follow", "market": MSFT, "note": "session 5"}),
-    ("clearinghouse", "DirectOperation", -1, {"what": "operator", "field": "direct_op", "found": "9 (storage)"}),
+    ("clearinghouse", "DirectOperation", 47, {"what": "account", "field": "flags", "found": "1 (storage)"}),
+    ("clearinghouse", "DirectOperation", 48, {"what": "tiers that follow", "market": MSFT, "note": "session 5"}),
+    ("clearinghouse", "DirectOperation", 49, {"what": "rules that follow", "market": MSFT, "note": "session 5"}),
+    ("clearinghouse", "DirectOperation", 50, {"what": "position", "market": MSFT, "field": "size_lots"}),
+    ("clearinghouse", "DirectOperation", 51, {"what": "price", "market": MSFT, "field": "epoch"}),
+    ("clearinghouse", "DirectOperation", 52, {"field": "direct_op", "expected": DIRECT_56}),
+    ("clearinghouse", "DirectOperation", 54, {"what": "operator", "field": "mode", "found": "0 (storage)"}),
+    ("clearinghouse", "DirectOperation", -1, {"what": "operator", "field": "direct_op", "found": "60 (storage)"}),
     # Without the approval the replay refuses the link that the chain made.
-    ("operations", "DigestApproved", 0, {"what": "event BatchFailures", "batch": 5}),
+    ("operations", "DigestApproved", 0, {"what": "event BatchFailures", "batch": 6}),
     ("vault", "Deposited", 1, {"what": "event Deposited"}),
     ("vault", "ClaimAdded", 0, {"what": "event ClaimAdded"}),
     ("vault", "ClaimPaid", 0, {"what": "event ClaimPaid"}),
@@ -333,6 +386,9 @@ DROPPED = [
     ("price_oracle", "GovernorChanged", 0, {"what": "event GovernorProposed", "note": "price_oracle"}),
     ("price_oracle", "GovernorChanged", 1, {"what": "governance", "field": "governor", "note": "price_oracle"}),
     ("market_registry", "GovernorProposed", 0, {"what": "event GovernorChanged", "note": "market_registry"}),
+    ("market_registry", "ReferenceSet", 1, {"what": "registry", "field": "reference_ticks", "market": MSFT}),
+    ("corporate_actions", "AnnouncerSet", 0, {"what": "governance", "field": "announcer"}),
+    ("price_oracle", "CalendarChanged", 0, {"what": "calendar", "field": "n_boundaries"}),
     ("market_registry", "GuardianSet", 0, {"what": "governance", "field": "guardian", "note": "guardian"}),
     ("price_source", "PublishersSet", 0, {"what": "publishers", "field": "threshold", "found": "2 (storage)"}),
     ("market_registry", "MarketListed", 1, {"what": "registry", "field": "symbol", "found": "'MSFT' (storage)"}),
@@ -359,16 +415,18 @@ def test_verify__a_position_change_dropped__names_account_market_expected_and_fo
     traded: Traded, tmp_path: Path
 ) -> None:
     """The taker's closing sale of 10,000 lots: without it the events leave the account long."""
-    alter = change_log(nth_log("clearinghouse", "PositionChanged", -1, traded), lambda _: None)
+    alter = change_log(nth_log("clearinghouse", "PositionsChanged", 1, traded), lambda _: None)
     exit_code, report, output = verify_through(traded, alter, tmp_path)
 
     assert exit_code == 1
-    [size] = [finding for finding in report["findings"] if finding["field"] == "size_lots"]
+    sizes = [one for one in report["findings"] if (one["what"], one["field"]) == ("position", "size_lots")]
     holders = {account_hex(account_of(traded.people.taker)): ("0", "10000")}
     holders[account_hex(account_of(traded.people.third, 7))] = ("10000", "0")
-    expected, found = holders[size["account"]]
-    assert (size["expected"], size["found"]) == (f"{expected} (replay and storage)", f"{found} (events)")
-    assert f"expected {expected} (replay and storage); found {found} (events)" in output
+    assert {size["account"] for size in sizes} == set(holders)
+    for size in sizes:
+        expected, found = holders[size["account"]]
+        assert (size["expected"], size["found"]) == (f"{expected} (replay and storage)", f"{found} (events)")
+        assert f"expected {expected} (replay and storage); found {found} (events)" in output
 
 
 def test_verify__rules_in_force_dropped__says_so_first(traded: Traded, tmp_path: Path) -> None:
@@ -384,21 +442,27 @@ def test_verify__rules_in_force_dropped__says_so_first(traded: Traded, tmp_path:
 
 
 def change_last_byte(log: dict[str, Any]) -> dict[str, Any]:
+    """Flip the last bit of the first word; of PositionsChanged, of the first record's change."""
     data = bytearray.fromhex(log["data"][2:])
-    data[31] ^= 1
+    data[127 if log["topics"][0] == topic_of("clearinghouse", "PositionsChanged") else 31] ^= 1
     return log | {"data": "0x" + data.hex()}
 
 
 @pytest.mark.parametrize(
     ("contract", "name", "n", "expected"),
     [
-        ("clearinghouse", "PositionChanged", 0, {"what": "event PositionChanged", "field": "change.size_change_lots"}),
-        ("clearinghouse", "PriceChanged", -1, {"what": "event PriceChanged", "field": "price.mark_ticks"}),
+        ("clearinghouse", "PositionsChanged", 0, {"what": "event PositionChanged", "field": "change.size_change_lots"}),
+        ("clearinghouse", "PositionsChanged", -1, {"what": "event DirectOperation", "field": "event"}),
+        ("clearinghouse", "PriceChanged", 5, {"what": "event PriceChanged", "field": "price.mark_ticks"}),
+        ("clearinghouse", "PriceChanged", -1, {"what": "price", "market": MSFT, "field": "mark_ticks"}),
+        ("clearinghouse", "IndexChanged", 0, {"what": "event IndexChanged", "field": "index.long_index_e12"}),
+        ("operations", "CollateralTransferred", 0, {"what": "event CollateralTransferred"}),
         ("clearinghouse", "BatchSettled", 2, {"what": "event BatchSettled", "field": "head", "batch": 3}),
         ("clearinghouse", "CollateralWithdrawn", 1, {"what": "event CollateralWithdrawn", "field": "event"}),
-        ("clearinghouse", "KeyChanged", 0, {"what": "event KeyChanged", "field": "word.expiry_s", "unit": "UNIX s"}),
+        ("operations", "KeyChanged", 0, {"what": "event KeyChanged", "field": "word.expiry_s", "unit": "UNIX s"}),
         ("clearinghouse", "DirectOperation", 0, {"what": "event DirectOperation"}),
-        ("clearinghouse", "DirectOperation", 2, {"what": "event DirectOperation"}),
+        ("clearinghouse", "DirectOperation", 47, {"what": "event DirectOperation"}),
+        ("clearinghouse", "DirectOperation", 54, {"what": "event DirectOperation"}),
         ("vault", "Deposited", 1, {"what": "event CollateralDeposited", "field": "quote", "unit": "quote"}),
         ("vault", "ClaimPaid", 0, {"what": "event ClaimPaid", "field": "quote", "unit": "quote"}),
         ("price_oracle", "ReportAccepted", 0, {"what": "event ReportAccepted", "field": "external_ticks"}),

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from afterbell.verify.chain_events import CLEARINGHOUSE, UnreadableLog, decode_event
+from afterbell.verify.chain_events import CLEARINGHOUSE, OPERATIONS, UnreadableLog, decode_event, split_positions
 from afterbell.verify.findings import Findings
 from afterbell.verify.fold import fold_events
 from afterbell.verify.layout import ACCOUNT, POSITION, WORDS, differing_lanes, show_lane
 from afterbell.verify.rpc import Log
 
 ACCOUNT_ID = 0xAB << 80
-# keccak256("PositionChanged(uint256,uint8,uint256,uint256)") and the like are taken by the decoder itself; the tests
+# keccak256("PositionsChanged(uint64,uint256[])") and the like are taken by the decoder itself; the tests
 # address events by name.
-TOPIC = {shape.name: topic for topic, shape in CLEARINGHOUSE.items()}
+TOPIC = {shape.name: topic for topic, shape in {**CLEARINGHOUSE, **OPERATIONS}.items()}
 
 
 def word(number: int) -> bytes:
@@ -28,12 +28,14 @@ def build_log(name: str, indexed: list[int], data: bytes) -> Log:
 def position_changed(size_change: int, realised: int, fees: int, size: int, entry: int) -> Log:
     change = size_change % (1 << 64) | realised % (1 << 96) << 64 | fees << 160
     position = size % (1 << 64) | entry % (1 << 96) << 64
-    return build_log("PositionChanged", [ACCOUNT_ID, 1], word(change) + word(position))
+    records = word(ACCOUNT_ID << 16 | 1) + word(change) + word(position)
+    return build_log("PositionsChanged", [1], word(32) + word(3) + records)
 
 
 def fold(*logs: Log) -> tuple[Findings, dict[int, int]]:
     findings = Findings()
-    ledger = fold_events([decode_event("clearinghouse", CLEARINGHOUSE, log) for log in logs], findings)
+    decoded = [decode_event("clearinghouse", CLEARINGHOUSE, log) for log in logs]
+    ledger = fold_events([one for event in decoded for one in split_positions(event)], findings)
     return findings, dict(ledger.collateral_quote)
 
 
@@ -69,18 +71,24 @@ def test_event__unknown_topic__is_refused() -> None:
 
 
 def test_event__data_cut_short__is_refused() -> None:
-    with pytest.raises(UnreadableLog, match="data ends before position"):
-        decode_event("clearinghouse", CLEARINGHOUSE, build_log("PositionChanged", [ACCOUNT_ID, 1], word(1)))
+    with pytest.raises(UnreadableLog, match="data ends before quote"):
+        decode_event("clearinghouse", CLEARINGHOUSE, build_log("CollateralDeposited", [ACCOUNT_ID, 1], word(1)))
+
+
+def test_event__words_that_are_no_whole_positions__are_refused() -> None:
+    log = build_log("PositionsChanged", [1], word(32) + word(4) + word(1) * 4)
+    with pytest.raises(UnreadableLog, match="three words a position, found 4 words"):
+        split_positions(decode_event("clearinghouse", CLEARINGHOUSE, log))
 
 
 def test_event__a_bit_its_type_does_not_have__is_refused() -> None:
     with pytest.raises(UnreadableLog, match=r"AllCancelled\.min_seq: 0x01.* is no uint64"):
-        decode_event("clearinghouse", CLEARINGHOUSE, build_log("AllCancelled", [ACCOUNT_ID], word(1 << 248)))
+        decode_event("operations", OPERATIONS, build_log("AllCancelled", [ACCOUNT_ID], word(1 << 248)))
 
 
 def test_event__more_data_than_its_shape__is_refused() -> None:
     with pytest.raises(UnreadableLog, match="required 32 bytes of data, found 64"):
-        decode_event("clearinghouse", CLEARINGHOUSE, build_log("AllCancelled", [ACCOUNT_ID], word(1) * 2))
+        decode_event("operations", OPERATIONS, build_log("AllCancelled", [ACCOUNT_ID], word(1) * 2))
 
 
 def test_event__padding_that_is_not_zero__is_refused() -> None:

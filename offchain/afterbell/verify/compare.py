@@ -76,6 +76,8 @@ GOVERNANCE: Final = (
 )
 GUARDIAN: Final = (Lane(name="guardian", unit="address", offset=0, n_bits=256),)
 IS_STANDBY: Final = (Lane(name="is_standby", unit="yes or no", offset=0, n_bits=256),)
+ANNOUNCER: Final = (Lane(name="announcer", unit="address", offset=0, n_bits=256),)
+REFERENCE: Final = (Lane(name="reference_ticks", unit="ticks", offset=0, n_bits=256),)
 LOT_EXPONENT: Final = (Lane(name="lot_exponent", unit="decimals", offset=0, n_bits=256),)
 QUOTE_WORD: Final = (Lane(name="quote", unit="quote", offset=0, n_bits=256),)
 
@@ -308,6 +310,10 @@ class Comparison:
         word = self._reader.read_word(registry, "guardian()")
         told_guardian = {"guardian": show_lane(GUARDIAN[0], guardian)}
         self._compare(Subject(what="governance", note="guardian"), GUARDIAN, guardian, told_guardian, word)
+        announcer = int.from_bytes(self._ledger.announcer, "big")
+        word = self._reader.read_word(self._instance.corporate_actions, "announcer()")
+        told_announcer = {"announcer": show_lane(ANNOUNCER[0], announcer)}
+        self._compare(Subject(what="governance", note="announcer"), ANNOUNCER, announcer, told_announcer, word)
         standbys = sorted(self._ledger.standbys)
         keys = [(int.from_bytes(one, "big"),) for one in standbys]
         words = self._reader.read_words("standbys", registry, "is_standby(address)", keys)
@@ -320,6 +326,10 @@ class Comparison:
             word = self._reader.read_word(registry, "lot_exponents(uint256)", market)
             told_exponent = {"lot_exponent": str(exponent)}
             self._compare(Subject(what="registry", market=market), LOT_EXPONENT, exponent, told_exponent, word)
+            reference = self._ledger.references.get(market, 0)
+            word = self._reader.read_word(registry, "reference_ticks(uint256)", market)
+            told_reference = {"reference_ticks": str(reference)}
+            self._compare(Subject(what="registry", market=market), REFERENCE, reference, told_reference, word)
             symbol = self._reader.read_string(registry, "symbols(uint256)", market)
             self._findings.count("symbols")
             expected_symbol = self._ledger.symbols.get(market, "")

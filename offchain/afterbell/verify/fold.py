@@ -64,6 +64,9 @@ class EventLedger:
     """Sequencer -> whether it may be rotated to."""
     symbols: dict[int, str] = field(default_factory=dict)
     lot_exponents: dict[int, int] = field(default_factory=dict)
+    references: dict[int, int] = field(default_factory=dict)
+    """Market -> reference price, ticks."""
+    announcer: bytes = bytes(20)
     publish_times_s: dict[int, int] = field(default_factory=dict)
     sequence: int = 0
     matched_at_s: int = 0
@@ -135,6 +138,10 @@ def fold_events(events: Sequence[ChainEvent], findings: Findings) -> EventLedger
             ledger.prices.setdefault(market, FIRST_PRICE_WORD)
             ledger.symbols[market] = str(event.values["symbol"])
             ledger.lot_exponents[market] = event.number("lot_exponent")
+        elif name == "ReferenceSet":
+            ledger.references[event.number("market")] = event.number("reference_ticks")
+        elif name == "AnnouncerSet":
+            ledger.announcer = event.content("announcer")
         elif name == "MarketRenamed":
             ledger.symbols[event.number("market")] = str(event.values["symbol"])
         elif name in ("GovernorChanged", "GovernorProposed"):

@@ -24,6 +24,8 @@ from afterbell.verify.instance import Instance
 
 NO_SOURCE: Final = 256
 _DIVIDEND, _STEP = 2, 6
+_REOPENING: Final = (1, 4, 5)
+"""Kinds of actions that halt their market until it reopens, cancelled ones too: split, merger for stock, new name."""
 
 
 class OracleReplay:
@@ -38,8 +40,6 @@ class OracleReplay:
         """Source id -> contract."""
         self.known_publishers: set[bytes] = set()
         self._guardian = b""
-        self._unconfirmed: set[int] = set()
-        """Markets whose announcement does not count beyond its effective time unless it is confirmed."""
 
     @property
     def signed(self) -> SignedSource:
@@ -113,15 +113,13 @@ class OracleReplay:
         halts = self.state.halts_from_s
         match event.name:
             case "ActionAnnounced":
-                market_id = event.number("market")
-                halts[market_id] = event.number("effective_s")
-                if event.number("needs_confirmation"):
-                    self._unconfirmed.add(market_id)
-            case "ActionConfirmed":
-                self._unconfirmed.discard(event.number("market"))
-            case "ActionCancelled" | "MarketReopened":
+                # into the halt of a cancelled one, which goes on
+                market_id, effective_s = event.number("market"), event.number("effective_s")
+                halts[market_id] = min(halts.get(market_id, effective_s), effective_s)
+            case "MarketReopened":
                 halts.pop(event.number("market"), None)
-                self._unconfirmed.discard(event.number("market"))
+            case "ActionCancelled" if event.number("kind") not in _REOPENING:
+                halts.pop(event.number("market"), None)
             case "ActionActivated" if event.number("kind") in (_DIVIDEND, _STEP):
                 halts.pop(event.number("market"), None)
             case _:
@@ -174,15 +172,12 @@ class OracleReplay:
     # ------------------------------------------------------------------------ batches
 
     def update(
-        self, chain: ChainState, rows: Sequence[PriceRow], evidence: bytes, matched_at_s: int, block_time_s: int
+        self, chain: ChainState, rows: Sequence[PriceRow], evidence: bytes, matched_at_s: int
     ) -> tuple[Sequence[MarketUpdate], list[ExpectedEvent]]:
         """Judge a batch's rows and evidence; return (what changes, what the oracle must log).
 
         The oracle has changed when this returns. Raises: as domain.prices.update.
         """
-        for market_id in [one for one in self._unconfirmed if block_time_s >= self.state.halts_from_s.get(one, 0)]:
-            self._unconfirmed.discard(market_id)
-            self.state.halts_from_s.pop(market_id, None)
         seconds: Mapping[int, object] = dict(self.state.seconds)
         stated = state_markets(self.state, chain, [row.market_id for row in rows], evidence, matched_at_s)
         updates = move_markets(chain, stated.markets, rows, matched_at_s)

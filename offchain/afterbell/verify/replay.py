@@ -241,7 +241,7 @@ class _Runner:
             def update_prices(
                 chain: ChainState, rows: Sequence[PriceRow], evidence: bytes, matched_at_s: int
             ) -> Sequence[MarketUpdate]:
-                updates, logged = self._replay.oracle.update(chain, rows, evidence, matched_at_s, block_time_s)
+                updates, logged = self._replay.oracle.update(chain, rows, evidence, matched_at_s)
                 oracle_events.extend(logged)
                 return updates
 
