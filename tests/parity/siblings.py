@@ -176,7 +176,7 @@ class Siblings:
             for account, lots in sorted(chosen.items())
         ]
         pot_change_quote = sum(delta.entry_quote - delta.collateral_quote for delta in deltas)
-        flaw = rng.randrange(12)
+        flaw = rng.randrange(8)
         if flaw == 0:
             pot_change_quote += rng.choice((-1, 1))
         elif flaw == 1:

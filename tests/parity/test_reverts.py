@@ -7,10 +7,11 @@ from random import Random
 
 import pytest
 
-from afterbell.domain.batch import decode, encode
+from afterbell.domain.batch import PriceRow, decode, encode
 from afterbell.domain.errors import BatchReverted, EvidenceRefused
-from afterbell.domain.evidence import accept_reports, decode_evidence, encode_evidence
-from afterbell.domain.settlement import BatchResult, apply_batch
+from afterbell.domain.evidence import decode_evidence, encode_evidence, join_sections, split_sections
+from afterbell.domain.prices import update
+from afterbell.domain.settlement import BatchResult, ChainState, MarketUpdate, apply_batch
 from afterbell.signing.keys import SigningKey
 from afterbell.signing.typed_data import PriceRoot, digest
 from tests.parity.pair import Pair
@@ -29,33 +30,28 @@ class Outcome:
 
 def try_model(pair: Pair, payload: bytes, batch: Batch, block_time_s: int) -> tuple[Outcome, Batch]:
     """Settle a payload in copies of the model's states."""
-    world = pair.world
-    oracle = replace(world.oracle, last_times_s=dict(world.oracle.last_times_s))
-    state = world.state.copy()
-    table = batch.table
-    reports, verdicts = (), ()
+    world, verdicts = pair.world, []
+
+    def update_prices(
+        words: ChainState, rows: tuple[PriceRow, ...], evidence: bytes, matched_at_s: int
+    ) -> tuple[MarketUpdate, ...]:
+        moved = update(world.oracle, words, rows, evidence, matched_at_s)
+        verdicts.extend(moved.verdicts)
+        return moved.markets
+
     try:
-        table = decode(payload)
-        if table.evidence:
-            reports, verdicts = accept_reports(
-                oracle,
-                table.evidence,
-                table.header.matched_at_s,
-                domain_separator=world.price_domain_separator,
-                recover=world.recover,
-            )
         result = apply_batch(
-            state,
+            world.state.copy(),
             payload,
             previous_head=batch.previous_head,
             block_time_s=block_time_s,
-            accepted_reports=reports,
+            update_prices=update_prices,
             domain_separator=world.domain_separator,
             recover=world.recover,
         )
     except (BatchReverted, EvidenceRefused) as error:
         return Outcome(reason=error.reason), batch
-    tried = replace(batch, table=table, payload=payload, reports=reports, verdicts=verdicts, block_time_s=block_time_s)
+    tried = replace(batch, table=decode(payload), payload=payload, verdicts=tuple(verdicts), block_time_s=block_time_s)
     return Outcome(result=result), tried
 
 
@@ -90,24 +86,15 @@ def make_pair(seed: int) -> Pair:
     return pair
 
 
-def next_batch_untried(pair: Pair) -> Batch:
-    """Return the next batch with the oracle's model still as it was: the batch is tried, not settled."""
-    last_times_s = dict(pair.world.oracle.last_times_s)
-    batch = pair.world.next_batch()
-    pair.world.oracle.last_times_s = last_times_s
-    return batch
-
-
 def make_full_batch(pair: Pair) -> Batch:
     """Return a batch that has every section."""
     pair.world.n_operations_choices = (2,)
     while True:
-        batch = next_batch_untried(pair)
+        batch = pair.world.next_batch()
         table = batch.table
         several = [account for account in table.accounts if len({order.lane for order in account.orders}) > 1]
         if table.evidence and len(table.rows) > 1 and len(table.fills) > 1 and several and len(table.accounts) > 2:
             return batch
-        pair.world.oracle.last_times_s |= {report.market_id: report.external_time_s for report in batch.reports}
         pair.settle(batch)
 
 
@@ -151,11 +138,17 @@ def test_parity__one_flaw_each__gives_the_same_revert_string() -> None:
     def poke(offset: int, value: int) -> bytes:
         return payload[:offset] + bytes([value]) + payload[offset + 1 :]
 
+    def with_proof(n_words: int) -> bytes:
+        order = replace(first.orders[-1], flags=first.orders[-1].flags | 1 << 9, proof=(bytes(32),) * n_words)
+        account = replace(first, orders=(*first.orders[:-1], order))
+        return encode(
+            replace(table, fills=(), accounts=(*table.accounts[:place], account, *table.accounts[place + 1 :]))
+        )
+
     fill = table.fills[0]
-    operation = table.operations[-1]
     lanes_down = replace(first, orders=first.orders[::-1])
     bare = encode(replace(table, fills=(), operations=()))
-    evidence = decode_evidence(table.evidence)
+    evidence = decode_evidence(next(iter(split_sections(table.evidence))))
     proven = evidence.reports[0]
     outsiders = sorted(pair.world.keys[:2], key=lambda key: key.address)
     root = digest(
@@ -166,10 +159,10 @@ def test_parity__one_flaw_each__gives_the_same_revert_string() -> None:
         return key.sign(root)
 
     def with_evidence(**changes: object) -> bytes:
-        return encode(replace(table, evidence=encode_evidence(replace(evidence, **changes))))
+        return encode(replace(table, evidence=join_sections([encode_evidence(replace(evidence, **changes))])))
 
     flawed = {
-        "batch: version": poke(0, 2),
+        "batch: version": poke(0, 1),
         "batch: sequence": with_header(sequence=header.sequence + 1),
         "batch: matched at": with_header(matched_at_s=batch.block_time_s + 1),
         "batch: direct op": with_header(direct_op=pair.world.state.direct_op + 1),
@@ -191,12 +184,9 @@ def test_parity__one_flaw_each__gives_the_same_revert_string() -> None:
         "batch: fill index": encode(
             replace(table, fills=(replace(fill, taker_order=table.n_orders), *table.fills[1:]))
         ),
-        "batch: operation order": encode(
-            replace(table, operations=(replace(operation, before_fill=len(table.fills) + 1),))
-        ),
-        "batch: account index": encode(
-            replace(table, operations=(replace(operation, account_index=len(table.accounts)),))
-        ),
+        "batch: fill index, the place of an account": poke(64, 0),
+        "batch: length, a proof of nine words": with_proof(9),
+        "batch: length, a proof cut off": with_proof(8)[:-32],
         "prices: market order": encode(replace(table, rows=table.rows[::-1])),
         "prices: unknown market": encode(replace(table, rows=(*table.rows, replace(table.rows[0], market_id=32)))),
         "source: signature": with_evidence(signatures=((bytes(32), bytes(32)),) * 2),
@@ -206,7 +196,7 @@ def test_parity__one_flaw_each__gives_the_same_revert_string() -> None:
         "source: proof": with_evidence(reports=(replace(proven, proof=(*proven.proof, bytes(32))),)),
         "source: proof, too long": with_evidence(reports=(replace(proven, proof=(bytes(32),) * 17),)),
         "source: reports": with_evidence(reports=()),
-        "source: unknown": encode(replace(table, evidence=b"\1" + table.evidence[1:])),
+        "source: unknown": encode(replace(table, evidence=table.evidence[:2] + b"\1" + table.evidence[3:])),
         "source: length": encode(replace(table, evidence=table.evidence + b"\0")),
     }
     assert compare(pair, payload, batch) is None
@@ -220,7 +210,7 @@ def test_parity__one_flaw_each__gives_the_same_revert_string() -> None:
 @pytest.mark.parametrize("delay_s", [-1, 0, 300, 301])
 def test_parity__block_time_around_matched_at__same_bounds(delay_s: int) -> None:
     pair = make_pair(33)
-    batch = next_batch_untried(pair)
+    batch = pair.world.next_batch()
 
     reason = compare(pair, batch.payload, batch, block_time_s=batch.table.header.matched_at_s + delay_s)
 
@@ -229,7 +219,7 @@ def test_parity__block_time_around_matched_at__same_bounds(delay_s: int) -> None
 
 def test_parity__previous_head_or_sender_wrong__same_string() -> None:
     pair = make_pair(34)
-    batch = next_batch_untried(pair)
+    batch = pair.world.next_batch()
     other = replace(batch, previous_head=b"\x01" * 32)
 
     assert compare(pair, batch.payload, other) == "batch: head"

@@ -127,5 +127,6 @@ def _make_rules(world: World) -> tuple[int, int, int]:
         maintenance_margin_ppm=rules.maintenance_margin_ppm - rng.randint(0, 900),
         max_age_s=rules.max_age_s and rules.max_age_s + rng.randint(-50, 50),
         is_opening_allowed=rules.is_opening_allowed and rng.random() < 0.98,
+        account_share=rules.account_share and rng.choice((rules.account_share, 12)),
     )
     return market_id, session, changed.pack()

@@ -166,7 +166,7 @@ class World:
         if market_id == 3:
             return replace(rules, open_interest_cap_lots=33_000)
         if market_id in (4, 6):
-            return replace(rules, account_share=60)  # 36,621 lots
+            return replace(rules, account_share=40)  # 24,414 lots
         return rules
 
     def oracle_market(self, market_id: int) -> OracleMarket:
@@ -254,7 +254,7 @@ class World:
 
     def next_batch(self) -> Batch:
         """Make the next batch. The state does not move."""
-        self.time_s += self.random.choice((0, 1, 2, 5, 30, 200))
+        self.time_s = self._choose_time()
         matched_at_s = self.time_s
         evidence = self._make_evidence(matched_at_s)
         rows = self._make_rows(evidence, matched_at_s)
@@ -269,6 +269,14 @@ class World:
         )
         batch.verdicts = moved.verdicts
         return batch
+
+    def _choose_time(self) -> int:
+        """Return the time of the next batch: a little later, at times the last or first second of a stated session."""
+        price = self.state.price(self.random.randint(1, N_MARKETS))
+        end_s = price.external_time_s + 60 * price.session_minutes - self.random.randint(0, 1)
+        if self.random.random() < 0.3 and self.time_s <= end_s <= self.time_s + 600:
+            return end_s
+        return self.time_s + self.random.choice((0, 1, 2, 5, 30, 200))
 
     def assemble(
         self,
@@ -398,7 +406,7 @@ class World:
         if not is_first and self.random.random() < 0.45:
             return b""
         publish_time_s = matched_at_s - self.random.choice((0, 0, 0, 1, 5, 59, 60))
-        if not is_first and self.random.random() < 0.04:
+        if not is_first and self.random.random() < 0.06:
             publish_time_s = matched_at_s + self.random.choice((-61, 1, -300))
         markets = [
             market_id
@@ -640,7 +648,13 @@ class World:
         size_lots = size_lots or min(max(notional // limit_ticks // step_lots, 1), 2**44) * step_lots
         held = preview.position(account, market_id).size_lots
         reduce_only = rng.random() < 0.03
-        if held and not is_given and (held < 0) == is_buy and rng.random() < 0.5:
+        rules = self.rules_for(market_id, 2)
+        if rules and rules.account_share and not is_given and rng.random() < 0.15:
+            # Up to the cap of one account, or a step beyond; or a flip that ends smaller than it began.
+            size_lots = max(rules.account_cap_lots - (held if is_buy else -held), 1) + rng.choice((0, 0, step_lots))
+            if held and (held < 0) == is_buy and rng.random() < 0.7:
+                size_lots = max(abs(held) * 9 // 5 // step_lots, 1) * step_lots
+        elif held and not is_given and (held < 0) == is_buy and rng.random() < 0.5:
             size_lots = abs(held)
             reduce_only = rng.random() < 0.3
             if rng.random() < 0.2:
