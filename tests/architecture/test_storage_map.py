@@ -18,6 +18,7 @@ CONTRACTS = (
     "MarketRegistry",
     "CorporateActions",
     "Liquidations",
+    "Exits",
     "SignedPriceSource",
     "PythSource",
     "ChainlinkSource",

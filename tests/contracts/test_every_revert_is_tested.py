@@ -29,6 +29,7 @@ CONTRACTS: Final = (
     "MarketRegistry",
     "CorporateActions",
     "Liquidations",
+    "Exits",
     "Timelock",
 )
 

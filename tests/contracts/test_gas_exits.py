@@ -20,7 +20,7 @@ LIMITS: Final = {
     "force_withdrawal, six markets": 225_000,
     "force_withdrawal, no market": 114_000,
     "force_close, six markets, taker with none": 254_000,
-    "force_close, six markets both": 311_000,
+    "force_close, six markets both": 277_000,
     "observe": 159_000,
     "tally, one account with six markets": 318_000,
     "tally, per further account with six markets": 59_000,

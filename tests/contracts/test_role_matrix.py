@@ -49,7 +49,7 @@ FEED_SOURCES: Final = ("PythSource", "ChainlinkSource", "ChainlinkStreamsSource"
 # The governor is the Timelock.
 CONTRACTS: Final = (
     "Clearinghouse", "Vault", "Operations", "PriceOracle", "SignedPriceSource", "MarketRegistry", "Lens", "MarketLens",
-    "Timelock", "CorporateActions", "Liquidations", *FEED_SOURCES,
+    "Timelock", "CorporateActions", "Liquidations", "Exits", *FEED_SOURCES,
 )  # fmt: skip
 EVERY_ROLE: Final = (*PEOPLE, *CONTRACTS, "token")
 WORD: Final = RULES.pack()
@@ -162,6 +162,20 @@ MATRIX: Final[dict[tuple[str, str], Row]] = {
     ("CorporateActions", "settle_positions"): Row([1, []], None, outcome="action: kind"),
     **governed_by("CorporateActions"),
     # anybody, on accounts that are not healthy
+    # On the caller's own account, whoever it is.
+    ("Exits", "request_withdrawal"): Row([0, 1, OWNER], None),
+    ("Exits", "request_close"): Row([0, 1, 1, 1], None, outcome="exits: no position"),
+    ("Exits", "cancel_request"): Row([0, 0], None, outcome="exits: no request"),
+    ("Exits", "announce_taker"): Row([0], None),
+    # On anybody's, by rules and clocks alone; nobody can stop an exit.
+    ("Exits", "force_withdrawal"): Row([1 << 80], None, outcome="exits: no request"),
+    ("Exits", "force_close"): Row([1 << 80, 1, 1, 0], None, outcome="exits: not announced"),
+    ("Exits", "observe"): Row([1 << 80, 1], None, outcome="exits: no request"),
+    ("Exits", "enter_exit_mode"): Row([], None),
+    ("Exits", "leave_exit_mode"): Row([], None, outcome="exits: mode"),
+    ("Exits", "start_final_settlement"): Row([], None, outcome="exits: mode"),
+    ("Exits", "tally"): Row([[]], None, outcome="exits: not settled"),
+    ("Exits", "claim"): Row([1 << 80], None, outcome="exits: nothing to claim"),
     ("Liquidations", "flag"): Row([1 << 80], None, outcome="liquidations: healthy"),
     ("Liquidations", "unflag"): Row([1 << 80], None, outcome="liquidations: not flagged"),
     ("Liquidations", "liquidate"): Row([1 << 80, 1, 1, 0], None, outcome="liquidations: too early"),
@@ -233,6 +247,12 @@ VIEWS: Final = {
     "CorporateActions": {
         "governor", "pending_governor", "CLEARINGHOUSE", "ORACLE", "REGISTRY", "LIQUIDATIONS", "announcer",
         "state_words", "terms", "is_activated", "last_dividend_s", "halt_from", "action_id",
+    },
+    "Exits": {
+        "request_word", "request_state", "withdrawable_quote", "close_price_ticks", "mode_clock", "tally_progress",
+        "claimable_quote", "recipients", "taker_since_s", "n_overdue", "exit_mode_since_s", "tallies",
+        "tallied_collateral_quote", "market_tallies", "positive_equity_quote", "assets_quote", "is_ratio_fixed",
+        "CLEARINGHOUSE", "VAULT", "UPTIME_FEED",
     },
     "Liquidations": {
         "check_order", "insurance_account", "insurance_left_quote", "flagged_at_s", "draws", "throttles", "n_adls",
