@@ -229,7 +229,12 @@ def test_deploy__stranger_lets_the_timelock_accept_in_between__is_finished_all_t
 ) -> None:
     # Everything but the four acceptances.
     with pytest.raises(Interrupted):
-        deploy(web3, InterruptedSender(web3, N_TRANSACTIONS - 4, is_sent=False), plan, manifest_path=tmp_path / "manifest.json")
+        deploy(
+            web3,
+            InterruptedSender(web3, N_TRANSACTIONS - 4, is_sent=False),
+            plan,
+            manifest_path=tmp_path / "manifest.json",
+        )
     deployer = bytes.fromhex("f39Fd6e51aad88F6F4ce6aB8827279cffFb92266")
     timelock, registry = compute_create_address(deployer, 12), compute_create_address(deployer, 3)
     calldata = Web3.keccak(text="accept(address)")[:4] + bytes(12) + registry

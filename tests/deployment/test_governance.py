@@ -22,6 +22,10 @@ NOBODY = Web3.to_checksum_address(b"\x0f" * 20)
 GUARDIAN_KEY, GOVERNOR_KEY, EXECUTOR_KEY, DEPLOYER_KEY = (f"0x{number:064x}" for number in (0xA1, 0xA2, 0xA3, 0xA4))
 
 
+NOBODY_HIT = "of 0 accounts with a position: liquidatable 0 -> 0; below initial margin 0 -> 0; over the cap 0 -> 0"
+MORE = "one account may hold more of the cap"
+
+
 class Desk:
     """The deployed venue and everybody who governs it."""
 
@@ -37,6 +41,7 @@ class Desk:
             publishers=(b"\x71" * 20, b"\x72" * 20, b"\x73" * 20),
             proposers=(self.governor.address,),
             executors=(self.executor.address,),
+            announcer=b"\x93" * 20,
             guardian=self.guardian.address,
             standbys=(STANDBY,),
         )
@@ -85,9 +90,11 @@ def test_schedule__rules__show_each_field_before_and_after(desk: Desk) -> None:
     # The local plan: REGULAR 20 % initial, CLOSED band 10 %.
     lines = desk.governance.describe_call(call)
     assert [line for line in lines if line.startswith("effect")] == [
-        "effect  AAPL REGULAR initial_margin_ppm: 200000 -> 300000",
-        "effect  AAPL REGULAR is_opening_allowed: 1 -> 0",
-        "effect  AAPL CLOSED band_ppm: 100000 -> 90000",
+        "effect  AAPL REGULAR initial_margin_ppm: 200000 -> 300000  (new risk and withdrawals need more margin)",
+        "effect  AAPL REGULAR is_opening_allowed: 1 -> 0  (positions may only be reduced)",
+        f"effect  AAPL REGULAR: {NOBODY_HIT}",
+        "effect  AAPL CLOSED band_ppm: 100000 -> 90000  (trades and mark lie closer to it)",
+        f"effect  AAPL CLOSED: {NOBODY_HIT}",
     ]
     assert lines[0].startswith("call    MarketRegistry.set_rules(market=1, ")
     assert lines[-2:] == ["now     it would succeed", f"id      0x{call.call_id.hex()}"]
@@ -115,7 +122,20 @@ def test_schedule__rules_the_registry_refuses__are_told_before_anything_is_sent(
             [Web3.to_checksum_address(STANDBY)],
             f"sequencer: {Web3.to_checksum_address(b'Q' * 20)} -> {Web3.to_checksum_address(STANDBY)}",
         ),
-        ("PriceOracle.set_source", ["1", NOBODY], f"price source 1: 0x{'00' * 20} -> {NOBODY}"),
+        (
+            "MarketRegistry.set_reference",
+            ["1", "10000"],
+            "AAPL reference_ticks: 20000 -> 10000  (caps are held against quote at it)",
+        ),
+        (
+            "MarketRegistry.set_tiers",
+            ["1", "none"],
+            "AAPL tiers: 100000+25000, 250000+25000, 500000+50000 -> none  (edge in USDC + maintenance ppm above it)",
+        ),
+        ("MarketRegistry.set_tiers", ["1", "7+1,8+2"], f"AAPL OVERNIGHT: {NOBODY_HIT}"),
+        ("MarketRegistry.set_rules", ["1", "ALL:account_share=0"], f"AAPL UNKNOWN account_share: 32768 -> 0  ({MORE})"),
+        ("PriceOracle.set_market_sources", ["1", "0", "256"], "AAPL second source: none -> none"),
+        ("CorporateActions.set_announcer", [NOBODY], f"announcer of corporate actions: 0x{'93' * 20} -> {NOBODY}"),
         ("SignedPriceSource.set_publishers", [NOBODY, "1"], "threshold: 2 -> 1"),
         ("SignedPriceSource.set_publishers", [NOBODY, "1"], f"publisher {NOBODY}: added"),
         ("SignedPriceSource.set_publishers", [NOBODY, "1"], f"publisher 0x{'71' * 20}: removed"),
@@ -136,6 +156,23 @@ def test_describe__known_call__says_what_it_changes(desk: Desk, function: str, w
     assert "now     it would succeed" in lines
 
 
+def test_describe__price_source__names_the_contract(desk: Desk) -> None:
+    source = desk.manifest.addresses["signed_price_source"]
+    call = desk.governance.build_call("PriceOracle.set_source", ["1", source])
+
+    assert f"effect  price source 1: 0x{'00' * 20} -> {source}" in desk.governance.describe_call(call)
+
+
+@pytest.mark.parametrize(("name", "market"), [("AAPL", 1), ("3", 3), ("TSLA", 5)])
+def test_find_market__symbol_or_id__is_found(desk: Desk, name: str, market: int) -> None:
+    assert desk.governance.find_market(name) == market
+
+
+def test_find_market__not_listed__is_refused_with_those_that_are(desk: Desk) -> None:
+    with pytest.raises(BadCall, match=r"AAPL, MSFT, IBM, GOOG, TSLA.*found 6"):
+        desk.governance.find_market("6")
+
+
 def test_describe__guardian__names_the_old_one_and_the_other_role(desk: Desk) -> None:
     call = desk.governance.build_call("MarketRegistry.set_guardian", [NOBODY])
 
@@ -154,6 +191,8 @@ def test_describe__guardian__names_the_old_one_and_the_other_role(desk: Desk) ->
         ("MarketRegistry.set_rules", ["1", "NIGHT:band_ppm=1"], "a session of UNKNOWN"),
         ("MarketRegistry.set_rules", ["1", "REGULAR:bands=1"], "FIELD=NUMBER"),
         ("MarketRegistry.set_rules", ["9", "REGULAR:band_ppm=1"], "market 9 must be listed"),
+        ("MarketRegistry.set_tiers", ["1", "7"], "requires a market id and EDGE"),
+        ("MarketRegistry.set_tiers", ["1", "1+1,2+1,3+1,4+1"], "requires a market id and EDGE"),
         ("PriceOracle.set_source", ["one", NOBODY], "uint256 is required, found 'one'"),
     ],
 )

@@ -258,3 +258,24 @@ def test_upgrade__new_instance__everybody_carries_his_own_money_over(old: Instan
     assert (new.size_of(MAKER), new.size_of(TAKER)) == (LOTS, -LOTS)
     # An old withdrawal is nothing here.
     assert list(new.venue.settle(encode(new.withdrawal(MAKER, USDC, venue.domain_separator))).codes) == [BAD_SIGNATURE]
+
+
+def test_configure__rules_that_liquidate__names_who(old: Instance) -> None:
+    """MAKER keeps 29.985 USDC beside 100 USD of position: above 20 %, below 30 %. TAKER has 999.955.
+
+    A share of 1 in 65,536 of 100,000,000 lots is 1,525 lots: both hold 10,000.
+    """
+    domain = old.venue.domain_separator
+    assert not old.venue.settle(encode(old.withdrawal(MAKER, 970 * USDC, domain))).codes
+    changes = "initial_margin_ppm=400000,settlement_margin_ppm=300000,maintenance_margin_ppm=300000,account_share=1"
+
+    lines = old.governance.describe_call(
+        old.governance.build_call("MarketRegistry.set_rules", ["1", f"REGULAR:{changes}"])
+    )
+
+    assert (
+        "effect  AAPL REGULAR: of 2 accounts with a position: liquidatable 0 -> 1; below initial margin 0 -> 1; "
+        "over the cap 0 -> 2"
+    ) in lines
+    assert f"effect  AAPL REGULAR: would be liquidatable: 0x{MAKER.address.hex()}/0" in lines
+    assert "now     it would succeed" in lines

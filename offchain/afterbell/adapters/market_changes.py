@@ -19,7 +19,7 @@ from afterbell.domain.units import div_up
 from afterbell.domain.words import PositionWord, RulesWord, TierWord
 
 MEANINGS: Final[Mapping[str, tuple[str, str]]] = {
-    "initial_margin_ppm": ("new risk needs more margin, withdrawals leave more", "new risk needs less margin"),
+    "initial_margin_ppm": ("new risk and withdrawals need more margin", "new risk and withdrawals need less margin"),
     "settlement_margin_ppm": ("fewer fills survive a moving mark", "the contract lets more risk pass"),
     "maintenance_margin_ppm": ("accounts are liquidated sooner", "accounts are liquidated later"),
     "band_ppm": ("trades and mark may lie further from the external price", "trades and mark lie closer to it"),
