@@ -122,6 +122,20 @@ class Governance:
         }
         self._timelock = self._contracts["timelock"]
 
+    def read_session(self, time_s: int) -> Session | None:
+        """Return the session the chain's calendar has for a time, None for one it no longer looks back to."""
+        try:
+            session, _, _ = self._contracts["price_oracle"].functions.window_at(time_s).call()
+        except ContractLogicError:
+            return None
+        return Session(session)
+
+    def read_calendar_end_s(self) -> int:
+        """Return where the chain's calendar ends, 0 if it has none."""
+        oracle = self._contracts["price_oracle"].functions
+        n_boundaries = int(oracle.n_boundaries().call())
+        return int(oracle.boundary(n_boundaries - 1).call()[0]) if n_boundaries else 0
+
     # ------------------------------------------------------------ building
 
     def build_call(self, name: str, words: Sequence[str], *, predecessor: bytes = NO_PREDECESSOR) -> Call:
