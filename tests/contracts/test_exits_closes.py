@@ -383,12 +383,21 @@ def test_force_close__taker_announced_settle_lag_ago__may_take_a_second_later(ex
     exodus.request_close(LONG, LOTS, 9_000)
     exodus.wait(6 * HOUR_S)
     exodus.announce(SHORT)
+    assert [(event.name, event.args) for event in exodus.logged] == [
+        ("TakerAnnounced", {"account": SHORT, "time_s": exodus.now_s})
+    ]
     freshen(exodus, 300)
     with refused("exits: not announced"):
         exodus.force_close(LONG, SHORT)
     freshen(exodus, 1)
     assert exodus.force_close(LONG, SHORT) == (LOTS, 10_000)
     assert exodus.venue.totals().open_interest_lots == 0
+    assert [event.name for event in exodus.logged] == [
+        "RequestChanged", "CloseForced", "PositionsChanged", "DirectOperation"
+    ]  # fmt: skip
+    assert exodus.logged[1].args == {
+        "account": LONG, "taker": SHORT, "market": 1, "lots": LOTS, "price_ticks": 10_000
+    }  # fmt: skip
 
 
 def test_force_close__by_the_owner_of_the_request__is_refused(exodus: Exodus) -> None:

@@ -16,7 +16,7 @@ from afterbell.domain.exits import Uptime
 from afterbell.domain.hashing import keccak
 from tests.contracts.leaving import DAY_S, HOUR_S, Exodus, open_exodus
 from tests.contracts.venue import MAKER, TAKER, THIRD, TICKS, USDC, account_of, address_of, refused
-from tests.support.chain import GENESIS_S, OUTSIDER, Chain
+from tests.support.chain import GENESIS_S, GOVERNOR, OUTSIDER, SEQUENCER, Chain
 from tests.support.counterparts import compiled
 
 LONG, SHORT = account_of(TAKER), account_of(MAKER)
@@ -139,6 +139,12 @@ def test_leave_exit_mode__a_close_overdue__is_refused_until_it_is_cleared(exodus
         exodus.leave()
     exodus.force_close(LONG, account_of(THIRD))
     exodus.leave()
+
+
+def test_set_mode__by_anybody_but_exits__is_refused(exodus: Exodus) -> None:
+    for sender in (OUTSIDER, SEQUENCER, GOVERNOR):
+        with refused("caller: not exits"):
+            exodus.venue.chain.call("Clearinghouse", "set_mode", 2, sender=sender)
 
 
 def test_leave_exit_mode__outside_it__is_refused(exodus: Exodus) -> None:

@@ -146,6 +146,10 @@ def test_claim__before_all_are_tallied_and_twice__is_refused(exodus: Exodus) -> 
         exodus.claim(LONG)
     exodus.tally([OTHER])
     assert exodus.claim(LONG) == 101 * USDC - LONG_FEE
+    assert exodus.logged[0].name == "SettlementClaimed"
+    assert exodus.logged[0].args == {
+        "account": LONG, "owner": address_of(TAKER).lower(), "quote": 101 * USDC - LONG_FEE
+    }  # fmt: skip
     with refused("exits: nothing to claim"):
         exodus.claim(LONG)
 

@@ -75,6 +75,10 @@ def test_force_withdrawal__one_second_before_six_hours__is_too_early(exodus: Exo
     assert exodus.force_withdrawal(USER) == 5 * USDC
     assert exodus.venue.claim_of(address_of(TAKER)) == 5 * USDC
     assert exodus.exits.requests == {}
+    names = [event.name for event in exodus.logged]
+    assert names == ["RequestChanged", "WithdrawalForced", "DirectOperation", "ClaimAdded", "CollateralWithdrawn"]
+    forced = exodus.logged[1].args
+    assert forced == {"account": USER, "recipient": address_of(TAKER).lower(), "quote": 5 * USDC}
 
 
 def test_force_withdrawal__by_the_sequencer__pays_at_once(exodus: Exodus) -> None:

@@ -284,7 +284,7 @@ UNTRIED: Final = {
     *(("CorporateActions", function, "MarketRegistry") for function in ("confirm", "cancel", "dismiss_announcer")),
 }
 SAMPLES: Final = {
-    "uint256": 1, "address": OUTSIDER, "bytes32": bytes(32), "bytes": b"", "bool": True, "uint256[]": [1],
+    "uint256": 1, "uint8": 1, "address": OUTSIDER, "bytes32": bytes(32), "bytes": b"", "bool": True, "uint256[]": [1],
     "bytes32[]": [],
 }  # fmt: skip
 
