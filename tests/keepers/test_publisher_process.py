@@ -31,7 +31,7 @@ def _write_manifest(state: VenueState) -> None:
     """Describe a deployment that publishers can read: they look at markets, chain id and the source's address."""
     addresses = dict.fromkeys(CONTRACTS, SOURCE)
     manifest = Manifest(
-        version=2,
+        version=3,
         chain_id=31337,
         genesis_s=state.history.start_s - 3_600,
         deployed_at_block=1,
