@@ -284,7 +284,7 @@ class Ladder:
         buyer_subaccount: int = 0, seller_subaccount: int = 0,
     ) -> None:  # fmt: skip
         """Settle one fill without fees; both must have the margin for it."""
-        terms = {"size_lots": lots, "limit_ticks": ticks, "market_id": market, "fees": (0, 0)}
+        terms: dict[str, Any] = {"size_lots": lots, "limit_ticks": ticks, "market_id": market, "fees": (0, 0)}
         orders = [
             self.venue.order(buyer, is_buy=True, subaccount=buyer_subaccount, **terms),
             self.venue.order(seller, is_buy=False, subaccount=seller_subaccount, **terms),

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -108,7 +108,7 @@ class Run:
         buyer, seller = self.source.sample(KEYS, 2)
         market = self.source.choice(MARKETS)
         mark = self.ladder.venue.price(market).mark_ticks // 5 * 5
-        terms = {
+        terms: dict[str, Any] = {
             "size_lots": self.source.randrange(10_000, 300_000, 10), "limit_ticks": mark, "market_id": market,
             "fees": (0, 0),
         }  # fmt: skip
