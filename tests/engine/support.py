@@ -131,7 +131,7 @@ class Venue:
             AdoptPrices(
                 rows=tuple((market, mark, external, 0) for market, mark, external in rows),
                 stated=tuple(
-                    (market, external, self.time_s, int(session), SESSION_MINUTES, self.time_s)
+                    (market, external, self.time_s, int(session), SESSION_MINUTES, GENESIS_S)
                     for market, _, external in rows
                 ),
                 evidence=b"evidence",

@@ -407,9 +407,7 @@ def test_mode__settled_while_fills_are_not_on_chain__stops_and_says_so() -> None
     twin.venue.place(TAKER, "buy", 300, 10_000)
     set_mode(twin.chain, Mode.SETTLED)
 
-    with pytest.raises(
-        CommandRefused, match=r"final settlement has begun on chain .* 1 batches were not settled"
-    ):
+    with pytest.raises(CommandRefused, match=r"final settlement has begun on chain .* 1 batches were not settled"):
         twin.hear(DirectKind.SET_MODE, word=2)
 
 

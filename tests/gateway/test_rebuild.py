@@ -20,13 +20,14 @@ CHANNELS = ("book:AAPL", "trades:AAPL", "batches")
 
 
 async def live(venue: Venue) -> None:
-    """Trade, cancel, withdraw, be refused; one batch mined, one only sealed."""
+    """Trade, cancel, withdraw, be refused; two batches mined, one only sealed."""
     maker, taker = await venue.participant(1), await venue.participant(2, 1_000 * USDC)
     for lane in range(6):
         order = maker.order(is_buy=lane < 2, limit_ticks=9_900 + 40 * lane, lane=lane, size_lots=2_000)
         await venue.post("/v1/orders", maker.order_body(order))
     await venue.post("/v1/orders", taker.order_body(taker.order(is_buy=True, size_lots=5_000, limit_ticks=10_050)))
     await venue.post("/v1/orders", taker.order_body(taker.order(is_buy=True, size_lots=9_000_000)))
+    await venue.mine(await venue.seal())
     await venue.post("/v1/withdrawals", taker.withdraw_body(10 * USDC))
     await venue.mine(await venue.seal())
     await venue.post("/v1/orders/cancel-all", maker.cancel_all_body())

@@ -222,7 +222,7 @@ def test_sequencer__batch_more_than_half_full__seals_before_the_next_order(tmp_p
     asyncio.run(bench.run(scenario))
 
 
-def test_sequencer__key_linked_and_used_in_one_breath__seals_in_between(tmp_path: Path) -> None:
+def test_sequencer__key_linked_and_used_in_one_breath__shares_a_batch(tmp_path: Path) -> None:
     """Both are submitted before the writer runs: the client never waits for the batch."""
     bench = Bench(tmp_path / "journal.log")
 
@@ -235,10 +235,28 @@ def test_sequencer__key_linked_and_used_in_one_breath__seals_in_between(tmp_path
         _, (_, answers) = await asyncio.gather(bench.sequencer.submit(link), bench.sequencer.submit(order))
 
         assert isinstance(answers[0], OrderAccepted)
-        assert [type(frame.command).__name__ for frame in bench.recorder.frames[-3:]] == [
-            "LinkKey",
-            "SealBatch",
+        assert [type(frame.command).__name__ for frame in bench.recorder.frames[-2:]] == ["LinkKey", "PlaceOrder"]
+
+    asyncio.run(bench.run(scenario))
+
+
+def test_sequencer__operation_of_an_account_just_filled__seals_in_between(tmp_path: Path) -> None:
+    """Operations run before fills on chain: one that follows a fill of its account begins the next batch."""
+    bench = Bench(tmp_path / "journal.log")
+
+    async def scenario(bench: Bench) -> None:
+        await open_market(bench)
+        bench.commands.link_key(1, 81)
+        link = bench.commands.frames[-1][2]
+        ask, bid = bench.order(2, "sell", 200, 10_000), bench.order(1, "buy", 200, 10_000)
+
+        await asyncio.gather(*(bench.sequencer.submit(command) for command in (ask, bid, link)))
+
+        assert [type(frame.command).__name__ for frame in bench.recorder.frames[-4:]] == [
             "PlaceOrder",
+            "PlaceOrder",
+            "SealBatch",
+            "LinkKey",
         ]
 
     asyncio.run(bench.run(scenario))

@@ -39,6 +39,7 @@ def test_open_state__empty_directory__prepares_a_new_venue(tmp_path: Path) -> No
     assert state.history.days[0] == date(2005, 3, 1)
     assert [market.symbol for market in state.plan.markets if market.synthetic] == ["TSLA"]
     assert sorted(path.name for path in state.keys_dir.iterdir()) == [
+        "announcer.key",
         "governor.key",
         "guardian.key",
         "publisher-1.key",

@@ -356,8 +356,8 @@ DROPPED = [
     ("clearinghouse", "SequencerSet", 0, {"field": "sequencer"}),
     ("operations", "KeyChanged", 0, {"what": "event KeyChanged"}),
     ("operations", "CollateralTransferred", 0, {"what": "event CollateralTransferred", "batch": 8}),
-    # In turn: 45 tiers, link, revocation, cancel-all, tiers and rules that follow, deltas, market, exit, two modes, link
-    # with the last deposit.
+    # In turn: 45 tiers, link, revocation, cancel-all, tiers and rules that follow, deltas, market, exit, two modes,
+    # the link with the last deposit.
     ("clearinghouse", "DirectOperation", 0, {"what": "tiers", "market": AAPL, "note": "session 0"}),
     ("clearinghouse", "DirectOperation", 45, {"field": "direct_op", "expected": DIRECT_49}),
     (
