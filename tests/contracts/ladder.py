@@ -16,6 +16,7 @@ from pyrevm import AccountInfo
 from afterbell.domain import deleveraging, liquidations
 from afterbell.domain.batch import build_liquidation_record
 from afterbell.domain.chain_state import ChainState, Mode
+from afterbell.domain.codes import StatusCode
 from afterbell.domain.errors import DirectRefused
 from afterbell.domain.ids import account_key, position_key, rules_key
 from afterbell.domain.liquidations import Adl, Draw, LiquidationsState, Throttle
@@ -310,7 +311,12 @@ class Ladder:
         resting = self.venue.order(
             against, is_buy=not is_buy, size_lots=lots, limit_ticks=ticks, market_id=market, fees=(0, 0), lane=7
         )
+        judged = liquidations.check_order(
+            self.state, account, record, sequence=self.venue.chain.sequence + 1, matched_at_s=self.now_s
+        )
         settled = self.venue.settle([resting, (account, record)], [(0, 1, fill_lots or lots)])
+        if settled.orders[1] in (0, StatusCode.NOT_LIQUIDATABLE, StatusCode.LIQUIDATION_TERMS):
+            assert settled.orders[1] == judged
         self.sync()
         return settled
 
