@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from afterbell.bench.around import measure_around
 from afterbell.bench.floor import build_creation_code, build_floor_runtime
 from afterbell.bench.local_venue import LocalVenue, Mined, build_settle_calldata
 from afterbell.bench.measurement import Measurement, compare
@@ -92,7 +93,11 @@ def measure_gas(seed: int) -> list[Measurement]:
                 beside="64 bytes of signature an order, 8 a fill: what cannot be compressed",
             )
         )
-    return measurements + calldata
+    around = [
+        compare(name, gas, "gas", reference=None, beside="reported, no limit")
+        for name, gas in measure_around(seed).items()
+    ]
+    return measurements + calldata + around
 
 
 def _count_irreducible_bytes(scenario: Scenario) -> int:

@@ -84,10 +84,10 @@ class LocalVenue:
 
     @classmethod
     @contextmanager
-    def start(cls, folder: Path, *, is_tiered: bool = True) -> Iterator[LocalVenue]:
-        """Start anvil, deploy the local plan (without its margin tiers if told so), yield the venue, stop anvil."""
+    def start(cls, folder: Path, *, is_tiered: bool = True, n_markets: int = 5) -> Iterator[LocalVenue]:
+        """Start anvil, deploy the local plan (without tiers, or with more markets), yield the venue, stop anvil."""
         with Anvil.start(genesis_s=GENESIS_S, log_path=folder / "anvil.log") as anvil:
-            manifest, publishers = deploy_venue(anvil, folder, is_tiered=is_tiered)
+            manifest, publishers = deploy_venue(anvil, folder, is_tiered=is_tiered, n_markets=n_markets)
             yield cls(anvil, manifest, publishers, folder)
 
     # The chain.
@@ -242,7 +242,9 @@ class LocalVenue:
         return self.settle(encode(self.build_price_payload(ticks)))
 
 
-def deploy_venue(anvil: Anvil, folder: Path, *, is_tiered: bool = True) -> tuple[Manifest, list[SigningKey]]:
+def deploy_venue(
+    anvil: Anvil, folder: Path, *, is_tiered: bool = True, n_markets: int = 5
+) -> tuple[Manifest, list[SigningKey]]:
     """Deploy the local plan with keys that depend on nothing; return its manifest and the publishers' keys."""
     source = random.Random(_KEY_SEED)
     deployer_key = source.randbytes(32)
@@ -257,6 +259,12 @@ def deploy_venue(anvil: Anvil, folder: Path, *, is_tiered: bool = True) -> tuple
         guardian=guardian.address,
     )
     plan = read_plan(find_local_plan(), roles=roles)
+    last = plan.markets[-1]
+    more = tuple(
+        msgspec.structs.replace(last, market_id=market_id, symbol=f"MORE{market_id}")
+        for market_id in range(len(plan.markets) + 1, n_markets + 1)
+    )
+    plan = replace(plan, markets=plan.markets + more)
     if not is_tiered:
         plan = replace(plan, markets=tuple(msgspec.structs.replace(market, tiers=()) for market in plan.markets))
     anvil.call("anvil_setBalance", _hex(SigningKey(deployer_key).address), hex(_ENOUGH_WEI))
