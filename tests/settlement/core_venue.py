@@ -89,6 +89,7 @@ class CoreVenue:
         time_in_force: TimeInForce = TimeInForce.GTC,
         lane: int = 0,
         market: int = AAPL,
+        reduce_only: bool = False,
     ) -> list[Event]:
         """Sign and submit an order as the gateway does."""
         self.n_orders += 1
@@ -106,6 +107,7 @@ class CoreVenue:
             lane=lane,
             seq=self.clock.time_ms - config.genesis_s * 1_000,
             time_in_force=time_in_force,
+            reduce_only=reduce_only,
         )
         order_id = digest(order, exchange_domain(config.chain_id, config.clearinghouse).separator())
         r, vs = actor.key.sign(order_id)

@@ -13,6 +13,7 @@ from afterbell.adapters.keys import read_key
 from afterbell.bootstrap.gate import StepBarrier
 from afterbell.domain.events import FillMatched, OrderCancelled, OrderRejected
 from afterbell.domain.ids import rules_key, rules_successor_key
+from afterbell.domain.order import TimeInForce
 from afterbell.domain.words import RulesWord, SessionKeyWord
 from afterbell.settlement.settler import SettlementFaulted
 from afterbell.signing.keys import SigningKey
@@ -246,5 +247,107 @@ def test_direct__restart_after_every_kind__replays_to_the_same_words(venue: Venu
         async with run_core(venue, folder) as again:
             assert (again.core.state.chain.session_keys, again.core.state.chain.overflows) == words
             assert again.core.follower.last_direct_op == again.n_listed + len(ACTORS) + 3
+
+    _run(scenario(venue.make_data_dir()))
+
+
+async def _act_as(venue: Venue, sibling: str, signature: str, *words: int) -> None:
+    """Have a sibling contract call the Clearinghouse: its rules are tested elsewhere, here its effects."""
+    sender = "0x" + venue.manifest.get_address(sibling).hex()
+
+    def send() -> None:
+        venue.anvil.call("anvil_impersonateAccount", sender)
+        call = build_call(signature, *(word % (1 << 256) for word in words))
+        venue._transact_from(sender, venue.manifest.get_address("clearinghouse"), call)
+        venue.anvil.call("anvil_stopImpersonatingAccount", sender)
+
+    await asyncio.to_thread(send)
+
+
+async def _take_over(venue: Venue, loser: Actor, taker: Actor, *, size_lots: int, price_ticks: int) -> None:
+    """Move lots of a long position from one account to another at a price, as Liquidations does."""
+    paid_quote = size_lots * price_ticks
+    deltas = sorted([(loser.account, -size_lots, -paid_quote, 0), (taker.account, size_lots, paid_quote, 0)])
+    signature = "apply_deltas(uint256,(uint256,int256,int256,int256)[],int256)"
+    words = [AAPL, 96, 0, len(deltas), *(number for delta in deltas for number in delta)]
+    await _act_as(venue, "liquidations", signature, *words)
+
+
+def test_sibling__a_position_taken_over__the_venue_trades_on_with_the_words_of_the_chain(venue: Venue) -> None:
+    """The taker's long goes to the second taker on chain; every word agrees, and the second taker can sell it."""
+
+    async def scenario() -> None:
+        async with run_core(venue, venue.make_data_dir()) as live:
+            await _open(live)
+            await live.trade(MAKER, TAKER, size_lots=SIZE_LOTS)
+            await live.seal_and_settle()
+            await _take_over(venue, TAKER, SECOND_TAKER, size_lots=SIZE_LOTS, price_ticks=live.mark_ticks())
+            await live.wait_for_deposits(len(ACTORS) + 1)
+
+            execution = live.core.state.read_execution(0)
+            assert execution.position(TAKER.account, AAPL).size_lots == 0
+            assert execution.position(SECOND_TAKER.account, AAPL).size_lots == SIZE_LOTS
+            assert await live.core.reconciler.check_all() > 0
+            await live.trade(MAKER, SECOND_TAKER, size_lots=SIZE_LOTS, taker_buys=False)
+            await live.seal_and_settle()
+            assert live.core.state.chain.totals_of(AAPL).open_interest_lots == 0
+            assert await live.core.reconciler.check_all() > 0
+
+    _run(scenario())
+
+
+def test_sibling__acts_while_a_batch_is_open__the_fill_it_voids_is_rejected_as_on_chain(venue: Venue) -> None:
+    async def scenario() -> None:
+        async with run_core(venue, venue.make_data_dir()) as live:
+            await _open(live)
+            await live.trade(MAKER, TAKER, size_lots=SIZE_LOTS)
+            await live.seal_and_settle()
+            # Sold twice: once to the maker in the open batch, once on chain.
+            await live.place(MAKER, is_buy=True, size_lots=SIZE_LOTS, limit_ticks=live.mark_ticks(), lane=2)
+            sold = await live.place(
+                TAKER,
+                is_buy=False,
+                size_lots=SIZE_LOTS,
+                limit_ticks=live.mark_ticks(),
+                time_in_force=TimeInForce.IOC,
+                reduce_only=True,
+            )
+            assert any(isinstance(event, FillMatched) for event in sold)
+            await _take_over(venue, TAKER, SECOND_TAKER, size_lots=SIZE_LOTS, price_ticks=live.mark_ticks())
+            await live.wait_for_deposits(len(ACTORS) + 1)
+            await live.seal_and_settle()
+
+            assert live.core.state.chain.position(TAKER.account, AAPL).size_lots == 0
+            assert live.core.state.chain.position(SECOND_TAKER.account, AAPL).size_lots == SIZE_LOTS
+            assert await live.core.reconciler.check_all() > 0
+
+    _run(scenario())
+
+
+def test_sibling__market_moved_mode_changed_exit_paid__restart_ends_with_the_same_words(venue: Venue) -> None:
+    async def scenario(folder: Path) -> None:
+        async with run_core(venue, folder) as live:
+            await _open(live)
+            await live.trade(MAKER, TAKER, size_lots=SIZE_LOTS)
+            await live.seal_and_settle()
+            price, index = live.core.state.chain.price(AAPL), live.core.state.chain.index(AAPL)
+            moved = replace(price, epoch=price.epoch + 1).pack(), replace(index, reserve_ticks=9).pack()
+            await _act_as(venue, "corporate_actions", "move_market(uint256,uint256,uint256)", AAPL, *moved)
+            recipient = int.from_bytes(SECOND_TAKER.key.address, "big")
+            withdraw = "withdraw_to_claim(uint256,address,uint256)"
+            await _act_as(venue, "exits", withdraw, SECOND_TAKER.account, recipient, 7_000_000)
+            await _act_as(venue, "exits", "set_mode(uint256)", 1)
+            await live.wait_for_deposits(len(ACTORS) + 3)
+
+            chain = live.core.state.chain
+            assert (chain.price(AAPL).epoch, chain.index(AAPL).reserve_ticks, chain.mode) == (price.epoch + 1, 9, 1)
+            assert chain.claims == {SECOND_TAKER.key.address: 7_000_000}
+            refused = await live.trade(MAKER, SECOND_TAKER, size_lots=SIZE_LOTS)
+            assert isinstance(refused[0], OrderRejected)
+            assert await live.core.reconciler.check_all() > 0
+            expected = chain.copy()
+
+        async with run_core(venue, folder) as again:
+            assert again.core.state.chain == expected
 
     _run(scenario(venue.make_data_dir()))
