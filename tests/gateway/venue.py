@@ -27,6 +27,7 @@ from afterbell.domain.order import (
     Order,
     RevokeKey,
     TimeInForce,
+    Transfer,
     TriggerKind,
     Withdraw,
 )
@@ -300,6 +301,25 @@ class Participant:
             expiry_s=self.venue.now_s + 60,
             seq=self.venue.next_seq(),
         )
+
+    def transfer_body(self, quote: int, to_subaccount: int) -> dict[str, Any]:
+        message = Transfer(
+            owner=self.key.address,
+            quote=quote,
+            to_subaccount=to_subaccount,
+            expiry_s=self.venue.now_s + 60,
+            seq=self.venue.next_seq(),
+        )
+        return {
+            "transfer": {
+                "account": self.account_hex,
+                "to_subaccount": str(to_subaccount),
+                "quote": str(quote),
+                "expiry_s": message.expiry_s,
+                "nonce": str(message.nonce),
+            },
+            "signature": self.sign(message),
+        }
 
     def withdraw_body(self, quote: int, message: Withdraw | None = None) -> dict[str, Any]:
         message = message or self.withdraw_message(quote)

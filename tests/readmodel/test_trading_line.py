@@ -12,6 +12,8 @@ from sqlalchemy import Engine, event
 
 from afterbell.domain.commands import AdoptDirectOperation, Command, LinkKey, RevokeKey, SealBatch
 from afterbell.domain.events import (
+    BatchSealed,
+    CollateralExited,
     Event,
     KeyLinked,
     KeyRevoked,
@@ -20,6 +22,8 @@ from afterbell.domain.events import (
     OrderReduced,
     OrderTriggered,
     OrderWaiting,
+    PositionAdjusted,
+    TransferAccepted,
 )
 from afterbell.domain.ids import account_bytes
 from afterbell.domain.words import SessionKeyWord
@@ -372,3 +376,59 @@ def test_queries__whatever_is_asked__answered_from_an_index(tmp_path: Path, ques
                 # The other order of an OCO, once for each row: by its nonce, not among all orders of the account.
                 assert [step for step in steps if "account=? AND nonce=?" in step], (statement, steps)
     database.dispose()
+
+
+# ----------------------------------------------------------------------- what siblings do, transfers
+
+
+def test_funding__settled_by_a_direct_operation__is_listed_among_the_fills(database: Engine) -> None:
+    """A fill paid 12, then a liquidation touched the position: 5 received; newest first, page by page."""
+    adjusted = PositionAdjusted(
+        direct_op=9, account=MAKER, market=1, size_change_lots=-10, size_lots=0, realised_quote=-7, funding_quote=-5,
+        block=4, transaction=bytes(32),
+    )  # fmt: skip
+    paid = msgspec.structs.replace(fill(1, 10), maker_funding_quote=12)
+    Projector(database).catch_up([(frame(1), [paid]), (frame(2), [adjusted])])
+    reads = ReadModel(database)
+
+    found = reads.read_funding(account_bytes(MAKER), limit=10, before=None)
+    older = reads.read_funding(account_bytes(MAKER), limit=10, before=found[0].payment_id)
+
+    told = [(one.fill_id, one.direct_op, one.sequence, one.quote) for one in found]
+    assert told == [(None, 9, None, -5), (1, None, 1, 12)]
+    assert older == found[1:]
+
+
+def test_exit__a_withdrawal_by_exits__is_claimable_until_it_is_paid(database: Engine) -> None:
+    exited = CollateralExited(
+        direct_op=4, account=MAKER, quote=70, recipient=b"\x0e" * 20, block=7, transaction=b"\x0f" * 32
+    )
+    projector = Projector(database)
+    projector.catch_up([(frame(1), [exited])])
+    reads = ReadModel(database)
+
+    (before,) = reads.read_transfers(account_bytes(MAKER), limit=10, before=None)
+    projector._set_paid(b"\x0e" * 20, b"\x11" * 32, 6)
+    (early,) = reads.read_transfers(account_bytes(MAKER), limit=10, before=None)
+    projector._set_paid(b"\x0e" * 20, b"\x11" * 32, 8)
+    (after,) = reads.read_transfers(account_bytes(MAKER), limit=10, before=None)
+
+    assert (before.transfer_id, before.kind, before.status, before.block) == ("x4", "exit", "claimable", 7)
+    assert (early.status, after.status, after.paid_transaction) == ("claimable", "paid", b"\x11" * 32)
+
+
+def test_transfer__refused_by_the_chain__is_rejected_on_both_sides(database: Engine) -> None:
+    accepted = TransferAccepted(transfer_id=b"\x05" * 32, sequence=1, account=MAKER, receiver=MAKER + 1, quote=9)
+    sealed = BatchSealed(
+        sequence=1, matched_at_s=1, previous_head=bytes(32), head=bytes(32), payload=b"", codes=b"\x30", n_operations=1,
+        n_orders=0, fill_ids=(), operation_ids=(b"\x05" * 32,),
+    )  # fmt: skip
+    Projector(database).catch_up([(frame(1), [accepted]), (frame(2), [sealed])])
+    reads = ReadModel(database)
+
+    (sent,) = reads.read_transfers(account_bytes(MAKER), limit=10, before=None)
+    (received,) = reads.read_transfers(account_bytes(MAKER + 1), limit=10, before=None)
+
+    assert (sent.kind, sent.status, sent.code) == ("sent", "rejected", "MARGIN")
+    assert (received.kind, received.status, received.code) == ("received", "rejected", "MARGIN")
+    assert (sent.other_account, received.other_account) == (account_bytes(MAKER + 1), account_bytes(MAKER))

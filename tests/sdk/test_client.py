@@ -18,6 +18,7 @@ from afterbell.sdk import (
     AsyncClient,
     Client,
     InsufficientMargin,
+    MoneyRefused,
     NotFinalInTime,
     PlacedOrder,
     UnknownOrder,
@@ -248,6 +249,21 @@ async def test_withdraw__signed_by_the_owner__is_accepted_and_shown(tmp_path: Pa
         assert (await maker.withdrawal(transfer.transfer_id)).quote == 250 * USDC
         assert {shown.kind for shown in await maker.transfers()} == {"deposit", "withdrawal"}
         assert (await maker.account()).collateral_quote == 99_750 * USDC
+
+
+@pytest.mark.anyio
+async def test_transfer__to_another_subaccount__is_taken_and_shown(tmp_path: Path) -> None:
+    async with playing(tmp_path) as (_, maker, _taker):
+        transfer = await maker.transfer(3, "250")
+        receiver = f"{maker.owner}{3:020x}"
+
+        assert (transfer.kind, transfer.quote, transfer.other_account) == ("sent", 250 * USDC, receiver)
+        assert (await maker.find_transfer(transfer.transfer_id)).quote == 250 * USDC
+        assert (await maker.account()).collateral_quote == 99_750 * USDC
+        assert {shown.kind for shown in await maker.transfers()} == {"deposit", "sent"}
+        with pytest.raises(MoneyRefused) as caught:
+            await maker.transfer(0, "1")
+        assert caught.value.code == "BAD_RECIPIENT"
 
 
 @pytest.mark.anyio
