@@ -215,6 +215,31 @@ def run(
 
 
 @external
+@view
+def check(
+    domain: bytes32,
+    operation: uint256,
+    detail: uint256,
+    subject: uint256,
+    r: uint256,
+    vs: uint256,
+    matched_at_s: uint256,
+) -> uint256:
+    """
+    @notice Checks everything about an operation but its nonce and the account's money, for whoever wants to know beforehand.
+    @param domain Domain separator of the Clearinghouse.
+    @param operation Word 0.
+    @param detail Word 1.
+    @param subject Word 2.
+    @param r First half of the signature.
+    @param vs Second half.
+    @param matched_at_s Time of the batch it would be in.
+    @return Code of the first failure, 0 for none.
+    """
+    return self._check(domain, operation, detail, subject, r, vs, matched_at_s)
+
+
+@external
 @pure
 @reentrant
 def order_code(

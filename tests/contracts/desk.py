@@ -393,6 +393,11 @@ class Desk:
         """Return the last batch's events of one name."""
         return [event for event in self.logged if event.name == name]
 
+    def position_changes(self) -> dict[AccountId, int]:
+        """Return what the last log of positions says of each account: size, realised quote and fees, packed."""
+        records = self.events("PositionsChanged")[0].args["records"]
+        return {AccountId(records[i] >> 16): records[i + 1] for i in range(0, len(records), 3)}
+
     def position(self, key: SigningKey, market: int = MARKET) -> tuple[int, int]:
         """Return (size_lots, entry_quote)."""
         word = self.chain.call("Clearinghouse", "position_word", self.account(key), market)

@@ -63,7 +63,7 @@ def test_settle__header__every_field_is_checked(desk: Desk) -> None:
     good = encode(Payload(header=header))
     assert _reason(desk, good, sender=OUTSIDER) == "batch: not sequencer"
     assert _reason(desk, good, previous_head=b"\1" * 32) == "batch: head"
-    assert _reason(desk, b"\x02" + good[1:]) == "batch: version"
+    assert _reason(desk, b"\x01" + good[1:]) == "batch: version"
     assert reason(sequence=header.sequence + 1) == "batch: sequence"
     assert reason(sequence=header.sequence - 1) == "batch: sequence"
     assert reason(matched_at_s=desk.chain.time_s + 1) == "batch: matched at"
@@ -125,21 +125,6 @@ def test_settle__lanes__sorted(desk: Desk) -> None:
     account = AccountRecord(account_id=orders[0].account_id, orders=tuple(placed.record for placed in orders))
 
     assert _reason(desk, encode(Payload(header=desk.header(), accounts=(account,)))) == "batch: lane order"
-
-
-def test_settle__operations__sorted_and_placed(desk: Desk) -> None:
-    table = _table(desk)
-    late = desk.cancel_all(desk.maker, 1, before_fill=1)[1]
-    early = desk.cancel_all(desk.maker, 1, before_fill=0)[1]
-
-    assert _reason(desk, encode(replace(table, operations=(late, early)))) == "batch: operation order"
-    assert _reason(desk, encode(replace(table, operations=(replace(late, before_fill=2),)))) == (
-        "batch: operation order"
-    )
-    assert _reason(desk, encode(replace(table, operations=(replace(late, account_index=2),)))) == (
-        "batch: account index"
-    )
-    desk.chain.settle(encode(replace(table, operations=(early, late))))
 
 
 def test_settle__price_rows__known_markets_in_order(desk: Desk) -> None:

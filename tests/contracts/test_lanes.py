@@ -12,7 +12,7 @@ from afterbell.domain.order import TimeInForce
 from tests.contracts.venue import MAKER, RULES, TAKER, THIRD, USDC, Venue, account_of
 
 ALL_ONES = 2**48 - 1
-LANES = (0, 1, 2, 3, 65_534)
+LANES = (0, 1, 2, 3, 65_533)
 MAKER_ACCOUNT, TAKER_ACCOUNT = account_of(MAKER), account_of(TAKER)
 
 
@@ -77,15 +77,17 @@ def test_lane__neighbours_in_one_word__do_not_disturb_each_other(venue: Venue) -
     assert (venue.lane(MAKER_ACCOUNT, 6)[1], venue.lane(MAKER_ACCOUNT, 7)[1]) == (101, ALL_ONES)
 
 
-def test_lane__beside_the_operations_lane__shares_its_word_safely(venue: Venue) -> None:
-    """Lane 65,534 stands in the word of the operations: a fill and an operation of one batch both write it."""
-    ask = venue.order(MAKER, is_buy=False, lane=65_534)
-    operation = venue.cancel_all(MAKER, 1)
+@pytest.mark.parametrize("lane", [65_534, 65_535])
+def test_lane__of_liquidations_or_operations__takes_no_order_and_no_cancellation(venue: Venue, lane: int) -> None:
+    """Whoever could use up lane 65,534 would be liquidated by nobody."""
+    ask = venue.order(MAKER, is_buy=False, lane=lane)
+    cancel = venue.cancel(MAKER, lane << 40 | 5_000_000)
 
-    assert venue.settle([ask, venue.order(TAKER, is_buy=True)], [(0, 1, 300)], [operation]).is_clean
+    settled = venue.settle([ask, venue.order(TAKER, is_buy=True)], [(0, 1, 300)], [cancel])
 
-    assert venue.lane(MAKER_ACCOUNT, 65_534) == (ask[1].seq, 300)
-    assert venue.lane(MAKER_ACCOUNT, 65_535) == (operation[1].seq, ALL_ONES)
+    assert (settled.operations, settled.orders[0], settled.fills) == ([StatusCode.BAD_CANCEL], 2, [32])
+    assert venue.lane(MAKER_ACCOUNT, 65_534) == (0, 0)
+    assert venue.lane(MAKER_ACCOUNT, 65_535) == (cancel.seq, ALL_ONES)
 
 
 def test_lane__of_operations_on_an_order__is_refused(venue: Venue) -> None:
@@ -257,8 +259,8 @@ def test_lane__shared_with_immediate_orders__ends_at_the_latest_consumed_seq(
 
 
 def test_lane__filled_all_ones__no_size_is_large_enough() -> None:
-    """The cap bounds a size to 2^40 - 1 lots; the largest order there is finds a consumed lane full."""
-    rules_cap = 2**40 - 1
+    """The cap of a trusted price bounds a size to 20,000,000 lots; the largest order finds a consumed lane full."""
+    rules_cap = 20_000_000
     venue = Venue.open(rules=replace(RULES, open_interest_cap_lots=rules_cap, size_step_lots=1))
     ask = venue.order(MAKER, is_buy=False, size_lots=rules_cap)
     venue.settle(operations=[venue.cancel(MAKER, ask[1])])
@@ -300,13 +302,13 @@ def test_cancel_order__before_the_fill__stops_it(venue: Venue, lane: int, in_tab
 
 
 @pytest.mark.parametrize("lane", LANES)
-def test_cancel_order__between_two_fills__stops_the_second(venue: Venue, lane: int) -> None:
+def test_cancel_order__in_the_batch_after_a_fill__stops_the_rest(venue: Venue, lane: int) -> None:
     ask = venue.order(MAKER, is_buy=False, lane=lane)
-    cancel = venue.cancel(MAKER, ask[1], before_fill=1)
+    assert venue.settle([ask, venue.order(TAKER, is_buy=True)], [(0, 1, 10)]).is_clean
 
-    settled = venue.settle([ask, venue.order(TAKER, is_buy=True)], [(0, 1, 10), (0, 1, 10)], [cancel])
+    settled = venue.settle([ask, venue.order(TAKER, is_buy=True)], [(0, 1, 10)], [venue.cancel(MAKER, ask[1])])
 
-    assert settled.fills == [0, StatusCode.OVERFILL]
+    assert settled.fills == [StatusCode.OVERFILL]
     assert venue.lane(MAKER_ACCOUNT, lane) == (ask[1].seq, ALL_ONES)
     assert venue.position(MAKER_ACCOUNT).size_lots == -10
 
@@ -343,7 +345,7 @@ def test_cancel_order__of_the_operations_lane__is_refused_and_still_consumes_its
     settled = venue.settle(operations=[cancel])
 
     assert settled.operations == [StatusCode.BAD_CANCEL]
-    assert venue.lane(MAKER_ACCOUNT, 65_535) == (cancel[1].seq, ALL_ONES)
+    assert venue.lane(MAKER_ACCOUNT, 65_535) == (cancel.seq, ALL_ONES)
     assert settled.named("OrderCancelled") == []
 
 
@@ -351,9 +353,7 @@ def test_cancel_order__of_another_account__consumes_the_signers_own_lane(venue: 
     """A nonce names no account: TAKER cancelling MAKER's nonce only burns TAKER's lane of that number."""
     ask = venue.order(MAKER, is_buy=False, lane=5)
 
-    settled = venue.settle(
-        [ask, venue.order(TAKER, is_buy=True)], [(0, 1, 10)], [venue.cancel(TAKER, ask[1])]
-    )
+    settled = venue.settle([ask, venue.order(TAKER, is_buy=True)], [(0, 1, 10)], [venue.cancel(TAKER, ask[1])])
 
     assert settled.fills == [0]
     assert venue.lane(TAKER_ACCOUNT, 5) == (ask[1].seq, ALL_ONES)
@@ -361,19 +361,18 @@ def test_cancel_order__of_another_account__consumes_the_signers_own_lane(venue: 
 
 @pytest.mark.parametrize(("min_seq_offset", "code"), [(0, 0), (1, StatusCode.SEQ_BELOW_MINIMUM)])
 @pytest.mark.parametrize("side", [0, 1])
-def test_cancel_all__in_mid_batch__kills_lower_seqs_from_there_on(
+def test_cancel_all__in_the_batch__kills_lower_seqs_of_its_orders(
     venue: Venue, min_seq_offset: int, code: int, side: int
 ) -> None:
     orders = venue.pair(maker={"lane": 4}, taker={"lane": 6})
     killed = orders[side][1]
-    cancel = venue.cancel_all((MAKER, TAKER)[side], killed.seq + min_seq_offset, before_fill=1)
+    cancel = venue.cancel_all((MAKER, TAKER)[side], killed.seq + min_seq_offset)
 
-    settled = venue.settle(orders, [(0, 1, 10), (0, 1, 10)], [cancel])
+    settled = venue.settle(orders, [(0, 1, 10)], [cancel])
 
-    assert settled.fills == [0, code and code + side * TAKER_SIDE]
-    assert settled.named("AllCancelled") == [
-        {"account": orders[side][0], "min_seq": killed.seq + min_seq_offset}
-    ]
+    assert settled.orders[side] == code
+    assert settled.fills == [code and StatusCode.ORDER_INVALID + side * TAKER_SIDE]
+    assert settled.named("AllCancelled") == [{"account": orders[side][0], "min_seq": killed.seq + min_seq_offset}]
     settled = venue.settle([orders[side]])
     assert settled.orders == [code]
 
@@ -391,8 +390,8 @@ def test_cancel_all__beside_lane_zero_fills_and_a_withdrawal__keeps_each_lane_of
     """One account word carries collateral, min_seq, lane 0 and open markets; all four move in this batch."""
     ask = venue.order(MAKER, is_buy=False, lane=0)
     operations = [
-        venue.withdraw(MAKER, 7 * USDC, before_fill=1),
-        venue.cancel_all(MAKER, ask[1].seq, before_fill=1),
+        venue.withdraw(MAKER, 7 * USDC),
+        venue.cancel_all(MAKER, ask[1].seq),
     ]
 
     settled = venue.settle([ask, venue.order(TAKER, is_buy=True)], [(0, 1, 250), (0, 1, 250)], operations)

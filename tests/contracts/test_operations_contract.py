@@ -11,12 +11,10 @@ import pytest
 from afterbell.domain.batch import (
     OPERATION_APPROVED,
     OPERATION_SESSION_KEY,
-    AccountRecord,
     OperationRow,
     Payload,
     encode,
 )
-from afterbell.domain.ids import AccountId
 from afterbell.domain.order import CancelAll, CancelOrder, Operation, RevokeKey, Withdraw
 from afterbell.signing.typed_data import digest
 from tests.contracts.desk import DAY_S, OPERATIONS, Desk, address_of, order_nonce, signing_key
@@ -87,9 +85,9 @@ def test_approved__digest_of_another_owner__bad_signature(desk: Desk) -> None:
     """The maker approves the taker's withdrawal: it is not the maker's to approve, and the maker loses nothing."""
     message = withdrawal(desk)
     approve(desk, message, owner=desk.maker)
-    _, row = desk.approved(message)
+    row = desk.approved(message)
 
-    operations = [(desk.account(desk.taker), row), (desk.account(desk.maker), row)]
+    operations = [row, replace(row, account_id=desk.account(desk.maker))]
 
     assert desk.settle(operations=operations).operations == [3, 3]
 
@@ -122,17 +120,17 @@ def test_approved__another_message__bad_signature(desk: Desk, changes: dict[str,
 def test_approved__signature_beside_it__is_ignored(desk: Desk) -> None:
     message = withdrawal(desk)
     approve(desk, message)
-    account, row = desk.approved(message)
+    row = desk.approved(message)
 
-    assert desk.settle(operations=[(account, replace(row, r=b"\xff" * 32, vs=b"\xff" * 32))]).operations == [0]
+    assert desk.settle(operations=[replace(row, r=b"\xff" * 32, vs=b"\xff" * 32)]).operations == [0]
 
 
 def test_approved__without_the_flag__needs_the_signature(desk: Desk) -> None:
     message = withdrawal(desk)
     approve(desk, message)
-    account, row = desk.approved(message)
+    row = desk.approved(message)
 
-    assert desk.settle(operations=[(account, replace(row, flags=0))]).operations == [3]
+    assert desk.settle(operations=[replace(row, flags=0)]).operations == [3]
 
 
 @pytest.mark.parametrize(("late_s", "code"), [(0, 0), (1, 5)])
@@ -153,19 +151,19 @@ def test_flags__both_or_reserved__unknown(desk: Desk, flags: int) -> None:
     desk.settle(operations=[desk.link_key(desk.taker, KEY)])
     message = CancelAll(**desk.common(desk.taker) | {"min_seq": 9})
     approve(desk, message)
-    account, row = desk.operation(message, desk.taker, by_key=KEY)
+    row = desk.operation(message, desk.taker, by_key=KEY)
 
-    assert desk.settle(operations=[(account, replace(row, flags=flags))]).operations == [16]
-    assert desk.settle(operations=[(account, row)]).operations == [0]
+    assert desk.settle(operations=[replace(row, flags=flags)]).operations == [16]
+    assert desk.settle(operations=[row]).operations == [0]
 
 
 def test_operation__reserved_bytes__are_hashed_and_ignored(desk: Desk) -> None:
-    """The last 18 bytes of word 0."""
-    account, row = desk.cancel_all(desk.taker, 9)
-    payload = encode(Payload(header=desk.header(), operations=(row,), accounts=(AccountRecord(account_id=account),)))
-    at = payload.index(row.r) - 3 * 32
-    assert payload[at + 14 : at + 32] == bytes(18)
-    dirty = payload[: at + 14] + b"\xff" * 18 + payload[at + 32 :]
+    """Two bytes of word 1, and the operand of a cancellation."""
+    row = desk.cancel_all(desk.taker, 9)
+    payload = encode(Payload(header=desk.header(), operations=(row,)))
+    at = payload.index(row.r) - 2 * 32
+    assert payload[at + 10 : at + 32] == bytes(22)
+    dirty = payload[: at + 10] + b"\xff" * 22 + payload[at + 32 :]
 
     desk.chain.settle(dirty)
 
@@ -176,19 +174,19 @@ def test_operation__reserved_bytes__are_hashed_and_ignored(desk: Desk) -> None:
 # The order of the checks.
 
 
-def flawed(desk: Desk, row: OperationRow, **changes: Any) -> tuple[AccountId, OperationRow]:
-    return desk.account(desk.taker), replace(row, **changes)
+def flawed(desk: Desk, row: OperationRow, **changes: Any) -> OperationRow:
+    return replace(row, account_id=desk.account(desk.taker), **changes)
 
 
 def test_check__several_flaws__the_earlier_code_wins(desk: Desk) -> None:
     """UNKNOWN, EXPIRED, TOO FAR, SIGNATURE, KEY EXPIRED, KEY LIMIT, NONCE, then what the words say."""
     now_s = desk.chain.time_s
     desk.settle(operations=[desk.link_key(desk.taker, KEY, trade_only=True, key_expiry_s=now_s + 100)])
-    _, late = desk.withdraw(desk.taker, 0, bytes(20), expiry_s=now_s - 1, by_key=KEY)
-    _, far = desk.withdraw(desk.taker, 0, bytes(20), expiry_s=now_s + MAX_EXPIRY_S + 1, by_key=desk.maker)
-    _, foreign = desk.withdraw(desk.taker, 0, bytes(20), by_key=desk.maker)
-    _, limited = desk.withdraw(desk.taker, 0, bytes(20), by_key=KEY, seq=0)
-    _, old = desk.withdraw(desk.taker, 0, bytes(20), seq=0)
+    late = desk.withdraw(desk.taker, 0, bytes(20), expiry_s=now_s - 1, by_key=KEY)
+    far = desk.withdraw(desk.taker, 0, bytes(20), expiry_s=now_s + MAX_EXPIRY_S + 1, by_key=desk.maker)
+    foreign = desk.withdraw(desk.taker, 0, bytes(20), by_key=desk.maker)
+    limited = desk.withdraw(desk.taker, 0, bytes(20), by_key=KEY, seq=0)
+    old = desk.withdraw(desk.taker, 0, bytes(20), seq=0)
     operations = [
         flawed(desk, late, flags=3),
         flawed(desk, late),
@@ -216,24 +214,21 @@ def test_check__codes_that_consume_the_nonce__are_those_above_it(desk: Desk) -> 
     ]
 
     for operation, code in zip(failing, (18, 19, 20, 21), strict=True):
-        again = desk.cancel_all(desk.taker, 1, seq=operation[1].seq)
+        again = desk.cancel_all(desk.taker, 1, seq=operation.seq)
         assert desk.settle(operations=[operation, again]).operations == [code, 17]
 
 
 def test_check__called_by_anybody__answers_without_a_clock(desk: Desk) -> None:
     """A wallet or a relayer can ask beforehand, for any time: here a withdrawal that expires in a day."""
     message = withdrawal(desk)
-    account, row = desk.operation(message, desk.taker)
+    row = desk.operation(message, desk.taker)
 
     def ask(matched_at_s: int, flags: int = 0) -> int:
-        word = row.kind << 248 | row.expiry_s << 192 | row.seq << 152 | flags << 144
+        word = row.kind << 248 | flags << 240 | row.account_id
+        detail = row.expiry_s << 216 | row.seq << 176 | row.operand
         signature = (int.from_bytes(row.r, "big"), int.from_bytes(row.vs, "big"))
-        domain, key = desk.chain.domain_separator, account << 16
-        return int(
-            desk.chain.call(
-                "Operations", "check", domain, key, word, row.value, row.address_word, *signature, matched_at_s
-            )
-        )
+        domain = desk.chain.domain_separator
+        return int(desk.chain.call("Operations", "check", domain, word, detail, row.value, *signature, matched_at_s))
 
     assert ask(message.expiry_s) == 0
     assert ask(message.expiry_s + 1) == 5

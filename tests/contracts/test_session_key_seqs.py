@@ -29,7 +29,7 @@ def test_operation__of_a_key_with_the_last_nonce__leaves_the_owner_every_nonce(d
     assert codes == [15]
     withdrawal = desk.withdraw(desk.taker, 5, desk.taker.address)
     assert desk.settle(operations=[withdrawal]).operations == [0]
-    assert desk.lane(desk.taker, OPERATIONS)[0] == withdrawal[1].seq
+    assert desk.lane(desk.taker, OPERATIONS)[0] == withdrawal.seq
 
 
 @pytest.mark.parametrize(("beyond_ms", "code"), [(0, 0), (1, 15)])

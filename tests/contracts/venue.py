@@ -133,6 +133,13 @@ class Settled:
     fills: list[int]
     events: list[Event]
 
+    def position_changes(self) -> dict[int, tuple[int, int]]:
+        """Return (change, resulting word) by account id << 16 | market, out of the batch's one log of positions."""
+        logs = self.named("PositionsChanged")
+        assert len(logs) <= 1
+        records = logs[0]["records"] if logs else ()
+        return {records[i]: (records[i + 1], records[i + 2]) for i in range(0, len(records), 3)}
+
     @property
     def is_clean(self) -> bool:
         return not any(self.operations + self.orders + self.fills)
