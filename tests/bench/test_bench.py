@@ -21,13 +21,30 @@ pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
 SNAPSHOTS = Path(__file__).resolve().parents[1] / "snapshots"
 FIELDS = ["name", "value", "unit", "reference", "ratio"]
-# Issue 2, "Numbers".
+# Issue 4, "Numbers".
 GAS_LIMITS = {
-    "gas.one_fill": 120_000,
-    "gas.distinct_50": 55_000,
-    "gas.makers_5x50": 33_000,
-    "gas.mixed_200": 13_000,
+    "gas.one_fill": 100_000,
+    "gas.distinct_50": 45_000,
+    "gas.makers_5x50": 27_000,
+    "gas.mixed_200": 10_500,
+    "gas.full_one_fill": 142_000,
+    "gas.full_distinct_50": 57_000,
+    "gas.full_makers_5x50": 34_000,
+    "gas.full_mixed_200": 12_000,
 }
+CALLDATA_LIMITS = {
+    "calldata.distinct_50": 240,
+    "calldata.mixed_200": 45,
+    "calldata.full_distinct_50": 245,
+    "calldata.full_mixed_200": 50,
+}
+# Missed so far, open in the issue; whoever reaches one takes it out of here.
+OPEN = {*GAS_LIMITS, *CALLDATA_LIMITS}
+REPORTED = [
+    "gas.price_refresh", "gas.price_refresh_further_market", "gas.margin_check_further_market",
+    "gas.forced_withdrawal", "gas.forced_close", "gas.liquidation_1_market", "gas.liquidation_6_markets",
+    "gas.adl_1_counterparty", "gas.adl_further_counterparty",
+]  # fmt: skip
 
 
 def run_bench(*arguments: str) -> tuple[int, str]:
@@ -77,12 +94,16 @@ def test_bench__a_name__writes_the_list(name: str, tmp_path: Path) -> None:
 
 
 def test_bench_gas__names__are_those_of_the_issue(gas: dict[str, dict[str, Any]]) -> None:
-    assert list(gas) == [*GAS_LIMITS, *(name.replace("gas.", "calldata.") for name in GAS_LIMITS)]
+    assert list(gas) == [*GAS_LIMITS, *(name.replace("gas.", "calldata.") for name in GAS_LIMITS), *REPORTED]
 
 
-@pytest.mark.parametrize("name", GAS_LIMITS)
+@pytest.mark.parametrize("name", [*GAS_LIMITS, *CALLDATA_LIMITS])
 def test_bench_gas__a_fill__costs_at_most_the_limit(name: str, gas: dict[str, dict[str, Any]]) -> None:
-    assert gas[name]["value"] <= GAS_LIMITS[name]
+    limit = (GAS_LIMITS | CALLDATA_LIMITS)[name]
+    if name in OPEN:
+        assert gas[name]["value"] > limit, f"{name} keeps its limit now: take it out of OPEN"
+        pytest.xfail(f"open in issue 4: {gas[name]['value']} of {limit}")
+    assert gas[name]["value"] <= limit
 
 
 @pytest.mark.parametrize("name", GAS_LIMITS)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from afterbell.bench.floor import build_creation_code, build_floor_runtime
 from afterbell.bench.local_venue import LocalVenue, Mined, build_call
 from afterbell.bench.scenarios import build_keys
 from afterbell.domain.batch import AccountRecord, FillRow, Payload, build_order_record, encode
@@ -198,10 +199,11 @@ def account_of(key: SigningKey) -> AccountId:
     return build_account_id(key.address, 0)
 
 
-def measure_around(seed: int) -> dict[str, float]:
-    """Return gas by name, on one fresh venue with six markets."""
+def measure_around(seed: int) -> tuple[dict[str, float], int]:
+    """Return gas by name on one fresh venue with six markets, and what a bare transaction that writes a word costs."""
     with (
         tempfile.TemporaryDirectory(prefix="afterbell-bench-") as folder,
         LocalVenue.start(Path(folder), n_markets=6) as venue,
     ):
-        return Around(venue, seed).measure()
+        floor = venue.create(build_creation_code(build_floor_runtime([], 1)))
+        return Around(venue, seed).measure(), venue.transact(venue.sequencer, floor, b"").gas_used
