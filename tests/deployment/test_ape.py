@@ -116,7 +116,7 @@ def test_ape_run__deployer_governor_and_guardian__each_does_a_part(shell: Shell)
     scheduled = shell.run(*words, *shell.key("governor"))
     call_id = re.findall(r"0x[0-9a-f]{64}", scheduled)[-1]
     assert call_id in dry
-    assert "scheduled: WAITING" in scheduled
+    assert f"scheduled {call_id}: WAITING" in scheduled
     assert "cancelled: CANCELLED" in shell.run("govern", "cancel", call_id, *shell.key("guardian"))
 
     rotated = shell.run("rotate_sequencer", "--to", STANDBY, *shell.key("guardian"), "--revoke-old")
