@@ -10,23 +10,19 @@ shown, each only after the one before. --dry-run sends nothing.
 
 from __future__ import annotations
 
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time
 from pathlib import Path
 
 import click
 from ape.api import ProviderAPI
 from ape.cli import ConnectedProviderCommand
 from scripts._accounts import ACCOUNT, DRY_RUN, KEY, MANIFEST, YES
+from scripts._exchange_days import read_days_around
 from scripts._proposals import DELAY, propose, said
 
 from afterbell.adapters.calendar_change import CalendarChange, plan_change
-from afterbell.adapters.session_table import (
-    at_new_york,
-    build_boundaries,
-    describe_second,
-    list_samples,
-    read_trading_days,
-)
+from afterbell.adapters.session_table import at_new_york, build_boundaries, describe_second, list_samples
+from afterbell.domain.session import Session
 
 
 @click.command(cls=ConnectedProviderCommand)
@@ -56,7 +52,7 @@ def cli(
         first, end = date(year, 1, 1) if first_day is None else first_day.date(), date(year + 1, 1, 1)
         if not date(year, 1, 1) <= first < end:
             raise click.UsageError(f"--from must lie in {year}, found {first}")
-        days = read_trading_days(date(year, 1, 1) - timedelta(days=7), end + timedelta(days=7))
+        days = read_days_around(year)
         boundaries = build_boundaries(days, first, end)
         samples = [one for one in list_samples(days, year) if one >= at_new_york(first, time(0))]
         change = plan_change(governance, boundaries, samples, is_replacing=first_day is not None)
@@ -77,7 +73,7 @@ def show(change: CalendarChange) -> None:
     """Print what the calendar becomes."""
     first, last = change.boundaries[0], change.boundaries[-1]
     click.echo(f"windows {len(change.boundaries) - 1}, in {len(change.calls)} calls")
-    click.echo(f"first   {describe_second(first.start_s)}: {first.session.name}")
+    click.echo(f"first   {describe_second(first.start_s)}: {Session(first.session).name}")
     click.echo(f"end     {describe_second(last.start_s)}: UNKNOWN from there")
     for sample in change.samples:
         mark = " " if sample.before == sample.after else "*"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from pyrevm import AccountInfo
 
 from afterbell.domain.batch import PriceRow
 from afterbell.domain.codes import ReportCode
@@ -354,3 +355,91 @@ def test_liquidation_and_withdrawal__with_one_feed_times_thirteen__see_the_old_p
     assert (price.external_ticks, price.index_ticks) == (TICKS, TICKS)
     assert price.mark_ticks <= 11_000  # the band around the external price
     assert venue.position(account_of(MAKER)).size_lots == 1_000
+
+
+def as_corporate_actions(chain: Chain, function: str, *arguments: int) -> None:
+    """Call from the address of CorporateActions, whose code stands aside: a transaction begins with an account."""
+    here = chain.addresses["CorporateActions"]
+    account = chain.evm.basic(here)
+    try:
+        chain.evm.insert_account_info(here, AccountInfo(nonce=1))
+        chain.call("PriceOracle", function, *arguments, sender=here)
+    finally:
+        chain.evm.insert_account_info(here, account)
+
+
+@pytest.mark.parametrize(
+    ("splits", "multiplier"),
+    [
+        ([(4, 1)], (4, 1)),
+        ([(2, 1), (7, 1), (4, 1)], (56, 1)),
+        ([(1, 10)], (1, 10)),
+        ([(3, 2), (2, 3)], (1, 1)),
+        ([(6, 4)], (3, 2)),
+        ([(2**64 - 1, 1)], (2**64 - 1, 1)),
+        ([(2**63, 1), (1, 2)], (2**62, 1)),
+    ],
+)
+def test_split__of_shares__multiplies_and_reduces(
+    venue: Venue, splits: list[tuple[int, int]], multiplier: tuple[int, int]
+) -> None:
+    for num, den in splits:
+        as_corporate_actions(venue.chain, "apply_split", 1, num, den)
+
+    assert venue.chain.events()[0].name == "MultiplierSet"
+    assert tuple(venue.chain.call("PriceOracle", "multiplier", 1)) == multiplier
+
+
+@pytest.mark.parametrize(
+    ("market", "num", "den", "reason"),
+    [
+        (1, 0, 1, "market: multiplier"),
+        (1, 1, 0, "market: multiplier"),
+        (1, 2**64, 1, "market: multiplier"),
+        (1, 1, 2**64, "market: multiplier"),
+        (9, 2, 1, "market: not listed"),
+    ],
+)
+def test_split__of_no_ratio__reverts(venue: Venue, market: int, num: int, den: int, reason: str) -> None:
+    with refused(reason):
+        as_corporate_actions(venue.chain, "apply_split", market, num, den)
+
+
+def test_split__whose_product_does_not_fit__reverts(venue: Venue) -> None:
+    as_corporate_actions(venue.chain, "apply_split", 1, 2**63, 1)
+
+    with refused("market: multiplier"):
+        as_corporate_actions(venue.chain, "apply_split", 1, 2, 1)
+
+
+def test_split__of_four__forgets_what_was_observed_but_not_when(venue: Venue) -> None:
+    """A report of a quarter of the price is the same price a unit; one published no later is not newer still."""
+    venue.settle(evidence=first_says(venue, 10_004))
+    as_corporate_actions(venue.chain, "apply_split", 1, 4, 1)
+    assert list(venue.chain.call("PriceOracle", "last_observation", 1)) == [0, venue.chain.time_s]
+
+    assert verdict(venue.settle(evidence=first_says(venue, 2_501))) == ReportCode.NOT_NEWER
+    venue.wait(1)
+    assert verdict(venue.settle(evidence=first_says(venue, 2_501))) == 0
+    assert venue.price().external_ticks == 10_004
+
+
+def test_feeds__replaced_by_a_corporate_action__leave_nothing_of_the_old_alive(venue: Venue) -> None:
+    as_corporate_actions(venue.chain, "replace_sources", 1, 1, NONE)
+    assert [(event.name, event.args) for event in venue.chain.events()] == [
+        ("MarketSourcesSet", {"market": 1, "source_id": 1, "second_source_id": NONE})
+    ]
+    assert list(venue.chain.call("PriceOracle", "sources_of", 1)) == [1, NONE]
+
+    assert verdict(venue.settle(evidence=first_says(venue, TICKS))) == ReportCode.UNKNOWN_MARKET
+    with refused("market: not listed"):
+        as_corporate_actions(venue.chain, "replace_sources", 9, 1, NONE)
+
+
+def test_swap__of_sources__is_logged_and_readable(venue: Venue) -> None:
+    set_sources(venue, 1, 0)
+
+    assert [event.args for event in venue.chain.events()] == [{"market": 1, "source_id": 1, "second_source_id": 0}]
+    pricing = list(venue.chain.call("PriceOracle", "pricings", 1))
+    until_s = venue.chain.time_s + 600
+    assert pricing == [1, 100, 5_000, 1, 1, 0, 0, until_s, NONE, until_s]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from scripts._exchange_days import build_year
 
 from afterbell.adapters.calendar_change import plan_change
 from afterbell.adapters.governance import NO_PREDECESSOR, BadCall, Call
-from afterbell.adapters.session_table import build_year
 from afterbell.domain.calendar import Boundary, Calendar, unpack_boundaries
 from afterbell.domain.session import Session
 

@@ -7,15 +7,14 @@ from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
+from scripts._exchange_days import build_year, read_trading_days
 
 from afterbell.adapters.session_table import (
     TradingDay,
     at_new_york,
     build_boundaries,
-    build_year,
     describe_second,
     list_samples,
-    read_trading_days,
 )
 from afterbell.domain.calendar import Boundary, Calendar, pack_boundaries, unpack_boundaries
 from afterbell.domain.session import Session

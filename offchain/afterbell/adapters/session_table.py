@@ -1,10 +1,11 @@
-"""Make the session calendar of a stretch of days, as PriceOracle takes it, from the New York Stock Exchange's own days.
+"""Make the session calendar of a stretch of days, as PriceOracle takes it, from the trading days of the exchange.
 
     PRE 04:00 to the open | REGULAR to the close | POST to 20:00, to 17:00 on a half day | OVERNIGHT 20:00 to 04:00
 
 in New York, before a trading day alone: no overnight session leads into a holiday, one leads out of it. All else is
 CLOSED. Overnight is the rule of the only venue that trades then; a table for people to read before it is proposed, not
-code on chain. Must not: read a clock or a chain. Source: reference/domain.md §3.
+code on chain. Must not: read a clock, a chain or the days themselves; scripts/_exchange_days.py does. Source:
+reference/domain.md §3.
 """
 
 from __future__ import annotations
@@ -17,20 +18,13 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from afterbell.domain.calendar import Boundary, Calendar
-from afterbell.domain.errors import AfterbellError
 from afterbell.domain.session import Session
 
 NEW_YORK: Final = ZoneInfo("America/New_York")
-_EXCHANGE: Final = "XNYS"
 _PRE: Final = time(4, 0)
 _POST_END: Final = time(20, 0)
 _HALF_DAY_POST_END: Final = time(17, 0)
 _FULL_CLOSE: Final = time(16, 0)
-_NS_PER_S: Final = 10**9
-
-
-class DaysUnknown(AfterbellError):
-    """The exchange's days are not published as far as asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,28 +34,6 @@ class TradingDay:
     day: date
     open_s: int
     close_s: int
-
-
-def read_trading_days(first: date, end: date) -> tuple[TradingDay, ...]:
-    """Return the exchange's days from `first` to before `end`. Raises: DaysUnknown.
-
-    Imported here: only who makes a calendar needs the exchange's days, the venue does not.
-    """
-    import exchange_calendars
-
-    try:
-        exchange = exchange_calendars.get_calendar(_EXCHANGE, start=first.isoformat(), end=end.isoformat())
-    except ValueError as error:
-        raise DaysUnknown(f"days of {_EXCHANGE} from {first} to {end} are required: {error}") from error
-    return tuple(
-        TradingDay(
-            day=session.date(),
-            open_s=exchange.session_open(session).value // _NS_PER_S,
-            close_s=exchange.session_close(session).value // _NS_PER_S,
-        )
-        for session in exchange.sessions
-        if first <= session.date() < end
-    )
 
 
 def build_boundaries(days: Sequence[TradingDay], first: date, end: date) -> tuple[Boundary, ...]:
@@ -75,13 +47,6 @@ def build_boundaries(days: Sequence[TradingDay], first: date, end: date) -> tupl
     begun = Boundary(start_s=start_s, session=_session_at(table, start_s))
     inside = [one for one in table.boundaries if start_s < one.start_s < end_s]
     return (*_merge([begun, *inside]), Boundary(start_s=end_s, session=Session.UNKNOWN))
-
-
-def build_year(year: int) -> tuple[Boundary, ...]:
-    """Return the calendar of a year. Raises: DaysUnknown."""
-    first, end = date(year, 1, 1), date(year + 1, 1, 1)
-    days = read_trading_days(first - timedelta(days=7), end + timedelta(days=7))
-    return build_boundaries(days, first, end)
 
 
 def at_new_york(day: date, at: time) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from math import gcd
 from typing import Final, Protocol
 
 from afterbell.domain.batch import SETTLE_LAG_S
@@ -408,12 +407,19 @@ def apply_split(oracle: OracleState, market_id: int, num: int, den: int) -> None
     if not 0 < num <= MAX_PRICE_E8 or not 0 < den <= MAX_PRICE_E8:
         raise DirectRefused("market: multiplier")
     new_num, new_den = market.multiplier_num * num, market.multiplier_den * den
-    divisor = gcd(new_num, new_den)
+    divisor = _find_divisor(new_num, new_den)
     new_num, new_den = div_down(new_num, divisor), div_down(new_den, divisor)
     if max(new_num, new_den) > MAX_PRICE_E8:
         raise DirectRefused("market: multiplier")
     oracle.markets[market_id] = replace(market, multiplier_num=new_num, multiplier_den=new_den)
     forget_observations(oracle, market_id)
+
+
+def _find_divisor(left: int, right: int) -> int:
+    """Return the greatest common divisor of two positive numbers."""
+    while right:
+        left, right = right, left - right * div_down(left, right)
+    return left
 
 
 def forget_observations(oracle: OracleState, market_id: int) -> None:
