@@ -18,7 +18,15 @@ const TRANSFER_WORDS = {
   mined: ["calm", "mined"],
   claimable: ["calm", "waits in the vault: claim it"],
   paid: ["good", "paid to your wallet"],
+  final: ["good", "final"],
   rejected: ["bad", "refused"],
+};
+const TRANSFER_KINDS = {
+  deposit: "Deposit",
+  withdrawal: "Withdrawal",
+  sent: "To another subaccount",
+  received: "From another subaccount",
+  exit: "Withdrawal on chain",
 };
 const KEY_KINDS = { active: "good", linking: "warn", expired: "", revoked: "bad", rejected: "bad" };
 
@@ -247,14 +255,14 @@ export class Tables {
   }
 
   buildTransfer(row) {
-    const isDeposit = row.kind === "deposit";
+    const isIncoming = row.kind === "deposit" || row.kind === "received";
     const [kind, words] = TRANSFER_WORDS[row.status] ?? ["warn", row.status];
     return el(
       "tr",
       { "data-testid": "transfer", "data-kind": row.kind, "data-status": row.status },
       cell("Time", formatMoment(row.time_ms), "muted"),
-      cell("Kind", isDeposit ? "Deposit" : "Withdrawal"),
-      cell("Sum", `${isDeposit ? "+" : "−"}${formatQuote(BigInt(row.quote))}`, `num ${isDeposit ? "up" : ""}`),
+      cell("Kind", TRANSFER_KINDS[row.kind] ?? row.kind),
+      cell("Sum", `${isIncoming ? "+" : "−"}${formatQuote(BigInt(row.quote))}`, `num ${isIncoming ? "up" : ""}`),
       cell("Status", el("span", { class: `badge ${kind}` }, row.code ? `${words}: ${describeReason(row.code)}` : words)),
       cell("Batch", row.sequence === null ? "–" : String(row.sequence), "num muted"),
       cell("Block", row.block === null ? "–" : String(row.block), "num muted"),
