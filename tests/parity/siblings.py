@@ -271,7 +271,7 @@ class Siblings:
     def climb(self) -> list[tuple[str, str]]:
         """Make an account unhealthy, flag it, take it over after the lag, or deleverage what is left."""
         pair, world, rng = self.pair, self.pair.world, self.pair.world.random
-        is_bankrupt = rng.random() < 0.4
+        is_bankrupt = rng.random() < 0.5
         account = pair.make_unhealthy((110, 300) if is_bankrupt else rng.choice(((0, 10), (0, 60), (40, 150))))
         if account is None:
             return []
@@ -348,7 +348,7 @@ class Siblings:
         done = [("open_adl", refused)]
         if refused:
             return done
-        for other in rng.sample(world.accounts, rng.choice((0, 5, len(world.accounts)))):
+        for other in rng.sample(world.accounts, rng.choice((0, *(len(world.accounts),) * 4))):
             refused, _ = self.both(
                 "nominate",
                 lambda state, other=other: nominate(state, self.liquidations, adl_id, other, now_s),

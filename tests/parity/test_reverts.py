@@ -98,13 +98,13 @@ def make_full_batch(pair: Pair) -> Batch:
         pair.settle(batch)
 
 
-def test_parity__two_thousand_damaged_payloads__refused_or_settled_alike() -> None:
+def test_parity__a_thousand_damaged_payloads__refused_or_settled_alike() -> None:
     """Flip, cut and append bytes anywhere: header, tables, evidence, signatures."""
     pair, rng = make_pair(31), Random(31)
     n_refused = n_settled = 0
     for _ in range(20):
         batch = make_full_batch(pair)
-        for _ in range(100):
+        for _ in range(50):
             payload = bytearray(batch.payload)
             kind = rng.random()
             if kind < 0.85:
@@ -120,8 +120,8 @@ def test_parity__two_thousand_damaged_payloads__refused_or_settled_alike() -> No
                 n_settled += 1
             else:
                 n_refused += 1
-    assert n_refused > 300
-    assert n_settled > 300
+    assert n_refused > 150
+    assert n_settled > 150
 
 
 def test_parity__one_flaw_each__gives_the_same_revert_string() -> None:

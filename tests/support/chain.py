@@ -18,8 +18,7 @@ from eth_abi.abi import encode as abi_encode
 from eth_utils.address import to_checksum_address
 from pyrevm import EVM, BlockEnv, CfgEnv, Env
 
-from afterbell.adapters.project import find_project_root
-from afterbell.adapters.vyper_compiler import Artifact, CompilationFailed, compile_contract
+from afterbell.adapters.vyper_compiler import Artifact, compile_contract
 from afterbell.domain.calendar import Boundary, pack_boundaries
 from afterbell.domain.hashing import keccak
 from tests.support.cold import transact_once
@@ -76,26 +75,6 @@ _COMPILED: Final = _Compiled()
 def artifacts() -> Mapping[str, Artifact]:
     """Return the compiled contracts, once per process."""
     return _COMPILED
-
-
-_SIBLINGS: Final = {"Liquidations": 0, "Exits": 0, "CorporateActions": 1}
-"""Where the Clearinghouse stands among the arguments of their constructors."""
-
-
-def _is_written(contract: str) -> bool:
-    if not (find_project_root() / "contracts" / f"{contract}.vy").exists():
-        return False
-    try:
-        return bool(artifacts()[contract])
-    except CompilationFailed:
-        return False
-
-
-def _build_outpost(clearinghouse: str) -> bytes:
-    """Return code that answers CLEARINGHOUSE() and zero to all else: holds a sibling's place until it is written."""
-    selector = keccak(b"CLEARINGHOUSE()")[:4].hex()
-    code = bytes.fromhex(f"73{clearinghouse[2:]}63{selector}5f3560e01c14025f5260205ff3")
-    return bytes.fromhex(f"60{len(code):02x}8060095f395ff3") + code
 
 
 def _canonical(entry: dict[str, Any]) -> str:
@@ -236,16 +215,13 @@ class Chain:
     @staticmethod
     def _new_machine(time_s: int, chain_id: int = CHAIN_ID) -> EVM:
         env = Env(
-            cfg=CfgEnv(chain_id=chain_id, limit_contract_code_size=0x8000),
+            cfg=CfgEnv(chain_id=chain_id),
             block=BlockEnv(number=1, timestamp=time_s),
         )
         return EVM(env=env, gas_limit=10 * GAS, spec_id="PRAGUE")
 
     def create(self, contract: str, *args: Any) -> str:
         """Create a contract from the deployer and return its address."""
-        if contract in _SIBLINGS and not _is_written(contract):
-            self.addresses[contract] = self.create_code(_build_outpost(args[_SIBLINGS[contract]]))
-            return self.addresses[contract]
         artifact: Artifact = artifacts()[contract]
         inputs: list[str] = []
         for entry in artifact.abi:

@@ -492,7 +492,7 @@ class World:
         pairs: list[tuple[int, int, int]] = []
         n_groups = 40 if rng.random() < 0.02 else rng.choice((0, 1, 2, 2, 3, 4, 6, 7, 9, 12))
         for _ in range(n_groups):
-            market_id = rng.choice((1, 1, 1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 9))
+            market_id = rng.choice((1, 1, 1, 2, 2, 3, 3, 4, 5, 6, 6, 7, 8, 9))
             self._plan_group(preview, market_id, matched_at_s, planned, pairs)
             if len(planned) > 96 or len(pairs) > 180:
                 break
@@ -649,9 +649,9 @@ class World:
         held = preview.position(account, market_id).size_lots
         reduce_only = rng.random() < 0.03
         rules = self.rules_for(market_id, 2)
-        if rules and rules.account_share and not is_given and rng.random() < 0.15:
+        if rules and rules.account_share and not is_given and rng.random() < 0.4:
             # Up to the cap of one account, or a step beyond; or a flip that ends smaller than it began.
-            size_lots = max(rules.account_cap_lots - (held if is_buy else -held), 1) + rng.choice((0, 0, step_lots))
+            size_lots = max(rules.account_cap_lots - (held if is_buy else -held), 1) + rng.choice((0, step_lots))
             if held and (held < 0) == is_buy and rng.random() < 0.7:
                 size_lots = max(abs(held) * 9 // 5 // step_lots, 1) * step_lots
         elif held and not is_given and (held < 0) == is_buy and rng.random() < 0.5:
