@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from tests.contracts.leaving import CLOSED, DAY_S, HALTED, HOUR_S, Exodus, open_exodus
-from tests.contracts.venue import MAKER, TAKER, TICKS, USDC, account_of, address_of, refused
+from tests.contracts.venue import MAKER, REGULAR, RULES, TAKER, TICKS, USDC, account_of, address_of, refused
 from tests.support.chain import DEPLOYER, OUTSIDER, SEQUENCER, encode_call
 
 USER = account_of(TAKER)
@@ -107,6 +108,20 @@ def test_force_withdrawal__fresh_price__leaves_the_margin_of_a_batch(exodus: Exo
     exodus.set_prices({1: TICKS})
 
     assert exodus.force_withdrawal(USER) == 10_000 * USDC - FEE - MARGIN
+
+
+@pytest.mark.parametrize(("initial_ppm", "left"), [(70_000, 100), (100_000, 100), (250_000, 250)])
+def test_force_withdrawal__initial_margin_below_a_tenth__leaves_a_tenth_and_above_it_the_margin(
+    exodus: Exodus, initial_ppm: int, left: int
+) -> None:
+    rules = replace(RULES, initial_margin_ppm=initial_ppm)
+    exodus.venue.chain.write_word("rules", 1 << 8 | REGULAR, rules.pack())
+    exodus.state.rules = {}
+    exodus.request_withdrawal(USER, 2**64 - 1)
+    exodus.wait(6 * HOUR_S)
+    exodus.set_prices({1: TICKS})
+
+    assert exodus.force_withdrawal(USER) == 10_000 * USDC - FEE - left * USDC
 
 
 def test_force_withdrawal__fresh_price_in_a_halt__counts_as_stale(exodus: Exodus) -> None:
