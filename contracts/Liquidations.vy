@@ -18,6 +18,7 @@
 """
 
 from interfaces import IClearinghouse
+from interfaces import IExits
 from interfaces import ILiquidations
 from modules import account_risk
 from modules import codes
@@ -117,7 +118,7 @@ last_adl: public(HashMap[uint256, uint256])
 adl_subjects: public(HashMap[uint256, uint256])
 # per id: price 0-39 | opened_at_s 40-79 | mark 80-119 | lots 120-183 | n_nominees 184-191 | account is short 192 | done 200
 adl_terms: public(HashMap[uint256, uint256])
-# per id << 8 | place: account
+# per id << 8 | place: account << 16 | seconds from the opening to its nomination
 nominees: public(HashMap[uint256, uint256])
 # per id << 8 | place // 4: four scores of 64 bits, place 4n at bit 0
 scores: public(HashMap[uint256, uint256])
@@ -340,7 +341,7 @@ def open_adl(account_id: uint256, market: uint256) -> uint256:
 def nominate(adl_id: uint256, account_id: uint256):
     """
     @notice Names an account of the opposite side that profits; the best 32 by score stay until the ADL is executed.
-    @dev A second nomination can only raise the score, so nobody talks an account down. Reads at most 6 markets and 8 words.
+    @dev Counts at an execution more than SETTLE_LAG later: who is closed could otherwise void what was acknowledged. A second nomination can only raise the score, so nobody talks an account down. Reads at most 6 markets and 8 words.
     @param adl_id Id of an open ADL.
     @param account_id owner << 80 | subaccount.
     """
@@ -362,10 +363,12 @@ def nominate(adl_id: uint256, account_id: uint256):
         lowest: uint256 = 0
         place, lowest = self._lowest(adl_id)
         self._check(score > lowest, errors.NOT_AMONG_BEST)
-        outsider: uint256 = self.nominees[(adl_id << 8) | place]
+        outsider: uint256 = self.nominees[(adl_id << 8) | place] >> 16
         self.nominee_places[adl_id][outsider] = 0
         log ILiquidations.AdlNominated(adl_id=adl_id, account=outsider, score=0)
-    self.nominees[(adl_id << 8) | place] = account_id
+    if self.nominee_places[adl_id][account_id] == 0:
+        after_s: uint256 = block.timestamp - ((terms >> ADL_TIME_BIT) & M40)
+        self.nominees[(adl_id << 8) | place] = (account_id << 16) | after_s
     self.nominee_places[adl_id][account_id] = place + 1
     key: uint256 = (adl_id << 8) | (place // SCORES_A_WORD)
     bit: uint256 = 64 * (place % SCORES_A_WORD)
@@ -379,14 +382,14 @@ def execute_adl(adl_id: uint256) -> uint256:
     @notice Closes the position against the nominees, best first, each as far as it now reaches and can pay.
     @dev No fee. The price is never worse for them than what was recorded. Without anybody to close against, an hour after the
          opening, a bankrupt account's loss is covered by insurance and spread.
-    @param adl_id Id of an ADL opened more than ten minutes ago.
+    @param adl_id Id of an ADL opened more than ten minutes and SETTLE_LAG ago.
     @return Lots closed.
     """
     self._check_not_settled()
     terms: uint256 = self.adl_terms[adl_id]
     self._check(self._is_alive(terms), errors.NO_ADL)
     opened_at_s: uint256 = (terms >> ADL_TIME_BIT) & M40
-    self._check(block.timestamp > opened_at_s + NOMINATION_S, errors.LIQUIDATION_TOO_EARLY)
+    self._check(block.timestamp > opened_at_s + NOMINATION_S + SETTLE_LAG_S, errors.LIQUIDATION_TOO_EARLY)
     subject: uint256 = self.adl_subjects[adl_id]
     market: uint256 = subject & M16
     reading: Reading = self._read(subject >> 16, market, block.timestamp)
@@ -725,7 +728,11 @@ def _counterparties(
             best = max(best, ranks[place])
         best_place: uint256 = 255 - (best & M8)
         ranks[best_place] = 0
-        account_id: uint256 = self.nominees[(adl_id << 8) | best_place]
+        nominee: uint256 = self.nominees[(adl_id << 8) | best_place]
+        # as with every direct change, a match from before the nomination may settle until SETTLE_LAG after it
+        if block.timestamp <= ((terms >> ADL_TIME_BIT) & M40) + (nominee & M16) + SETTLE_LAG_S:
+            continue
+        account_id: uint256 = nominee >> 16
         reading: Reading = self._read(account_id, market, block.timestamp)
         if self._score(terms, reading) == 0:
             continue
@@ -768,12 +775,16 @@ def _payable_lots(reading: Reading, ticks: uint256) -> uint256:
 @view
 def _check_taker(taker_id: uint256, market: account_risk.Holding, change_lots: int256, ticks: uint256):
     """
-    @notice Refuses a taker that could not have traded so: stale, beyond the account cap, or below initial margin afterwards.
+    @notice Refuses a taker that could not have traded so: not announced in Exits, stale, beyond the account cap, or below initial margin afterwards.
     @param taker_id Account of the caller.
     @param market The market, as the liquidated account holds it.
     @param change_lots What the taker receives.
     @param ticks At which price.
     """
+    # taking a position uses margin that acknowledged fills may count on: known SETTLE_LAG ahead (D-024)
+    exits: IExits = IExits(staticcall IClearinghouse(CLEARINGHOUSE).EXITS())
+    since_s: uint256 = staticcall exits.taker_since_s(taker_id)
+    self._check(since_s != 0 and block.timestamp > since_s, errors.TAKER_UNANNOUNCED)
     word: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).account_word(taker_id)
     holdings: DynArray[account_risk.Holding, MAX_HOLDINGS] = account_risk._holdings(
         IClearinghouse(CLEARINGHOUSE), taker_id, word, block.timestamp

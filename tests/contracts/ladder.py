@@ -79,7 +79,9 @@ class Ladder:
     def lent(self) -> Ladder:
         """Return another on the same chain, for a test that is undone."""
         ladder = Ladder(self.venue, self.n_markets, list(self.accounts), rules=self.rules)
-        ladder.liquidations = LiquidationsState(address=self.liquidations.address)
+        ladder.liquidations = LiquidationsState(
+            address=self.liquidations.address, taker_since_s=dict(self.liquidations.taker_since_s)
+        )
         ladder.sync()
         return ladder
 
@@ -136,7 +138,9 @@ class Ladder:
     def read_liquidations(self) -> LiquidationsState:
         """Return the words of Liquidations."""
         ask = self.venue.chain.call
-        found = LiquidationsState(address=self.liquidations.address)
+        found = LiquidationsState(
+            address=self.liquidations.address, taker_since_s=dict(self.liquidations.taker_since_s)
+        )
         for market in range(1, self.n_markets + 1):
             if word := ask("Liquidations", "draws", market):
                 found.draws[market] = Draw(day=word & (1 << 32) - 1, left_quote=word >> 32)
@@ -147,7 +151,8 @@ class Ladder:
             nominees = []
             for place in range(terms >> 184 & 0xFF):
                 score = ask("Liquidations", "scores", adl_id << 8 | place // 4) >> 64 * (place % 4) & (1 << 64) - 1
-                nominees.append((ask("Liquidations", "nominees", adl_id << 8 | place), score))
+                nominee = ask("Liquidations", "nominees", adl_id << 8 | place)
+                nominees.append((nominee >> 16, score, nominee & 0xFFFF))
             found.adls[adl_id] = Adl(
                 account_id=subject >> 16, market_id=subject & 0xFFFF, price_ticks=terms & (1 << 40) - 1,
                 opened_at_s=terms >> 40 & (1 << 40) - 1, mark_ticks=terms >> 80 & (1 << 40) - 1,
@@ -273,6 +278,13 @@ class Ladder:
         self.venue.wait(seconds)
         self.refresh()
 
+    def announce(self, *accounts: int) -> None:
+        """Announce takers long ago."""
+        for account in accounts:
+            subaccount = account & (1 << 80) - 1
+            self.venue.chain.call("Exits", "announce_taker", subaccount, sender=owner_address(account))
+            self.liquidations.taker_since_s[account] = self.now_s + LAG_S
+
     def deposit(self, account: int, quote: int) -> None:
         if account not in self.accounts:
             self.accounts.append(account)
@@ -365,6 +377,7 @@ def open_pair(
         opened.deposit(account, quote)
     opened.deposit(opened.insurance_id(), insurance_quote)
     opened.trade(LONG, SHORT, lots)
+    opened.announce(KEEPER_ID, OTHER_ID, SHORT_ID, LONG_ID)
     return opened
 
 

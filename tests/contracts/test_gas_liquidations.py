@@ -51,15 +51,16 @@ def measure(ladder: Ladder, function: str, *args: Any, sender: str, keys: Iterab
     for variable in ("batch", "operator", "head"):
         slot = chain._slot(variable)
         clearinghouse[slot] = int(chain.evm.storage(chain.addresses["Clearinghouse"], slot))
-    layout = artifacts()["Liquidations"].layout["storage_layout"]
-    own = {}
-    for variable, path in keys:
-        slot = int(layout[variable]["slot"])
+    storages = {"Clearinghouse": clearinghouse, "Liquidations": {}, "Exits": {}}
+    for contract, variable, path in (
+        *(("Liquidations", variable, path) for variable, path in keys), ("Exits", "taker_since_s", (KEEPER_ID,)),
+    ):  # fmt: skip
+        slot = int(artifacts()[contract].layout["storage_layout"][variable]["slot"])
         for key in path:
             slot = int.from_bytes(keccak(slot.to_bytes(32, "big") + key.to_bytes(32, "big")), "big")
-        own[slot] = int(chain.evm.storage(ladder.address, slot))
+        storages[contract][slot] = int(chain.evm.storage(chain.addresses[contract], slot))
     contracts: dict[bytes, tuple[bytes, dict[int, int]]] = {}
-    for name, storage in (("Clearinghouse", clearinghouse), ("Liquidations", own)):
+    for name, storage in storages.items():
         address = chain.addresses[name]
         contracts[bytes.fromhex(address[2:])] = (chain.evm.get_code(address) or b"", storage)
     return transact_once(
@@ -80,6 +81,7 @@ def sick_in(n_markets: int) -> Ladder:
         ladder.trade(LONG, SHORT, market=market)
         ladder.trade(KEEPER, SHORT, 10_000, market=market)
         ladder.deposit(ladder.insurance_id(market), 100 * USDC)
+    ladder.announce(KEEPER_ID)
     for market in range(1, n_markets + 1):
         ladder.put_price(8_888, market=market)
     ladder.flag(LONG_ID)
@@ -119,7 +121,7 @@ def measure_adl(n_counterparties: int) -> int:
     adl_id = ladder.open_adl(LONG_ID)
     for number in range(n_counterparties):
         ladder.nominate(adl_id, account_of(key_of(f"rival{number}")))
-    ladder.wait(601)
+    ladder.wait(901)
     keys = [("flagged_at_s", (LONG_ID,)), ("adl_terms", (adl_id,)), ("adl_subjects", (adl_id,)), ("draws", (1,))]
     keys += [("nominees", (adl_id << 8 | place,)) for place in range(n_counterparties)]
     keys += [("scores", (adl_id << 8 | place,)) for place in range(8)]

@@ -58,6 +58,7 @@ class Crowd:
                 crowd.accounts.append(account)
             ladder.trade(key_of(f"long{percent}"), key_of(f"short{percent}"), LOTS, price_ticks // 5 * 5)
         ladder.deposit(KEEPER_ID, 100_000 * USDC)
+        ladder.announce(KEEPER_ID)
         ladder.deposit(ladder.insurance_id(), insurance_quote)
         return crowd
 

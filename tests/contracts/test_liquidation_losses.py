@@ -184,7 +184,7 @@ def test_adl__the_only_two_accounts__closed_at_the_bankruptcy_price(ladder: Ladd
         }
     ]  # fmt: skip
     ladder.nominate(adl_id, SHORT_ID)
-    ladder.wait(600)
+    ladder.wait(900)
     with refused("liquidations: too early"):
         ladder.execute_adl(adl_id)
     ladder.wait(1)
@@ -210,7 +210,7 @@ def test_adl__short_account__closed_downward() -> None:
 
     adl_id = ladder.open_adl(SHORT_ID)
     ladder.nominate(adl_id, LONG_ID)
-    ladder.wait(601)
+    ladder.wait(901)
     ladder.execute_adl(adl_id)
 
     assert ladder.liquidations.adls[adl_id].price_ticks == 12_000
@@ -223,13 +223,27 @@ def test_adl__price_rounded_against_the_winner__the_rest_goes_to_the_pot() -> No
     ladder = open_pair(long_quote=2_000 * USDC - 1)
     ladder.put_price(BANKRUPT)
     adl_id = open_and_nominate(ladder, SHORT_ID)
-    ladder.wait(601)
+    ladder.wait(901)
 
     ladder.execute_adl(adl_id)
 
     assert ladder.liquidations.adls[adl_id].price_ticks == 8_001
     assert ladder.collateral(LONG_ID) == 0
     assert ladder.venue.totals().pot_quote == LOTS - 1
+
+
+def test_execute_adl__nominated_less_than_settle_lag_ago__is_passed_over(ladder: Ladder) -> None:
+    """Nobody closes himself a second after he was filled: what was matched before the nomination settles first."""
+    ladder.put_price(BANKRUPT)
+    adl_id = ladder.open_adl(LONG_ID)
+    ladder.wait(601)
+    ladder.nominate(adl_id, SHORT_ID)
+    ladder.wait(300)
+    with refused("liquidations: nobody nominated"):
+        ladder.execute_adl(adl_id)
+    ladder.wait(1)
+
+    assert ladder.execute_adl(adl_id) == LOTS
 
 
 def test_open_adl__solvent_account__refused_until_an_hour_after_its_flag(ladder: Ladder) -> None:
@@ -243,7 +257,7 @@ def test_open_adl__solvent_account__refused_until_an_hour_after_its_flag(ladder:
     ladder.wait(1)
 
     adl_id = open_and_nominate(ladder, SHORT_ID)
-    ladder.wait(601)
+    ladder.wait(901)
     closed = ladder.execute_adl(adl_id)
 
     # 7.5 % off: 8,222; no fee
@@ -286,7 +300,7 @@ def test_execute_adl__recovered_meanwhile__refused(ladder: Ladder) -> None:
     ladder.put_price(BANKRUPT)
     adl_id = open_and_nominate(ladder, SHORT_ID)
     ladder.deposit(LONG_ID, 1_000 * USDC)
-    ladder.wait(601)
+    ladder.wait(901)
 
     with refused("liquidations: healthy"):
         ladder.execute_adl(adl_id)
@@ -295,7 +309,7 @@ def test_execute_adl__recovered_meanwhile__refused(ladder: Ladder) -> None:
 def test_execute_adl__mark_fell_further__the_winner_pays_no_more_than_recorded(ladder: Ladder) -> None:
     ladder.put_price(BANKRUPT)
     adl_id = open_and_nominate(ladder, SHORT_ID)
-    ladder.venue.wait(601)
+    ladder.venue.wait(901)
     ladder.put_price(7_000)
 
     ladder.execute_adl(adl_id)
@@ -324,7 +338,7 @@ def test_nominate__again_while_richer__the_higher_score_stays(ladder: Ladder) ->
     """Profit 2,100 of 10,000 paid = 21 %; notional 7,900 of equity 22,100 USDC: 75,067 ppm. Rich for a moment, half."""
     ladder.put_price(BANKRUPT)
     adl_id = open_and_nominate(ladder, SHORT_ID)
-    assert ladder.liquidations.adls[adl_id].nominees == ((SHORT_ID, 2_100 * 7_900 * 10**6 // (22_100 * 10_000)),)
+    assert ladder.liquidations.adls[adl_id].nominees == ((SHORT_ID, 2_100 * 7_900 * 10**6 // (22_100 * 10_000), 0),)
     ladder.deposit(SHORT_ID, 22_100 * USDC)
 
     with refused("liquidations: not among best"):
@@ -338,7 +352,7 @@ def test_adl__shrinks_after_nomination__closed_as_far_as_it_reaches(ladder: Ladd
     ladder.put_price(BANKRUPT)
     adl_id = open_and_nominate(ladder, SHORT_ID)
     ladder.trade(SHORT, KEEPER, 900_000, BANKRUPT)
-    ladder.wait(601)
+    ladder.wait(901)
 
     assert ladder.execute_adl(adl_id) == 100_000
 
@@ -358,7 +372,7 @@ def test_adl__winner_that_cannot_pay__closed_only_as_far_as_it_can() -> None:
     ladder.put_price(5_588, market=2)
     assert ladder.equity(SHORT_ID) == 40 * USDC
     adl_id = open_and_nominate(ladder, SHORT_ID)
-    ladder.wait(601)
+    ladder.wait(901)
 
     assert ladder.execute_adl(adl_id) == 400_000
 
@@ -386,7 +400,7 @@ def test_adl__forty_winners__the_best_32_by_score_whatever_the_order() -> None:
     # the rich first, so that the list is full when the poor come: 8 of them leave again
     for number in range(39, -1, -1):
         ladder.nominate(adl_id, rival(number)[0])
-    assert {account for account, _ in ladder.liquidations.adls[adl_id].nominees} == {rival(n)[0] for n in range(32)}
+    assert {account for account, *_ in ladder.liquidations.adls[adl_id].nominees} == {rival(n)[0] for n in range(32)}
     with refused("liquidations: not among best"):
         ladder.nominate(adl_id, rival(32)[0])
 
@@ -399,7 +413,7 @@ def test_adl__forty_winners__the_best_32_by_score_whatever_the_order() -> None:
         assert "Revert {" in str(caught.value)
     ladder.compare()
 
-    ladder.wait(601)
+    ladder.wait(901)
     assert ladder.execute_adl(adl_id) == 32 * 20_000
     closed = {rival(n)[0] for n in range(40) if not ladder.venue.position(rival(n)[0]).size_lots}
     assert closed == {rival(n)[0] for n in range(32)}
@@ -413,7 +427,7 @@ def test_adl__more_winners_than_needed__best_first() -> None:
         ladder.trade(KEEPER, key_of(f"rival{number}"), 20_000)
     ladder.put_price(BANKRUPT)
     adl_id = open_and_nominate(ladder, SHORT_ID, rival(2)[0], rival(0)[0], rival(1)[0])
-    ladder.wait(601)
+    ladder.wait(901)
 
     assert ladder.execute_adl(adl_id) == 20_000
 
@@ -574,7 +588,7 @@ def test_two_account_drain__price_times_four__insurance_loses_nothing_and_adl_fi
         ladder.liquidate(SHORT_ID, taker=LONG_ID)
     adl_id = ladder.open_adl(SHORT_ID)
     ladder.nominate(adl_id, LONG_ID)
-    ladder.wait(601)
+    ladder.wait(901)
     ladder.execute_adl(adl_id)
 
     assert ladder.collateral(ladder.insurance_id()) == 10_000 * USDC

@@ -340,6 +340,23 @@ def test_liquidate__market_without_position__refused(ladder: Ladder) -> None:
         ladder.liquidate(LONG_ID, market=2)
 
 
+def test_liquidate__taker_announced_less_than_settle_lag_ago__refused(ladder: Ladder) -> None:
+    """What it takes here uses margin that fills acknowledged a minute ago may count on (D-024)."""
+    taker = account_of(OTHER, 7)
+    ladder.deposit(taker, 10_000 * USDC)
+    ladder.put_price(SICK)
+    flag_and_wait(ladder)
+    with refused("liquidations: taker unannounced"):
+        ladder.liquidate(LONG_ID, 10_000, taker=taker)
+    ladder.announce(taker)
+    ladder.wait(LAG_S)
+    with refused("liquidations: taker unannounced"):
+        ladder.liquidate(LONG_ID, 10_000, taker=taker)
+    ladder.wait(1)
+
+    assert ladder.liquidate(LONG_ID, 10_000, taker=taker) == 10_000
+
+
 def test_liquidate__taker_without_initial_margin__refused(ladder: Ladder) -> None:
     """100,000 lots at 8,532 with 20 % of 8,888 x 100,000: equity gains 35,600,000, 142,160,000 more are needed."""
     ladder.put_price(SICK)

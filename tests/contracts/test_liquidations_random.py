@@ -143,7 +143,7 @@ class Run:
             self.ladder.put_price(self.ladder.venue.price(market).external_ticks, market=market)
 
     def wait(self) -> None:
-        self.ladder.wait(self.source.choice([1, 50, 301, 601, 601, 3_601, DAY_S]))
+        self.ladder.wait(self.source.choice([1, 50, 301, 901, 901, 3_601, DAY_S]))
 
     def deposit(self) -> None:
         self.ladder.deposit(self.source.choice(IDS), self.source.randint(1, 300 * USDC))
@@ -223,6 +223,7 @@ def play(seed: int) -> Counter[str]:
     for account in IDS:
         ladder.deposit(account, source.randint(200 * USDC, 700 * USDC))
     ladder.deposit(RICH_ID, 10**6 * USDC)
+    ladder.announce(RICH_ID, *IDS)
     run = Run(ladder, source)
     for _ in range(N_STEPS):
         run.step()

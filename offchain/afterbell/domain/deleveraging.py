@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from afterbell.domain.account_risk import Basis, compute_holding_ticks
+from afterbell.domain.batch import SETTLE_LAG_S
 from afterbell.domain.chain_state import ChainState
 from afterbell.domain.deltas import Delta
 from afterbell.domain.errors import DirectRefused
@@ -99,6 +100,8 @@ def must_open_adl(liquidations: LiquidationsState, adl_id: int, now_s: int) -> A
 def nominate(state: ChainState, liquidations: LiquidationsState, adl_id: int, account_id: int, now_s: int) -> None:
     """Name an account of the opposite side that profits; a second time only to raise its score.
 
+    It counts at an execution more than SETTLE_LAG later: who is closed could otherwise void what was acknowledged.
+
     Raises: DirectRefused no adl, no position, no profit, not among best.
     """
     adl = must_open_adl(liquidations, adl_id, now_s)
@@ -108,14 +111,15 @@ def nominate(state: ChainState, liquidations: LiquidationsState, adl_id: int, ac
     if not score:
         raise DirectRefused("liquidations: no profit")
     nominees = list(adl.nominees)
-    places = [place for place, (nominee, _) in enumerate(nominees) if nominee == account_id]
+    places = [place for place, (nominee, _, _) in enumerate(nominees) if nominee == account_id]
+    after_s = now_s - adl.opened_at_s
     if not places and len(nominees) < MAX_NOMINEES:
-        nominees.append((account_id, score))
+        nominees.append((account_id, score, after_s))
     else:
         place = places[0] if places else min(range(MAX_NOMINEES), key=lambda at: nominees[at][1])
         if score <= nominees[place][1]:
             raise DirectRefused("liquidations: not among best")
-        nominees[place] = (account_id, score)
+        nominees[place] = (account_id, score, nominees[place][2] if places else after_s)
     liquidations.adls[adl_id] = replace(adl, nominees=tuple(nominees))
 
 
@@ -137,7 +141,7 @@ def execute_adl(state: ChainState, liquidations: LiquidationsState, adl_id: int,
     """
     check_not_settled(state)
     adl = must_open_adl(liquidations, adl_id, now_s)
-    if now_s <= adl.opened_at_s + NOMINATION_S:
+    if now_s <= adl.opened_at_s + NOMINATION_S + SETTLE_LAG_S:
         raise DirectRefused("liquidations: too early")
     reading = read_account(state, adl.account_id, adl.market_id, now_s)
     holding = reading.must_hold()
@@ -176,7 +180,9 @@ def _close_nominees(state: ChainState, adl: Adl, lots: int, price_ticks: int, no
     ranked = sorted(range(len(adl.nominees)), key=lambda place: (-adl.nominees[place][1], place))
     deltas = []
     for place in ranked:
-        account_id = adl.nominees[place][0]
+        account_id, _, after_s = adl.nominees[place]
+        if now_s <= adl.opened_at_s + after_s + SETTLE_LAG_S:
+            continue
         reading = read_account(state, account_id, adl.market_id, now_s)
         if not score_nominee(adl, reading):
             continue

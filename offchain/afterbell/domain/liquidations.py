@@ -78,8 +78,8 @@ class Adl:
     lots: int
     is_short: bool
     opened_at_s: int
-    nominees: tuple[tuple[int, int], ...] = ()
-    """(account id, score) by place."""
+    nominees: tuple[tuple[int, int, int], ...] = ()
+    """(account id, score, seconds from the opening to its nomination) by place."""
     is_done: bool = False
 
 
@@ -88,6 +88,8 @@ class LiquidationsState:
     """Every word of Liquidations but the flags, which stand in the ChainState. adls: ids count from 1."""
 
     address: bytes
+    taker_since_s: dict[int, int] = field(default_factory=dict)
+    """Of Exits, which is asked: account id -> since when it may take positions on chain."""
     draws: dict[int, Draw] = field(default_factory=dict)
     throttles: dict[int, Throttle] = field(default_factory=dict)
     adls: dict[int, Adl] = field(default_factory=dict)
@@ -344,6 +346,9 @@ def liquidate(
     given_quote = paid_quote - fee_quote
     deltas.append(build_delta(account_id, change_lots, price_ticks, given_quote))
     deltas.append(build_delta(taker_id, -change_lots, price_ticks))
+    since_s = liquidations.taker_since_s.get(taker_id, 0)
+    if not since_s or now_s <= since_s:
+        raise DirectRefused("liquidations: taker unannounced")
     _check_taker(state, taker_id, holding, -change_lots, price_ticks, now_s)
     apply_deltas(state, market_id, sort_deltas(deltas))
     liquidations.draws |= draws
