@@ -32,7 +32,9 @@ SIGNED = {"expiry_s": 1, "nonce": (1 << 56) - 1, "r": b"\x01" * 32, "vs": b"\x02
 COMMANDS: list[Command] = [
     ListMarket(market=1, symbol="AAPL", epoch=1, lot_exponent=4, ticks_per_usd=100, synthetic=True),
     SetMarketRules(market=1, session=2, rules_word=b"\xff" * 32),
-    AdoptPrices(rows=((1, 2, 3, 4), (2, 2, 3, 4)), stated=((1, (1 << 40) - 1, 3, 4, 5, 6), (2, 1, 1, 1, 1, 1)), evidence=b"\0\1"),
+    AdoptPrices(
+        rows=((1, 2, 3, 4), (2, 2, 3, 4)), stated=((1, (1 << 40) - 1, 3, 4, 5, 6), (2, 1, 1, 1, 1, 1)), evidence=b"\0\1"
+    ),
     Venue().build_order(1, is_buy=True, size_lots=(1 << 48) - 1, limit_ticks=1, client_id="ü"),
     CancelOrder(account=ACCOUNT, order_nonce=7, **SIGNED),  # type: ignore[arg-type]
     CancelAll(account=0, min_seq_ms=7, **SIGNED),  # type: ignore[arg-type]

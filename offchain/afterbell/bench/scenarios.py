@@ -271,11 +271,11 @@ def build_payload(
         records.setdefault(account_id, []).append((plan.lane, plan.turn, position, record))
     accounts = []
     index_of: dict[int, int] = {}
-    for account_id in sorted(records):
-        own = sorted(records[account_id], key=lambda entry: entry[:3])
+    for account in sorted(records):
+        own = sorted(records[account], key=lambda entry: entry[:3])
         for _, _, position, _ in own:
             index_of[position] = len(index_of)
-        accounts.append(AccountRecord(account_id=AccountId(account_id), orders=tuple(entry[3] for entry in own)))
+        accounts.append(AccountRecord(account_id=AccountId(account), orders=tuple(entry[3] for entry in own)))
     fills = tuple(
         FillRow(maker_order=index_of[maker], taker_order=index_of[taker], size_lots=size_lots)
         for maker, taker, size_lots in scenario.fills
