@@ -314,6 +314,10 @@ class Exodus:
         """Return a request."""
         return exit_requests.RequestWord.unpack(self.exits.request_word(account, market))
 
+    def tallied_equity(self, account: int) -> int:
+        """Return the equity an account was tallied with, 0 if it was not positive."""
+        return self.exits.tallies[account] & (1 << 128) - 1
+
     def deposit(self, key_or_account: SigningKey | int, quote: int) -> int:
         account = key_or_account if isinstance(key_or_account, int) else account_of(key_or_account)
         self.venue.chain.deposit(account, quote)

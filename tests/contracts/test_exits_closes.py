@@ -458,6 +458,19 @@ def test_force_close__both_sides_leave_at_once__each_takes_the_other(leveraged: 
     assert leveraged.venue.account(SHORT).collateral_quote == 0
 
 
+def test_force_close__bankrupt_taker__may_not_shrink_its_position_and_keep_its_debt(leveraged: Exodus) -> None:
+    """At 10,700 the short lacks 9.1 USDC. Half of it closed at 10,600 brings 5: better, and still a debt."""
+    leveraged.announce(SHORT)
+    start(leveraged, 10_500)
+    for _ in range(2):
+        freshen(leveraged, HOUR_S // 4, 10_700)
+    assert leveraged.venue.price().mark_ticks == 10_700
+
+    assert leveraged.venue.chain.call("Exits", "close_price_ticks", LONG, 1, LOTS // 2) == 10_600
+    with refused("exits: taker margin"):
+        leveraged.force_close(LONG, SHORT, lots=LOTS // 2)
+
+
 def test_force_close__account_cap__holds_for_takers_that_grow(exodus: Exodus) -> None:
     """A cap of 1,000,000 lots and a share of 1/16: 62,500."""
     word = replace(RULES, account_share=4_096)

@@ -102,6 +102,21 @@ def test_tally__any_order_one_by_one__ends_alike(exodus: Exodus, order: tuple[in
     )
 
 
+def test_tally__collateral_all_in_but_a_position_missing__is_not_complete(exodus: Exodus) -> None:
+    """The long has taken all of its collateral out against its gain: what it still has, only its position tells."""
+    for _ in range(2):
+        exodus.wait(60)
+        exodus.set_prices({1: 12_000})
+    assert exodus.venue.settle(operations=[exodus.venue.withdraw(TAKER, 101 * USDC)]).is_clean
+    exodus.sync()
+    exodus.settle_finally()
+
+    assert exodus.tally([SHORT, OTHER]) is False
+    assert exodus.exits.tallied_collateral_quote == exodus.state.batch.collateral_quote
+    assert exodus.tally([LONG]) is True
+    assert exodus.tallied_equity(LONG) == 200 * USDC - LONG_FEE
+
+
 def test_tally__twice_in_one_call_and_in_two__counts_once(exodus: Exodus) -> None:
     crash(exodus, TICKS)
     assert exodus.tally([LONG, LONG]) is False
