@@ -7,6 +7,7 @@ kept of both sources.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -18,12 +19,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyrevm import AccountInfo
 
-from afterbell.domain.batch import BatchHeader, Payload, PriceRow, encode
+from afterbell.adapters.project import find_project_root
+from afterbell.domain import calendar, funding, oracle, prices
+from afterbell.domain.batch import SETTLE_LAG_S, BatchHeader, Payload, PriceRow, encode
 from afterbell.domain.calendar import Boundary, Calendar, pack_boundaries
 from afterbell.domain.chain_state import ChainState
 from afterbell.domain.codes import ReportCode
 from afterbell.domain.errors import BatchReverted, DirectRefused, EvidenceRefused
-from afterbell.domain.evidence import join_sections, split_sections
+from afterbell.domain.evidence import MAX_SECTION_BYTES, MAX_SECTIONS, join_sections, split_sections
 from afterbell.domain.hashing import keccak
 from afterbell.domain.ids import rules_binds_after_key, rules_key, rules_successor_key
 from afterbell.domain.oracle import (
@@ -454,3 +457,52 @@ def test_update__of_many_seeds__met_every_verdict_and_reason(shared_lab: Lab) ->
     }  # fmt: skip
     missing = {"funding", *codes, *sessions, *reasons} - set(SEEN)
     assert not missing, SEEN
+
+
+# name in Vyper -> the model's number; `SETTLE_LAG` and `MAX_MARKETS` stand in several places and mean the same in all
+CONSTANTS: Final[dict[str, dict[str, int]]] = {
+    "PriceOracle.vy": {
+        "MAX_REPORT_AGE_S": oracle.MAX_REPORT_AGE_S,
+        "MAX_EXTERNAL_TICKS": oracle.MAX_EXTERNAL_TICKS + 1,
+        "MAX_OVERRIDE_S": oracle.MAX_OVERRIDE_S,
+        "SETTLE_LAG": SETTLE_LAG_S,
+        "MAX_DIFFERENCE_PPM": oracle.MAX_DIFFERENCE_PPM,
+        "MAX_JUMP_PPM": oracle.MAX_JUMP_PPM,
+        "CONFIRM_S": oracle.CONFIRM_S,
+        "NO_SESSION": oracle.NO_SESSION,
+        "MAX_SECTIONS": MAX_SECTIONS,
+        "MAX_EVIDENCE": MAX_SECTION_BYTES,
+    },
+    "modules/price_rules.vy": {
+        "MARK_STEP_S": prices.MARK_STEP_S,
+        "MAX_MARK_STEPS": prices.MAX_MARK_STEPS,
+        "MAX_PREMIUM_PPB": funding.MAX_PREMIUM_PPB,
+        "MAX_RATE_PPB": funding.MAX_RATE_PPB,
+        "CARRY_PPB": funding.CARRY_PPB,
+        "CARRY_CLAMP_PPB": funding.CARRY_CLAMP_PPB,
+        "MAX_FUNDING_S": funding.MAX_FUNDING_S,
+        "MAX_INDEX": funding.MAX_INDEX_E12,
+    },
+    "modules/calendar.vy": {
+        "SETTLE_LAG": SETTLE_LAG_S,
+        "FOREVER": calendar.FOREVER_S,
+        "MAX_WORDS": calendar.MAX_CALL_WORDS,
+    },
+    "SignedPriceSource.vy": {"SETTLE_LAG": SETTLE_LAG_S},
+}
+
+
+@pytest.mark.parametrize("source", sorted(CONSTANTS))
+def test_constants__of_contract_and_model__are_the_same(source: str) -> None:
+    """Random histories seldom stand on the very second or millionth where one more would differ."""
+    text = (find_project_root() / "contracts" / source).read_text()
+    for name, number in CONSTANTS[source].items():
+        found = re.search(rf"^{name}: constant\(u?int256\) = ([\d_*+ -]+)$", text, re.MULTILINE)
+        assert found, name
+        base, _, power = found[1].partition("**")
+        exponent, _, less = power.partition(" - ")
+        assert number == (int(base) ** int(exponent) - int(less or 0) if power else int(base)), name
+
+
+def test_overlap__of_sources_and_publishers__is_twice_the_lag() -> None:
+    assert oracle.SOURCE_OVERLAP_S == 2 * SETTLE_LAG_S
