@@ -94,6 +94,7 @@ class Trading:
             (10, self.amend),
             (6, self.cancel),
             (4, self.withdraw),
+            (3, self.transfer),
             (4, self.change_key),
             (3, self.call_directly),
             (3, self.adopt),
@@ -286,6 +287,13 @@ class Trading:
             self.approved(lambda: self.venue.withdraw(number, quote, is_approved=True), number)
         else:
             self.venue.withdraw(number, quote, key=self.draw_key(number, 0.2))
+
+    def transfer(self) -> None:
+        number, subaccount = self.random.randint(1, N_PARTICIPANTS), self.random.randint(0, 1)
+        quote = self.random.choice((0, 1, 1, 3, 30, 3_000)) * USDC
+        # Now and then to itself, which is refused.
+        to_subaccount = subaccount if self.random.random() < 0.1 else 1 - subaccount
+        self.venue.transfer(number, quote, to_subaccount, subaccount=subaccount)
 
     def change_key(self) -> None:
         number = self.random.randint(1, N_PARTICIPANTS)
