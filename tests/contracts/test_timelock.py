@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -62,6 +64,23 @@ def state_of(chain: Chain, call: Call) -> int:
 def test_timelock__delay_below_a_fortnight__is_not_deployed(chain: Chain, delay_s: int) -> None:
     with refused("timelock: delay below 14 days"):
         chain.create("Timelock", delay_s, [PROPOSER], [EXECUTOR], GUARDIAN)
+
+
+def test_timelock__exit_ladder__is_the_one_of_exits_and_shorter_than_every_delay() -> None:
+    """Forced from 6 h on; an hour of auction and 23 h without a taker make it overdue; 7 days of exit mode."""
+    contracts = Path(__file__).resolve().parents[2] / "contracts"
+
+    def read(contract: str, name: str) -> int:
+        found = re.search(
+            rf"^{name}: constant\(uint256\) = ([0-9_ *+()]+)$", (contracts / contract).read_text(), re.MULTILINE
+        )
+        assert found is not None
+        return int(eval(found[1]))
+
+    steps = [read("Exits.vy", name) for name in ("FORCE_DELAY_S", "AUCTION_S", "WAIT_S", "EXIT_MODE_S")]
+
+    assert sum(steps) == read("Timelock.vy", "EXIT_LADDER_S") == 712_800
+    assert read("Timelock.vy", "EXIT_LADDER_S") < FORTNIGHT_S == read("Timelock.vy", "MIN_DELAY_S")
 
 
 @pytest.mark.parametrize("delay_s", [FORTNIGHT_S, 10 * FORTNIGHT_S])
