@@ -17,7 +17,8 @@ from eth_utils.address import to_checksum_address
 from pyrevm import BlockEnv
 
 from afterbell.adapters.anvil import Anvil
-from tests.support.chain import START_S, artifacts
+from afterbell.adapters.vyper_compiler import compile_contracts
+from tests.support.chain import START_S
 
 GAS = 16_000_000
 
@@ -44,7 +45,7 @@ class Receipt:
 def _views() -> frozenset[bytes]:
     """Return the selectors of our functions that write nothing."""
     selectors = set()
-    for artifact in artifacts().contracts.values():
+    for artifact in compile_contracts().contracts.values():
         free = {
             entry["name"]
             for entry in artifact.abi

@@ -168,10 +168,10 @@ def test_withdrawal__of_the_account_signed_by_its_session_key__is_refused(
     start(account, executor)
     message = withdrawal(venue, account.address, 300 * USDC)
     r, vs = SESSION_KEY.sign(digest_of(as_typed_data(venue, message)))
-    own = build_operation_row(message, before_fill=0, account_index=0, r=r, vs=vs)
+    own = build_operation_row(message, r=r, vs=vs)
     by_key = replace(own, flags=1)
 
-    settled = venue.settle(operations=[(message.account_id, own), (message.account_id, by_key)])
+    settled = venue.settle(operations=[own, by_key])
 
     assert settled.operations == [StatusCode.BAD_SIGNATURE, StatusCode.KEY_LIMIT]
     assert venue.account(ledger_id(account)).collateral_quote == DEPOSIT

@@ -71,20 +71,16 @@ def digest_of(signable: SignableMessage) -> bytes:
     return keccak(b"\x19" + signable.version + signable.header + signable.body)
 
 
-def sign_withdrawal(venue: Venue, message: Withdraw, account: LocalAccount) -> tuple[int, OperationRow]:
-    """Return (account, row) signed by an owner's wallet."""
+def sign_withdrawal(venue: Venue, message: Withdraw, account: LocalAccount) -> OperationRow:
+    """Return the row signed by an owner's wallet."""
     signed = account.sign_message(as_typed_data(venue, message))
     vs = signed.s | (signed.v - 27) << 255
-    row = build_operation_row(
-        message, before_fill=0, account_index=0, r=signed.r.to_bytes(32, "big"), vs=vs.to_bytes(32, "big")
-    )
-    return message.account_id, row
+    return build_operation_row(message, r=signed.r.to_bytes(32, "big"), vs=vs.to_bytes(32, "big"))
 
 
-def approved_withdrawal(message: Withdraw) -> tuple[int, OperationRow]:
-    """Return (account, row) that refers to an approval on chain."""
-    row = build_operation_row(message, before_fill=0, account_index=0, r=bytes(32), vs=bytes(32), flags=APPROVED)
-    return message.account_id, row
+def approved_withdrawal(message: Withdraw) -> OperationRow:
+    """Return the row that refers to an approval on chain."""
+    return build_operation_row(message, r=bytes(32), vs=bytes(32), flags=APPROVED)
 
 
 def key_word(venue: Venue, owner: str) -> int:
