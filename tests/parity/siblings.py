@@ -44,8 +44,13 @@ class Siblings:
 
     @classmethod
     def of(cls, pair: Pair) -> Siblings:
-        """Begin with nothing."""
-        return cls(pair, LiquidationsState(address=bytes.fromhex(pair.chain.addresses["Liquidations"][2:])))
+        """Begin with every account announced as one that takes positions on chain, the first excepted."""
+        liquidations = LiquidationsState(address=bytes.fromhex(pair.chain.addresses["Liquidations"][2:]))
+        for account in pair.world.accounts[1:]:
+            owner = to_checksum_address(owner_of(account))
+            pair.chain.call("Exits", "announce_taker", subaccount_of(account), sender=owner)
+            liquidations.taker_since_s[account] = pair.chain.time_s + _LAG_S
+        return cls(pair, liquidations)
 
     def step(self) -> list[tuple[str, str]]:
         """Do one thing, or climb the ladder with one account; return (step, reason of a refusal or "") of each call."""
@@ -359,7 +364,7 @@ class Siblings:
                 time_s=now_s,
             )
             done.append(("nominate", refused))
-        later_s = now_s + rng.choice((600, 601, 601, 601))
+        later_s = now_s + 600 + rng.choice((_LAG_S, _LAG_S + 1, _LAG_S + 1, _LAG_S + 1))
         refused, _ = self.both(
             "execute_adl",
             lambda state: execute_adl(state, self.liquidations, adl_id, later_s),
