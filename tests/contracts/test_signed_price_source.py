@@ -29,7 +29,7 @@ def make(chain: Chain, reports: list[Report] | None = None, **changes: Any) -> b
     return build_evidence(REPORTS if reports is None else reports, **(defaults | changes))[2:]
 
 
-def read(chain: Chain, evidence: bytes) -> Any:
+def read(chain: Chain, evidence: bytes | bytearray) -> Any:
     return chain.call(SOURCE, "read_reports", bytes(evidence))
 
 
