@@ -25,11 +25,12 @@ from tests.support.venue import Venue, open_venue, serve_publishers
 ROUNDS: Final = int(os.environ.get("AFTERBELL_CRASH_ROUNDS", "5" if PROFILE == "deep" else "1"))
 SIGKILLED: Final = -9
 
-# The visit at which the first round kills: late enough for trades to be under way. 55 frames list markets and deposits.
+# The visit at which the first round kills: late enough for trades to be under way. 100 frames list
+# markets, their tiers and deposits.
 FIRST_VISIT: Final = {
     "order.received": 12,
-    "journal.appended": 80,
-    "journal.synced": 25,
+    "journal.appended": 125,
+    "journal.synced": 70,
     "order.applied": 14,
     "order.acknowledged": 13,
     "batch.sealed": 4,
@@ -37,7 +38,7 @@ FIRST_VISIT: Final = {
     "batch.mined": 4,
     "batch.confirmed": 4,
     "deposit.seen": 2,
-    "readmodel.projected": 20,
+    "readmodel.projected": 40,
 }
 LATER_BY: Final = {"deposit.seen": 0, "journal.appended": 17}
 N_TRADES_AFTER: Final = 3
