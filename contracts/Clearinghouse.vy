@@ -323,8 +323,11 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
     prices_length: uint256 = unsafe_add(n_rows << 5, evidence_length)
     operations_at: uint256 = unsafe_add(rows_at, unsafe_add(prices_length, 31) >> 5 << 5)
     offset: uint256 = unsafe_add(operations_at, unsafe_mul(n_operations, 160))
-    if offset > length:
+    # what accounts and orders take at least; what is left is for triggers and proofs, to the last byte
+    least: uint256 = unsafe_add(offset, unsafe_add(n_accounts << 5, unsafe_mul(n_orders, 96)))
+    if least > length:
         self._refuse(refusals.WRONG_LENGTH)
+    surplus: uint256 = unsafe_sub(length, least)
     domain: bytes32 = self._domain()
 
     # neighbours are immutable and checked when wired, so neither their code nor the length of an answer is asked for again
@@ -382,8 +385,6 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
         index: uint256 = 0
         price: uint256 = 0
         for account_index: uint256 in range(n_accounts, bound=MAX_ACCOUNTS):
-            if unsafe_add(offset, 32) > length:
-                self._refuse(refusals.WRONG_LENGTH)
             account_key: uint256 = extract32(payload, offset, output_type=uint256)
             n_account_orders: uint256 = account_key & M16
             account_key ^= n_account_orders
@@ -410,6 +411,8 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
             # per market one byte: the place of this account's position
             position_places: uint256 = 0
             n_stale: uint256 = 0
+            # market of the last valid order
+            traded_market: uint256 = 0
             # equity starts as collateral, sign-extended into its lane
             risk: uint256 = convert(
                 convert((convert(convert(account_word << 184, bytes32), int256) >> 184) << 160, bytes32), uint256
@@ -419,8 +422,6 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
             recorded_lane: uint256 = 2**16
             lane_place: uint256 = 0
             for j: uint256 in range(n_account_orders, bound=MAX_ORDERS):
-                if unsafe_add(offset, 96) > length:
-                    self._refuse(refusals.WRONG_LENGTH)
                 order: uint256 = extract32(payload, offset, output_type=uint256)
                 lane: uint256 = (order >> 216) & M16
                 if lane < last_lane:
@@ -431,16 +432,19 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
                 next_offset: uint256 = unsafe_add(offset, 96)
                 if order & (HAS_TRIGGER | BULK) != 0:
                     # a trigger, then a proof behind its length
-                    next_offset = unsafe_add(next_offset, unsafe_add((order >> 233) & 32, (order >> 236) & 32))
-                    if next_offset > length:
+                    n_words: uint256 = unsafe_add((order >> 238) & 1, (order >> 241) & 1)
+                    next_offset = unsafe_add(next_offset, n_words << 5)
+                    if n_words << 5 > surplus:
                         self._refuse(refusals.WRONG_LENGTH)
                     if order & HAS_TRIGGER != 0:
                         trigger = extract32(payload, unsafe_add(offset, 96), output_type=uint256)
                     if order & BULK != 0:
                         n_proof = extract32(payload, unsafe_sub(next_offset, 32), output_type=uint256)
+                        n_words = unsafe_add(n_words, n_proof)
                         next_offset = unsafe_add(next_offset, n_proof << 5)
-                        if n_proof > MAX_PROOF or next_offset > length:
+                        if n_proof > MAX_PROOF or n_words << 5 > surplus:
                             self._refuse(refusals.WRONG_LENGTH)
+                    surplus = unsafe_sub(surplus, n_words << 5)
 
                 market: uint256 = order >> 248
                 if market != current_market:
@@ -461,7 +465,8 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
                     code = 0
                     size_lots: uint256 = (order >> 128) & M48
                     limit_ticks: uint256 = (order >> 88) & M40
-                    fee_ppm: uint256 = max((order >> 56) & M16, (order >> 40) & M16)
+                    taker_ppm: uint256 = (order >> 56) & M16
+                    maker_ppm: uint256 = (order >> 40) & M16
                     expiry_s: uint256 = order & M40
                     # one test for all that an ordinary order passes: a difference below zero ends in bit 255
                     if (
@@ -471,10 +476,13 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
                         | (limit_ticks % ((rules >> 192) & M16))
                         | (
                             (
-                                unsafe_sub(unsafe_mul(size_lots, limit_ticks), max((rules >> 208) & M32, 1))
+                                unsafe_sub(size_lots, 1)
+                                | unsafe_sub(unsafe_mul(size_lots, limit_ticks), (rules >> 208) & M32)
                                 | unsafe_sub((rules >> 112) & M40, size_lots)
-                                | unsafe_sub((order >> 72) & M16, fee_ppm)
-                                | unsafe_sub(rules >> 240, fee_ppm)
+                                | unsafe_sub((order >> 72) & M16, taker_ppm)
+                                | unsafe_sub((order >> 72) & M16, maker_ppm)
+                                | unsafe_sub(rules >> 240, taker_ppm)
+                                | unsafe_sub(rules >> 240, maker_ppm)
                                 | unsafe_sub(expiry_s, matched_at_s)
                                 | unsafe_sub(unsafe_add(matched_at_s, MAX_EXPIRY_S), expiry_s)
                                 | unsafe_sub((order >> 176) & M40, min_seq)
@@ -517,6 +525,7 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
                 place: uint256 = len(places)
                 if code == 0:
                     # the market's position of this account, loaded at its first order
+                    traded_market = market
                     place_bit: uint256 = unsafe_sub(market, 1) << 3
                     position_place: uint256 = (position_places >> place_bit) & 255
                     stored: uint256 = 0
@@ -539,7 +548,11 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
                     else:
                         recorded_lane = lane
                         lane_place = place
-                        record = self._load_lane(account_key, account_word, lane)
+                        # lane 0 stands in the account word, the odd lane of a lane word from bit 88
+                        record = account_word >> 112
+                        if lane != 0:
+                            record = self.lanes[account_key | (lane >> 1)] >> unsafe_mul(lane & 1, 88)
+                        record = ((record & M40) << 48) | ((record >> 40) & M48)
                     places.append(
                         Place(
                             word=(order & ORDER_KEPT)
@@ -562,6 +575,9 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
 
             # open positions no order of the batch trades count toward the account's risk all the same
             open_markets: uint256 = (account_word >> 200) & M48
+            # ordinary: the one it trades
+            if open_markets == traded_market:
+                open_markets = 0
             for _: uint256 in range(MAX_OPEN_MARKETS):
                 if open_markets == 0:
                     break
@@ -830,6 +846,7 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
         touched_markets: uint256 = 0
         # market 0 has no positions
         current_market = 0
+        running = 0
         account_key: uint256 = 0
         account_word: uint256 = 0
         for i: uint256 in range(n_places, bound=MAX_PLACES):
@@ -865,9 +882,11 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
                 if counters != 0:
                     market: uint256 = place.word >> 248
                     if market != current_market:
+                        market_table[current_market][3] = running
                         current_market = market
                         index = market_table[market][2]
-                    touched_markets |= 1 << market
+                        running = market_table[market][3]
+                        touched_markets |= 1 << market
                     fees_quote = unsafe_add(fees_quote, counters >> 16)
                     realised: uint256 = 0
                     side: int256 = size_lots
@@ -894,9 +913,8 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
                         old_index >>= 96
                     if old_index & M96 != place.stored >> 160:
                         totals_change = unsafe_add(totals_change, margin._pending_quote(place.stored, index) << 160)
-                    market_table[market][3] = unsafe_add(
-                        market_table[market][3], convert(convert(totals_change, bytes32), uint256)
-                    )
+                    running = unsafe_add(running, convert(convert(totals_change, bytes32), uint256))
+        market_table[current_market][3] = running
         if account_key != 0:
             self.accounts[account_key] = account_word
         for market: uint256 in range(1, MAX_MARKETS + 1):
@@ -917,7 +935,7 @@ def settle(previous_head: bytes32, payload: Bytes[MAX_PAYLOAD]):
                     )
                     >> 160,
                 )
-    if offset != length:
+    if surplus != 0:
         self._refuse(refusals.WRONG_LENGTH)
 
     # ---- 7. head
@@ -1643,23 +1661,6 @@ def _order_key_code(
     ):
         return codes.KEY_LIMIT
     return 0
-
-
-@internal
-@view
-def _load_lane(account_key: uint256, account_word: uint256, lane: uint256) -> uint256:
-    """
-    @notice Builds a lane's record for the lane table.
-    @param account_key Account id << 16.
-    @param account_word Its word, which holds lane 0.
-    @param lane 0..65535.
-    @return seq << 48 | filled: the greater record is the later state.
-    """
-    state: uint256 = account_word >> 112
-    if lane != 0:
-        # the odd lane of a word starts at bit 88
-        state = self.lanes[account_key | (lane >> 1)] >> unsafe_mul(lane & 1, 88)
-    return ((state & M40) << 48) | ((state >> 40) & M48)
 
 
 @internal
