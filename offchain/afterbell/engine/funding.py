@@ -28,7 +28,7 @@ _PPB: Final = 1_000_000_000
 
 def sample_premiums(state: EngineState, time_s: int) -> None:
     """Measure every book once a minute; call before a command of this second changes anything."""
-    minute = time_s // MINUTE_S
+    minute = div_down(time_s, MINUTE_S)
     if minute <= state.sampled_minute:
         return
     weight = min(minute - state.sampled_minute, _MAX_WEIGHT) if state.sampled_minute else 1
@@ -74,4 +74,4 @@ def compute_impact_ticks(side: BookSide, impact_quote: int, *, rounds_up: bool) 
 
 def is_accrual_due(state: EngineState, market: int, time_s: int) -> bool:
     """Tell whether a row of this second should accrue funding: once an hour by the clock."""
-    return state.chain.index(market).funding_time_s // HOUR_S < time_s // HOUR_S
+    return div_down(state.chain.index(market).funding_time_s, HOUR_S) < div_down(time_s, HOUR_S)
