@@ -55,7 +55,7 @@ def opened() -> Venue:
 
 @pytest.fixture
 def match() -> Iterator[Match]:
-    """Match 32 pairs of orders of 16 traders, the buyer of the first replaced by the victim's order, signed by a key."""
+    """Match 32 pairs of orders of 16 traders; the first buyer is the victim, whose key signed."""
     venue = opened()
     with venue.chain.undone():
         made = Match(venue, matched_at_s=venue.chain.time_s)
@@ -126,7 +126,7 @@ def test_fill__order_expires_before_it_settles__lands(match: Match) -> None:
 
 
 def test_fill__user_demands_the_money_from_exits__lands(match: Match) -> None:
-    """A request for a withdrawal is only a request; not even the sequencer can execute it past a fresh fill's margin."""
+    """A request for a withdrawal is only a request: it moves nothing before the delay is over."""
     as_victim(match, "Exits", "request_withdrawal", 0, 1_000 * USDC, address_of(VICTIM))
     match.venue.wait(SETTLE_LAG_S)
 
@@ -197,7 +197,7 @@ def test_fill__token_stops_and_freezes_everybody__lands(match: Match) -> None:
 
 
 def test_fill__user_becomes_a_contract_by_eip_7702__lands(match: Match) -> None:
-    """An owner is an address that signed; what code it has today is nobody's question, not even code that refuses all."""
+    """An owner is an address that signed; what code it has today is nobody's question."""
     match.venue.chain.evm.insert_account_info(
         address_of(VICTIM), AccountInfo(nonce=1, code=bytes.fromhex("ef0100") + b"\x11" * 20)
     )

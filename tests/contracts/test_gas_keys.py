@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Final
 
 from afterbell.domain.batch import AccountRecord, FillRow, OperationRow, Payload, encode
-from afterbell.domain.ids import AccountId
 from afterbell.domain.session import Session
 from tests.contracts.desk import DAY_S, LOTS, MARKET, SETTLE_LAG_S, Desk, Placed, address_of, signing_key
 
@@ -42,17 +41,16 @@ def list_words(desk: Desk) -> list[Word]:
     return words
 
 
-def measure_batch(
-    desk: Desk, orders: Sequence[Placed] = (), operations: Sequence[tuple[AccountId, OperationRow]] = ()
-) -> int:
+def measure_batch(desk: Desk, orders: Sequence[Placed] = (), operations: Sequence[OperationRow] = ()) -> int:
     """Return the gas of a batch: a fill of the two orders, or one operation."""
-    by_account = {placed.account_id: (placed.record,) for placed in orders} | {account: () for account, _ in operations}
+    by_account = {placed.account_id: (placed.record,) for placed in orders}
     ids = sorted(by_account)
+    # FillRow counts orders in the payload's order; every account here has one
     places = [ids.index(placed.account_id) for placed in orders]
     payload = Payload(
         header=desk.header(),
         fills=(FillRow(maker_order=places[0], taker_order=places[1], size_lots=LOTS),) if orders else (),
-        operations=tuple(row for _, row in operations),
+        operations=tuple(operations),
         accounts=tuple(AccountRecord(account_id=account, orders=by_account[account]) for account in ids),
     )
     gas = desk.chain.measure_settle(encode(payload), list_words(desk))
