@@ -246,7 +246,7 @@ def test_match__open_interest_at_its_cap__the_taker_stops() -> None:
 
 
 def test_match__account_at_its_cap__grows_no_further_but_may_reduce() -> None:
-    """Cap 1,000 lots, share 32,768 / 65,536: 500 an account. 500 pass, 10 more do not, selling 200 does."""
+    """Cap 1,000 lots, share 32,768 / 65,536: 500 an account. 500 pass, 200 more do not, selling 200 does."""
     venue = Venue()
     venue.list_market(rules=replace(RULES, open_interest_cap_lots=1_000, account_share=32_768))
     for number in (1, 2, 3):
@@ -255,7 +255,7 @@ def test_match__account_at_its_cap__grows_no_further_but_may_reduce() -> None:
     venue.place(1, "sell", 500, 10_000)
     assert fills(venue.place(2, "buy", 500, 10_000)) == [(account(1), 10_000, 500)]
 
-    (refused,) = venue.place(2, "buy", 100, 9_990)
+    (refused,) = venue.place(2, "buy", 200, 9_990)
     venue.place(3, "buy", 200, 10_000)
 
     assert isinstance(refused, OrderRejected)
