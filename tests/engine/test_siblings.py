@@ -218,6 +218,22 @@ def test_deltas__fills_of_others_in_the_open_batch__settle_all_the_same() -> Non
     twin.must_agree()
 
 
+def test_deltas__fill_of_the_same_account_in_the_open_batch__is_run_again_over_the_new_words() -> None:
+    """OTHER has bought 500 lots in the open batch when it gets 1,000 more on chain: 1,500, in engine and mirror alike."""
+    twin = Twin()
+    venue = twin.venue
+    twin.trade()
+    venue.place(TAKER, "sell", 500, 10_000)
+    venue.place(OTHER, "buy", 500, 10_000)
+
+    twin.deltas(liquidate())
+
+    assert venue.state.read_execution(0).position(account(OTHER), 1).size_lots == 1_500
+    (sealed,) = [event for event in venue.seal() if isinstance(event, BatchSealed)]
+    assert not any(sealed.codes)
+    twin.must_agree()
+
+
 def test_deltas__made_before_a_batch_that_touches_the_same_position__stops_before_it_is_journalled() -> None:
     """The batch was sealed on the words before the liquidation; nothing is changed, so that nothing diverges."""
     twin = Twin()
