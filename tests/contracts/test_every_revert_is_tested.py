@@ -75,15 +75,17 @@ def test_reason__of_the_contracts__is_used_by_one(name: str) -> None:
 
 
 def test_refusals__of_the_clearinghouse__are_the_reasons_of_the_same_name() -> None:
-    """The Clearinghouse keeps its reasons as bytes, which nobody reads: text, length and comment agree."""
+    """The Clearinghouse keeps its reasons as numbers; Operations reverts with the text of each on its behalf."""
     source = (MODULES / "refusals.vy").read_text()
-    found = re.findall(r"^# (.+)\n([A-Z_0-9]+): constant\(bytes(\d+)\) = 0x([0-9a-f]+)$", source, re.MULTILINE)
+    found = re.findall(r"^([A-Z_0-9]+): constant\(uint256\) = (\d+)$", source, re.MULTILINE)
+    chain = Chain.deploy()
 
-    assert len(found) == source.count("constant(") > 20
-    for comment, name, length, number in found:
-        assert comment == REASONS[name] == bytes.fromhex(number).decode()
-        assert int(length) == len(REASONS[name])
-        assert f"refusals.{name}," in (ROOT / "contracts" / "Clearinghouse.vy").read_text()
+    assert [int(number) for _, number in found] == list(range(1, len(found) + 1))
+    for name, number in found:
+        with pytest.raises(Reverted) as caught:
+            chain.call("Operations", "refuse", int(number))
+        assert caught.value.reason == REASONS[name]
+        assert re.search(rf"refusals\.{name}\b", (ROOT / "contracts" / "Clearinghouse.vy").read_text())
 
 
 def test_reasons__of_the_contracts__are_unique_and_short() -> None:
