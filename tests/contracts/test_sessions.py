@@ -294,6 +294,21 @@ def test_override__of_the_guardian__binds_what_is_matched_after_the_lag(venue: V
     assert [look(venue, after_s)[0] for after_s in (LAG, LAG + 1, 2_000, 2_001)] == [REGULAR, HALTED, HALTED, CLOSED]
 
 
+def test_override__made_and_cleared__is_logged_with_its_times(venue: Venue) -> None:
+    priced(venue)
+    chain = venue.chain
+    made = []
+    for sender, from_s in ((SEQUENCER, T), (GUARDIAN, T + LAG + 1)):
+        override(venue, HALTED, 2_000, sender=sender)
+        made += [event.args for event in chain.events() if event.name == "SessionOverridden"]
+        assert made[-1] == {
+            "market": 1, "by": sender.lower(), "session": HALTED, "from_s": from_s, "until_s": T + 2_000
+        }  # fmt: skip
+    chain.call("PriceOracle", "clear_override", 1, sender=SEQUENCER)
+    (cleared,) = [event.args for event in chain.events() if event.name == "SessionOverridden"]
+    assert (cleared["session"], cleared["from_s"], cleared["until_s"]) == (0, 0, 0)
+
+
 def test_override__of_both__the_strictest_counts_and_each_clears_its_own(venue: Venue) -> None:
     """The sequencer shortens nothing the guardian set."""
     priced(venue)
