@@ -15,7 +15,7 @@ from typing import Final
 import pytest
 
 from afterbell.domain.codes import ReportCode, StatusCode
-from tests.support.chain import artifacts
+from tests.support.chain import Chain, Reverted, artifacts
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 HERE: Final = Path(__file__).resolve()
