@@ -1131,6 +1131,9 @@ def apply_deltas(
             | ((convert(convert(realised, bytes32), uint256) & M96) << 64)
         )
         records.append(word)
+    # a longer number would be another name of the same account
+    if previous_id >> 240 != 0:
+        self._refuse(refusals.DELTA_ORDER)
     # nobody's position grows but by what another's shrinks
     if sum_lots != 0 or interest_change > 0:
         self._refuse(refusals.DELTA_SIZES)
