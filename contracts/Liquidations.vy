@@ -506,6 +506,8 @@ def _read(account_id: uint256, market: uint256, at_s: uint256) -> Reading:
     @param at_s UNIX seconds.
     @return The reading.
     """
+    # a longer number would be another name of the same account: nominated twice, flagged apart, taken over by its own owner
+    assert account_id >> 240 == 0  # dev: there is no room for a reason
     word: uint256 = staticcall IClearinghouse(CLEARINGHOUSE).account_word(account_id)
     holdings: DynArray[account_risk.Holding, MAX_HOLDINGS] = account_risk._holdings(
         IClearinghouse(CLEARINGHOUSE), account_id, word, at_s

@@ -13,7 +13,7 @@ from typing import Final
 
 from afterbell.domain.chain_state import ChainState, Mode, store_word
 from afterbell.domain.errors import DirectRefused, Faulted
-from afterbell.domain.ids import AccountId, account_key, position_key
+from afterbell.domain.ids import MAX_ACCOUNT_ID, AccountId, account_key, position_key
 from afterbell.domain.outcomes import PositionChange
 from afterbell.domain.position import compute_pending_quote, index_of_side
 from afterbell.domain.session import MAX_SESSION
@@ -67,6 +67,9 @@ def apply_deltas(
             raise DirectRefused("deltas: account order")
         previous_id = delta.account_id
         moves.append(_plan_delta(state, market_id, delta, index))
+    # a longer number would be another name of the same account
+    if previous_id > MAX_ACCOUNT_ID:
+        raise DirectRefused("deltas: account order")
     long_change_lots = sum(move.long_change_lots for move in moves)
     if sum(delta.size_lots for delta in deltas) or long_change_lots > 0:
         raise DirectRefused("deltas: sizes")

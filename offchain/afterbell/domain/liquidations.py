@@ -27,8 +27,8 @@ from afterbell.domain.batch import SETTLE_LAG_S, OrderRecord
 from afterbell.domain.chain_state import ChainState, Mode
 from afterbell.domain.codes import StatusCode
 from afterbell.domain.deltas import N_INDEX_BITS, Delta, apply_deltas, move_market
-from afterbell.domain.errors import DirectRefused
-from afterbell.domain.ids import LIQUIDATION_LANE, build_account_id, owner_of
+from afterbell.domain.errors import DirectRefused, FieldOutOfRange
+from afterbell.domain.ids import LIQUIDATION_LANE, MAX_ACCOUNT_ID, build_account_id, owner_of
 from afterbell.domain.liquidation_terms import (
     allocate_quote,
     compute_cap_quote,
@@ -159,6 +159,8 @@ def read_flag_s(words: Words, account_id: int, at_s: int) -> int:
 
 def read_account(words: Words, account_id: int, market_id: int, at_s: int) -> Reading:
     """Read an account; market 0: with no position in question."""
+    if account_id > MAX_ACCOUNT_ID:
+        raise FieldOutOfRange("account_id", account_id, 0, MAX_ACCOUNT_ID)
     collateral_quote = words.account(account_id).collateral_quote
     holdings = read_holdings(words, account_id, at_s)
     flagged_at_s = read_flag_s(words, account_id, at_s)
