@@ -10,7 +10,10 @@ import pytest
 from tests.contracts.venue import refused
 from tests.support.chain import DEPLOYER, GENESIS_S, GOVERNOR, OUTSIDER, ZERO_ADDRESS, Chain, predict_address
 
-ARGUMENTS: Final = ("vault", "oracle", "registry", "operations", "token", "sequencer", "genesis_s")
+ARGUMENTS: Final = (
+    "vault", "oracle", "registry", "operations", "liquidations", "exits", "corporate_actions", "token", "sequencer",
+    "genesis_s",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -28,19 +31,26 @@ def chain(shared_chain: Chain) -> Iterator[Chain]:
 
 
 def build_neighbours(chain: Chain, **named: Any) -> dict[str, Any]:
-    """Deploy a vault, an oracle and Operations that name the Clearinghouse created next; what is `named` differs."""
-    here = predict_address(DEPLOYER, chain.nonce + 3)
+    """Deploy every neighbour that names the Clearinghouse created next; what is `named` differs."""
+    here = predict_address(DEPLOYER, chain.nonce + 6)
     vault, operations = predict_address(DEPLOYER, chain.nonce), predict_address(DEPLOYER, chain.nonce + 2)
     chain.create(
         "Vault", chain.addresses["token"], named.get("vault_names", here), named.get("vault_operations", operations)
     )
-    chain.create("PriceOracle", GOVERNOR, GOVERNOR, named.get("oracle_names", here), GOVERNOR)
+    source = chain.addresses["SignedPriceSource"]
+    chain.create("PriceOracle", GOVERNOR, source, named.get("oracle_names", here), GOVERNOR, GOVERNOR)
     chain.create("Operations", named.get("operations_name", here), named.get("operations_vault", vault))
+    chain.create("Liquidations", named.get("liquidations_name", here), GOVERNOR)
+    chain.create("Exits", named.get("exits_name", here), vault, ZERO_ADDRESS)
+    chain.create("CorporateActions", GOVERNOR, named.get("corporate_actions_name", here), GOVERNOR, GOVERNOR, GOVERNOR)
     return {
         "vault": vault,
         "oracle": chain.addresses["PriceOracle"],
         "registry": GOVERNOR,
         "operations": operations,
+        "liquidations": chain.addresses["Liquidations"],
+        "exits": chain.addresses["Exits"],
+        "corporate_actions": chain.addresses["CorporateActions"],
         "token": chain.addresses["token"],
         "sequencer": GOVERNOR,
         "genesis_s": GENESIS_S,
@@ -57,14 +67,25 @@ def test_clearinghouse__neighbours_that_name_it__is_deployed_and_names_them(chai
 
     assert create(chain, neighbours) == neighbours["here"]
 
-    for getter in ("vault", "oracle", "registry", "operations", "genesis_s"):
+    for getter in (
+        "vault",
+        "oracle",
+        "registry",
+        "operations",
+        "liquidations",
+        "exits",
+        "corporate_actions",
+        "genesis_s",
+    ):
         answer = chain.call("Clearinghouse", getter.upper())
         assert str(answer).lower() == str(neighbours[getter]).lower()
 
 
 @pytest.mark.parametrize(
-    "named", ["vault_names", "vault_operations", "oracle_names", "operations_name", "operations_vault"]
-)
+    "named",
+    ["vault_names", "vault_operations", "oracle_names", "operations_name", "operations_vault", "liquidations_name",
+     "exits_name", "corporate_actions_name"],
+)  # fmt: skip
 def test_clearinghouse__a_neighbour_that_names_another__is_not_deployed(chain: Chain, named: str) -> None:
     """A second Clearinghouse cannot borrow the vault, the oracle or the Operations of the first."""
     neighbours = build_neighbours(chain, **{named: OUTSIDER})
