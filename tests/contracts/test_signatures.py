@@ -98,7 +98,6 @@ def test_order_signature__in_any_other_form__fails(opened: Venue) -> None:
 
 def test_operation_signature__in_any_other_form__fails_and_consumes_nothing(opened: Venue) -> None:
     row = opened.withdraw(MAKER, USDC)
-    account = row.account_id
     vs = int.from_bytes(row.vs, "big")
     high = CURVE_ORDER - (vs & (PARITY - 1))
     before = opened.lane(ACCOUNT, 65_535)
