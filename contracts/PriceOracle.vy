@@ -67,7 +67,7 @@ NO_SOURCE: constant(uint256) = 256
 # CORPORATE_ACTION 7, DISRUPTED 5: 0x576321014
 STRICTNESS: constant(uint256) = 23457828884
 
-# bit of a word in `sources`: its reports have no age limit while the market is closed
+# bit of a word in `sources`: a feed of the chain, read when the batch settles; its reports have no age limit while the market is closed
 AGELESS: constant(uint256) = 1 << 160
 # rules words that follow, as the Clearinghouse's view names them
 RULES_CHANGING: constant(uint256) = 1 << 170
@@ -495,7 +495,7 @@ def _observe(data: Bytes[MAX_DATA], start: uint256, session: uint256, matched_at
         offset += n_bytes
         is_ageless: bool = session == CLOSED and source_word & AGELESS != 0
         for report: IPriceSource.Report in reports:
-            code: uint256 = self._keep(report, source_id, is_ageless, matched_at_s)
+            code: uint256 = self._keep(report, source_id, is_ageless, source_word & AGELESS != 0, matched_at_s)
             if code == 0:
                 observed |= 1 << report.market
             else:
@@ -506,12 +506,17 @@ def _observe(data: Bytes[MAX_DATA], start: uint256, session: uint256, matched_at
 
 
 @internal
-def _keep(report: IPriceSource.Report, source_id: uint256, is_ageless: bool, matched_at_s: uint256) -> uint256:
+def _keep(
+    report: IPriceSource.Report, source_id: uint256, is_ageless: bool, is_on_chain: bool, matched_at_s: uint256
+) -> uint256:
     """
     @notice Holds a report against the guards of its own source and keeps it.
+    @dev What a feed of the chain says is read when the batch settles: whoever brings it an update in between, as anybody may, would
+         otherwise keep its market without a price.
     @param report The report.
     @param source_id Where it comes from.
     @param is_ageless Whether the source's reports have no age limit now.
+    @param is_on_chain Whether the source reads the chain, not the evidence.
     @param matched_at_s Time of the batch.
     @return The code of the first failure, 0 for none.
     """
@@ -525,7 +530,7 @@ def _keep(report: IPriceSource.Report, source_id: uint256, is_ageless: bool, mat
         return codes.REPORT_UNKNOWN_MARKET
     if report.price_e8 == 0:
         return codes.NOT_POSITIVE
-    if report.publish_time_s > matched_at_s:
+    if report.publish_time_s > (matched_at_s + SETTLE_LAG if is_on_chain else matched_at_s):
         return codes.FUTURE
     kept: uint256 = 0
     if is_primary:
@@ -534,7 +539,7 @@ def _keep(report: IPriceSource.Report, source_id: uint256, is_ageless: bool, mat
         kept = self.second_observations[report.market]
     if report.publish_time_s <= (kept >> 64) & M40:
         return codes.NOT_NEWER
-    if matched_at_s - report.publish_time_s > MAX_REPORT_AGE_S and not is_ageless:
+    if matched_at_s > report.publish_time_s + MAX_REPORT_AGE_S and not is_ageless:
         return codes.TOO_OLD
     # drawn in so that no source can make a batch overflow; nothing so large passes the last guard
     if min(report.confidence_e8, M128) * MILLION > min(report.price_e8, M128) * ((pricing >> 160) & M24):
@@ -610,7 +615,9 @@ def _stated(
         if code == 0:
             # the session it names counts until the next that becomes the price
             judged = (judged & ~(M8 << 120)) | (((observation >> 112) & M8) << 120)
-            moved = (moved & ~((2**80 - 1) << 80)) | (ticks << 80) | (((observation >> 64) & M40) << 120)
+            # no price is younger than the match it counts for
+            time_s: uint256 = min((observation >> 64) & M40, matched_at_s)
+            moved = (moved & ~((2**80 - 1) << 80)) | (ticks << 80) | (time_s << 120)
             is_stated = True
             log IPriceOracle.ReportAccepted(
                 market=convert(market, uint8),
@@ -659,7 +666,7 @@ def _judge(
     pricing: uint256 = self.pricing_words[market]
     price_e8: uint256 = observation & M64
     time_s: uint256 = (observation >> 64) & M40
-    is_old: bool = matched_at_s - time_s > MAX_REPORT_AGE_S
+    is_old: bool = matched_at_s > time_s + MAX_REPORT_AGE_S
     if is_old and (session != CLOSED or self.sources[(observation >> 104) & M8] & AGELESS == 0):
         return codes.TOO_OLD, observation
     calm: uint256 = observation & (2**128 - 1)

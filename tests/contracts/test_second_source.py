@@ -99,6 +99,44 @@ def test_confirmation__kept_observation__confirms_for_the_sessions_age(venue: Ve
     assert verdict(venue.settle(evidence=first_says(venue, TICKS))) == code
 
 
+@pytest.mark.parametrize(("later_s", "code"), [(1, 0), (300, 0), (301, ReportCode.UNCONFIRMED)])
+def test_confirmation__feed_updated_after_the_match__still_confirms(venue: Venue, later_s: int, code: int) -> None:
+    """A batch settles up to 300 s after its match, and anybody may bring a feed its update in between."""
+    confirmed_venue(venue)
+    matched_at_s = venue.chain.time_s
+    report = first_says(venue, TICKS + 5)
+    set_round(venue.chain, venue.chain.addresses["feed"], (TICKS + 7) * CENT_E8, matched_at_s + later_s)
+    venue.wait(later_s if later_s <= 300 else 300)
+
+    settled = venue.settle(evidence=report + join_sections([b"\x01\x01\x01"]), matched_at_s=matched_at_s)
+
+    accepted = settled.named("ReportAccepted")
+    ignored = [int(event["code"]) for event in settled.named("ReportIgnored")]
+    assert (len(accepted), ignored) == ((1, []) if code == 0 else (0, [ReportCode.FUTURE, code]))
+
+
+def test_primary__feed_updated_after_the_match__is_the_price_as_of_the_match(venue: Venue) -> None:
+    """Market 1 priced by the feed alone: a stranger's update leaves it a price no younger than the match."""
+    set_sources(venue, 1, NONE)
+    venue.wait(601)
+    matched_at_s = venue.chain.time_s
+    venue.wait(40)
+    evidence = second_says(venue, TICKS + 3)
+
+    settled = venue.settle(
+        rows=[PriceRow(market_id=1, mark_ticks=TICKS, index_ticks=TICKS)], evidence=evidence, matched_at_s=matched_at_s
+    )
+
+    assert [event["publish_time_s"] for event in settled.named("ReportAccepted")] == [matched_at_s + 40]
+    price = venue.price()
+    assert (price.external_ticks, price.external_time_s) == (TICKS + 3, matched_at_s)
+    # a calm minute later nothing new was said, and nothing moves
+    venue.wait(20)
+    again = venue.settle(evidence=join_sections([b"\x01\x01\x01"]))
+    assert [event["code"] for event in again.named("ReportIgnored")] == [ReportCode.NOT_NEWER]
+    assert venue.price().external_time_s == matched_at_s
+
+
 def test_confirmation__by_nobody__leaves_the_price_as_it_was(venue: Venue) -> None:
     confirmed_venue(venue)
     before = venue.price()

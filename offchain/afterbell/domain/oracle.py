@@ -278,9 +278,19 @@ def compute_external_ticks(price_e8: int, market: OracleMarket) -> Ticks:
 
 
 def keep_report(
-    oracle: OracleState, report: SourceReport, *, source_id: int, is_ageless: bool, matched_at_s: int
+    oracle: OracleState,
+    report: SourceReport,
+    *,
+    source_id: int,
+    is_ageless: bool,
+    is_on_chain: bool,
+    matched_at_s: int,
 ) -> ReportCode:
-    """Hold a report against the guards of its own source and keep it; return the first that fails, or ACCEPTED."""
+    """Hold a report against the guards of its own source and keep it; return the first that fails, or ACCEPTED.
+
+    What a feed of the chain says is read when the batch settles: whoever brings it an update in between, as anybody
+    may, would otherwise keep its market without a price.
+    """
     market = oracle.markets.get(report.market_id)
     if market is None:
         return ReportCode.UNKNOWN_MARKET
@@ -289,7 +299,7 @@ def keep_report(
         return ReportCode.UNKNOWN_MARKET
     if report.price_e8 == 0:
         return ReportCode.NOT_POSITIVE
-    if report.publish_time_s > matched_at_s:
+    if report.publish_time_s > matched_at_s + (SETTLE_LAG_S if is_on_chain else 0):
         return ReportCode.FUTURE
     kept = (oracle.primaries if is_primary else oracle.seconds).get(report.market_id, Observation())
     if report.publish_time_s <= kept.publish_time_s:
@@ -335,6 +345,7 @@ def observe(oracle: OracleState, sections: Iterable[bytes], matched_at_s: int) -
                 report,
                 source_id=section[0],
                 is_ageless=is_closed and source.is_ageless_while_closed,
+                is_on_chain=source.is_ageless_while_closed,
                 matched_at_s=matched_at_s,
             )
             if code is ReportCode.ACCEPTED:

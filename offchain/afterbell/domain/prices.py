@@ -209,7 +209,9 @@ def _judge(
     if code is ReportCode.ACCEPTED:
         observation = replace(observation, accepted_session=observation.session)
         external_ticks = compute_external_ticks(observation.price_e8, oracle.markets[market_id])
-        price = replace(price, external_ticks=external_ticks, external_time_s=observation.publish_time_s)
+        # no price is younger than the match it counts for
+        external_time_s = min(observation.publish_time_s, matched_at_s)
+        price = replace(price, external_ticks=external_ticks, external_time_s=external_time_s)
     oracle.primaries[market_id] = observation
     report = SourceReport(
         market_id=market_id,
