@@ -219,7 +219,7 @@ def test_deltas__fills_of_others_in_the_open_batch__settle_all_the_same() -> Non
 
 
 def test_deltas__fill_of_the_same_account_in_the_open_batch__is_run_again_over_the_new_words() -> None:
-    """OTHER has bought 500 lots in the open batch when it gets 1,000 more on chain: 1,500, in engine and mirror alike."""
+    """OTHER bought 500 lots in the open batch and gets 1,000 more on chain: 1,500, in engine and mirror alike."""
     twin = Twin()
     venue = twin.venue
     twin.trade()
