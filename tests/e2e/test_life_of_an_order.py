@@ -176,9 +176,7 @@ def test_order__signed_and_crossed__is_acknowledged_settled_on_chain_and_final(v
         maker_fee_quote = -(-notional_quote * 100 // 1_000_000)
         taker_fee_quote = -(-notional_quote * 400 // 1_000_000)
         long, short = (
-            PositionWord.unpack(
-                read_word(venue, build_call("position_word(uint256,uint256)", actor.account, AAPL))
-            )
+            PositionWord.unpack(read_word(venue, build_call("position_word(uint256,uint256)", actor.account, AAPL)))
             for actor in (TAKER, MAKER)
         )
         assert (long.size_lots, long.entry_quote) == (SIZE_LOTS, notional_quote + taker_fee_quote)
