@@ -253,6 +253,10 @@ class System:
         account = min({account for account, _ in holders}, key=health)
         return self.random.choice([place for place in holders if place[0] == account])
 
+    def name(self, account: int) -> int:
+        """Return an account's id, now and then a number that the keys of words would cut to it."""
+        return account if self.random.random() < 0.95 else account + (self.random.choice((1, 2, 2**15)) << 240)
+
     # Calling.
 
     def call(self, contract: str, function: str, *args: Any, sender: str = OUTSIDER) -> Any:
@@ -539,12 +543,12 @@ class System:
             self.call("Operations", "link_key", 1, address_of(trader.session), limits, sender=address_of(trader.key))
 
     def act_flag(self) -> None:
-        self.call("Liquidations", self.random.choice(("flag", "flag", "flag", "unflag")), self.sickest()[0])
+        self.call("Liquidations", self.random.choice(("flag", "flag", "flag", "unflag")), self.name(self.sickest()[0]))
 
     def act_liquidate(self) -> None:
         account, market = self.sickest()
         lots = self.random.choice((1_000, 10**9, 10**9))
-        self.call("Liquidations", "liquidate", account, market, lots, 0, sender=OUTSIDER)
+        self.call("Liquidations", "liquidate", self.name(account), market, lots, 0, sender=OUTSIDER)
 
     def act_adl(self) -> None:
         rng = self.random
@@ -552,7 +556,7 @@ class System:
         if step == "open" or not self.adl_ids:
             self.adl_ids.append(self.call("Liquidations", "open_adl", *self.sickest()))
         elif step == "nominate" and self.adl_ids:
-            self.call("Liquidations", "nominate", rng.choice(self.adl_ids[-3:]), rng.choice(self.accounts))
+            self.call("Liquidations", "nominate", rng.choice(self.adl_ids[-3:]), self.name(rng.choice(self.accounts)))
         elif self.adl_ids:
             self.call("Liquidations", "execute_adl", rng.choice(self.adl_ids[-3:]))
 
@@ -574,7 +578,7 @@ class System:
 
     def act_force(self) -> None:
         rng = self.random
-        account = rng.choice([trader.accounts[0] for trader in self.desk.traders])
+        account = self.name(rng.choice([trader.accounts[0] for trader in self.desk.traders]))
         sender = rng.choice((OUTSIDER, SEQUENCER))
         if rng.random() < 0.5:
             self.call("Exits", "force_withdrawal", account, sender=sender)
@@ -599,7 +603,7 @@ class System:
     def act_tally(self) -> None:
         if self.books.mode == 2:
             accounts = self.random.sample(self.accounts, self.random.randint(1, len(self.accounts)))
-            self.call("Exits", "tally", accounts)
+            self.call("Exits", "tally", [self.name(account) for account in accounts])
 
     def act_exit_claim(self) -> None:
         if self.books.mode == 2:
@@ -607,7 +611,8 @@ class System:
 
     def act_announce(self) -> None:
         rng, time_s = self.random, self.chain.time_s
-        market, kind = rng.randint(1, N_MARKETS), rng.choice((1, 1, 2, 2, 3, 4, 5, 6))
+        kinds = (1, 1, 1, 2, 2, 2, 4, 5, 6) if rng.random() < 0.9 else (3,)
+        market, kind = rng.randint(1, N_MARKETS), rng.choice(kinds)
         effective_s = time_s + rng.choice((DAY_S, DAY_S + 60, 6 * DAY_S, 8 * DAY_S, 3_600))
         num, den = rng.choice(((2, 1), (1, 10), (3, 2), (101, 1), (1, 1))) if kind in (1, 4) else (0, 0)
         price_e8 = {
@@ -628,7 +633,8 @@ class System:
             second,
             f"NEW{rng.randrange(10**6)}" if kind in (4, 5) else "",
         )
-        self.call("CorporateActions", "announce", action, sender=ANNOUNCER)
+        # what the governor announces needs nobody's confirmation
+        self.call("CorporateActions", "announce", action, sender=rng.choice((ANNOUNCER, ANNOUNCER, GOVERNOR)))
 
     def act_corporate(self) -> None:
         rng = self.random
@@ -637,10 +643,11 @@ class System:
             ("reserve", "activate", "activate", "reopen", "reopen", "cancel", "confirm", "settle_positions")
         )
         if step == "settle_positions":
-            accounts = sorted(rng.sample(self.accounts, rng.randint(2, len(self.accounts))))
-            self.call("CorporateActions", step, market, accounts)
+            named = [self.name(account) for account in rng.sample(self.accounts, rng.randint(2, len(self.accounts)))]
+            self.call("CorporateActions", step, market, sorted(named))
         elif step == "confirm":
-            self.call("CorporateActions", step, market, rng.randbytes(32), sender=GUARDIAN)
+            announced = bytes(self.chain.call("CorporateActions", "terms", market)[0])
+            self.call("CorporateActions", step, market, rng.choice((announced, rng.randbytes(32))), sender=GUARDIAN)
         elif step == "cancel":
             if rng.random() < 0.2:
                 self.call("CorporateActions", step, market, sender=GUARDIAN)

@@ -1,4 +1,4 @@
-"""A hostile sequencer forms what batches it likes: users lose what they signed, funding, a banded liquidation at most."""
+"""A hostile sequencer forms what batches it likes: users lose what they signed, funding, a banded liquidation."""
 
 from __future__ import annotations
 
