@@ -126,6 +126,8 @@ class System:
     plan: list[str] = field(default_factory=list)
     """Actions to come before anything is drawn again."""
     adl_ids: list[int] = field(default_factory=list)
+    announced: int = 1
+    """Market of the last announcement."""
     multipliers: dict[int, tuple[int, int]] = field(
         default_factory=lambda: dict.fromkeys(range(1, N_MARKETS + 1), (1, 1))
     )
@@ -635,10 +637,13 @@ class System:
         )
         # what the governor announces needs nobody's confirmation
         self.call("CorporateActions", "announce", action, sender=rng.choice((ANNOUNCER, ANNOUNCER, GOVERNOR)))
+        self.announced = market
+        if rng.random() < 0.7:
+            self.plan = list(ACTION)
 
     def act_corporate(self) -> None:
         rng = self.random
-        market = rng.randint(1, N_MARKETS)
+        market = self.announced if rng.random() < 0.8 else rng.randint(1, N_MARKETS)
         step = rng.choice(
             ("reserve", "activate", "activate", "reopen", "reopen", "cancel", "confirm", "settle_positions")
         )
@@ -654,6 +659,13 @@ class System:
         else:
             self.call("CorporateActions", step, market)
             self.multipliers[market] = self.chain.call("PriceOracle", "multiplier", market)
+
+    def act_until(self) -> None:
+        """Let time pass until what was announced last may be reserved, or happen."""
+        state = self.chain.call("CorporateActions", "state_words", self.announced)
+        times_s = [bits(state, low, 40) + 301 for low in (40, 0)]
+        if later := [time_s for time_s in times_s if time_s > self.chain.time_s]:
+            self.chain.set_time(min(later))
 
     def act_rules(self) -> None:
         rng = self.random
@@ -696,6 +708,8 @@ class System:
         sender = rng.choice((OUTSIDER, address_of(rng.choice(self.desk.traders).key), GUARDIAN, ANNOUNCER, STANDBY))
         if entry["name"] in ("halt_market", "revoke_sequencer", "dismiss_announcer") and sender == GUARDIAN:
             return  # the guardian may, and the run would trade no more
+        # anybody mints the test's token, to the vault too
+        self.is_donated |= contract == "TestStablecoin"
         self.call(contract, entry["name"], *arguments, sender=sender)
 
     def _argument(self, part: dict[str, Any]) -> Any:
@@ -812,6 +826,13 @@ CRASH: Final = (
     "adl",
     "trade",
 )
+ACTION: Final = (
+    *("corporate", "corporate", "trade", "corporate", "until", "prices"),
+    *("corporate", "corporate", "trade", "corporate", "until", "prices"),
+    *("corporate",) * 6,
+    *("pass", "prices", "corporate", "corporate") * 4,
+    *("trade", "prices"),
+)
 WEIGHTS: Final[dict[str, int]] = {
     "trade": 60,
     "prices": 24,
@@ -832,8 +853,9 @@ WEIGHTS: Final[dict[str, int]] = {
     "exit_mode": 2,
     "tally": 2,
     "exit_claim": 2,
-    "announce": 1,
+    "announce": 3,
     "corporate": 6,
+    "until": 1,
     "rules": 1,
     "override": 2,
     "rotate": 1,
