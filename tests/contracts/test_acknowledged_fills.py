@@ -16,13 +16,16 @@ import pytest
 from pyrevm import AccountInfo
 
 from afterbell.domain.batch import OperationRow, OrderRecord, encode
+from afterbell.domain.codes import StatusCode
 from afterbell.domain.order import CancelAll, CancelOrder, Operation, RevokeKey, Withdraw
 from afterbell.signing.keys import SigningKey
+from tests.contracts.ladder import KEEPER, LONG_ID, open_pair
 from tests.contracts.venue import USDC, Venue, account_of, address_of, refused
 from tests.support.chain import GOVERNOR, OUTSIDER, SEQUENCER
 
 N_FILLS: Final = 64
 SETTLE_LAG_S: Final = 300
+ORDER_INVALID_TAKER: Final = 32 + 64
 N_TRADERS: Final = 16
 VICTIM: Final = SigningKey(b"\x51" * 32)
 KEY: Final = SigningKey(b"\x52" * 32)
@@ -215,3 +218,21 @@ def _operation(made: Match, kind: str, quote: int) -> OperationRow:
         "revoke_key": lambda: RevokeKey(key=KEY.address, **common),
     }
     return made.venue.operation(builders[kind](), signer=VICTIM)
+
+
+def test_fill__against_a_liquidation_order__stands_only_once_settled() -> None:
+    """Nobody signed the order: money paid in after the match heals the account, and nothing is sold any more.
+
+    So a sequencer promises whoever is filled against one nothing before the batch has settled (PROTOCOL.md §4).
+    """
+    ladder = open_pair()
+    ladder.put_price(8_800)
+    with ladder.venue.chain.undone():
+        settled = ladder.lent().liquidate_in_batch(LONG_ID, KEEPER, 10_000, 8_800)
+    assert (settled.orders, settled.fills) == ([0, 0], [0])
+
+    # by anybody, the one who was filled among them
+    ladder.deposit(LONG_ID, 100 * USDC)
+    settled = ladder.liquidate_in_batch(LONG_ID, KEEPER, 10_000, 8_800)
+
+    assert (settled.orders, settled.fills) == ([0, StatusCode.NOT_LIQUIDATABLE], [ORDER_INVALID_TAKER])
