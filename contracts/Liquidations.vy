@@ -37,8 +37,9 @@ SCORES_A_WORD: constant(uint256) = 4
 SETTLE_LAG_S: constant(uint256) = 300
 DAY_S: constant(uint256) = 86_400
 MINUTE_S: constant(uint256) = 60
-# an older flag counts as none, so that no discount grows while nobody looks
-FLAG_LIFE_S: constant(uint256) = DAY_S
+# an older flag counts as none, so that no discount waits for an account that has recovered: an hour until a solvent account is
+# auto-deleveraged and two that such an ADL lives
+FLAG_LIFE_S: constant(uint256) = 10_800
 # a solvent account that found no taker for so long after its flag is auto-deleveraged too
 ADL_FLAG_AGE_S: constant(uint256) = 3_600
 NOMINATION_S: constant(uint256) = 600
@@ -548,7 +549,7 @@ def _flag_time(account_id: uint256, at_s: uint256) -> uint256:
     @notice Reads the flag of an account.
     @param account_id owner << 80 | subaccount.
     @param at_s UNIX seconds.
-    @return When it was flagged; 0 = not, later than `at_s`, or more than a day ago.
+    @return When it was flagged; 0 = not, later than `at_s`, or more than three hours ago.
     """
     flagged_at_s: uint256 = self.flagged_at_s[account_id]
     if flagged_at_s > at_s or at_s > flagged_at_s + FLAG_LIFE_S:

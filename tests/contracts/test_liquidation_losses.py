@@ -137,6 +137,8 @@ def test_insurance__draws_of_a_day__a_fifth_of_what_it_held_at_the_first() -> No
         ladder.liquidate(OTHER_ID)
     assert ladder.venue.chain.call("Liquidations", "insurance_left_quote", 1) == LOSS - 10
     ladder.wait(DAY_S - ladder.now_s % DAY_S)
+    # the old flag counts no more
+    flag_and_wait(ladder, OTHER_ID)
 
     ladder.liquidate(OTHER_ID)
 

@@ -16,7 +16,6 @@ import pytest
 from afterbell.domain.batch import build_liquidation_record
 from afterbell.domain.codes import StatusCode
 from tests.contracts.ladder import (
-    DAY_S,
     HOUR_S,
     KEEPER,
     KEEPER_ID,
@@ -112,9 +111,10 @@ def test_flag__dividend_announced__a_short_is_worth_less_by_it(ladder: Ladder) -
     ladder.flag(SHORT_ID)
 
 
-def test_flag__a_day_old__counts_as_none(ladder: Ladder) -> None:
+def test_flag__three_hours_old__counts_as_none(ladder: Ladder) -> None:
+    """Who recovered in between without anybody looking starts at one percent and SETTLE_LAG again."""
     ladder.put_price(SICK)
-    flag_and_wait(ladder, seconds=DAY_S)
+    flag_and_wait(ladder, seconds=3 * HOUR_S)
     with refused("liquidations: flagged"):
         ladder.flag(LONG_ID)
     ladder.wait(1)

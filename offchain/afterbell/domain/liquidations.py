@@ -42,8 +42,8 @@ from afterbell.domain.order import TimeInForce, pack_flags
 from afterbell.domain.units import INDEX_SCALE, PPM, div_down, div_up, mul_div_down, mul_div_up
 from afterbell.domain.words import IndexWord
 
-FLAG_LIFE_S: Final = 86_400
-"""An older flag counts as none, so that no discount grows while nobody looks."""
+FLAG_LIFE_S: Final = 10_800
+"""An older flag counts as none, so that no discount waits for an account that has recovered."""
 LIQUIDATION_FEE_PPM: Final = 5_000
 ORDER_FEE_PPM: Final = 1_000
 DRAW_PERCENT: Final = 20
@@ -152,7 +152,7 @@ class Reading:
 
 
 def read_flag_s(words: Words, account_id: int, at_s: int) -> int:
-    """Return when an account was flagged; 0 = not, later than `at_s`, or more than a day ago."""
+    """Return when an account was flagged; 0 = not, later than `at_s`, or more than three hours ago."""
     flagged_at_s = words.flagged_at_s(account_id)
     return flagged_at_s if flagged_at_s <= at_s <= flagged_at_s + FLAG_LIFE_S else 0
 
