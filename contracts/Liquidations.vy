@@ -394,10 +394,11 @@ def execute_adl(adl_id: uint256) -> uint256:
     subject: uint256 = self.adl_subjects[adl_id]
     market: uint256 = subject & M16
     reading: Reading = self._read(subject >> 16, market, block.timestamp)
-    self._check(reading.holding.size_lots != 0, errors.LIQUIDATION_NO_POSITION)
     holding: account_risk.Holding = reading.holding
     is_short: bool = (terms >> ADL_SHORT_BIT) & 1 == 1
-    self._check(is_short == (holding.size_lots < 0), errors.LIQUIDATION_NO_POSITION)
+    self._check(
+        holding.size_lots != 0 and is_short == (holding.size_lots < 0), errors.LIQUIDATION_NO_POSITION
+    )
     lots: uint256 = 0
     ticks: uint256 = 0
     lots, ticks = self._due(reading)
@@ -415,7 +416,11 @@ def execute_adl(adl_id: uint256) -> uint256:
         closed_lots -= delta.size_lots
     n_counterparties: uint256 = len(deltas)
     if n_counterparties == 0:
-        self._check(is_bankrupt and block.timestamp > opened_at_s + SPREAD_AGE_S, errors.NOBODY_NOMINATED)
+        # not where nominees filled the list and left: others get their turn in the next one
+        is_empty: bool = (terms >> ADL_NOMINEES_BIT) & M8 == 0
+        self._check(
+            is_bankrupt and is_empty and block.timestamp > opened_at_s + SPREAD_AGE_S, errors.NOBODY_NOMINATED
+        )
     else:
         lost_quote = 0
         if reading.n_holdings == 1 and closed_lots == -holding.size_lots:

@@ -614,3 +614,31 @@ def test_two_account_drain__caught_just_beyond_bankruptcy__costs_at_most_the_cap
     else:
         with refused("liquidations: bankrupt"):
             ladder.liquidate(SHORT_ID, taker=LONG_ID)
+
+
+def test_adl__list_filled_by_those_who_leave__spreads_nothing_and_the_winner_is_next() -> None:
+    """32 small shorts with the best scores keep the big one out, close before the execution, and would have all pay."""
+    ladder = open_pair(short_quote=200_000 * USDC)
+    small = [key_of(f"small {number}") for number in range(32)]
+    for key in small:
+        ladder.deposit(account_of(key), 60 * USDC)
+        ladder.trade(KEEPER, key, 10_000)
+    ladder.put_price(BANKRUPT)
+    adl_id = ladder.open_adl(LONG_ID)
+    for key in small:
+        ladder.nominate(adl_id, account_of(key))
+    with refused("liquidations: not among best"):
+        ladder.nominate(adl_id, SHORT_ID)
+    for key in small:
+        ladder.trade(key, KEEPER, 10_000, BANKRUPT)
+    ladder.wait(HOUR_S + 1)
+
+    with refused("liquidations: nobody nominated"):
+        ladder.execute_adl(adl_id)
+
+    ladder.wait(HOUR_S)
+    adl_id = ladder.open_adl(LONG_ID)
+    ladder.nominate(adl_id, SHORT_ID)
+    ladder.wait(901)
+    assert ladder.execute_adl(adl_id) == LOTS
+    assert ladder.named("LossSpread") == []

@@ -157,7 +157,8 @@ def execute_adl(state: ChainState, liquidations: LiquidationsState, adl_id: int,
     change_lots = -sum(delta.size_lots for delta in deltas)
     is_flag_cleared = False
     if not deltas:
-        if not is_bankrupt or now_s <= adl.opened_at_s + SPREAD_AGE_S:
+        # not where nominees filled the list and left: others get their turn in the next one
+        if not is_bankrupt or adl.nominees or now_s <= adl.opened_at_s + SPREAD_AGE_S:
             raise DirectRefused("liquidations: nobody nominated")
     else:
         lost_quote = 0
