@@ -22,7 +22,7 @@ def test_parity__six_hundred_random_batches__model_equals_chain(seed: int, capsy
     with capsys.disabled():
         print(f"\nparity, seed {seed}: {counts.table()}")  # noqa: T201  (the counts are part of what the suite shows)
     assert counts.n_batches == N_BATCHES
-    assert counts.n_settled_fills >= 1_800
+    assert counts.n_settled_fills >= 1_700
     assert counts.n_key_fills >= 200
     assert counts.n_tree_fills >= 200
     assert counts.n_liquidations >= 10
