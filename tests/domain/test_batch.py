@@ -213,7 +213,7 @@ MALFORMED = {
     "batch: account order, twice": encode(with_accounts(FIRST, FIRST)),
     "batch: account order, account zero": encode(with_accounts(replace(FIRST, account_id=0), SECOND)),
     "batch: lane order": encode(with_accounts(LANES_DOWN, SECOND)),
-    "batch: order count, too few": poke(19, 3),
+    "batch: length, an order more than there is": poke(19, 3),
     "batch: order count, too many": poke_into(replace(TABLE, fills=(), operations=()), 19, 1),
 }
 

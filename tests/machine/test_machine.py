@@ -89,8 +89,9 @@ def test_invariants__any_sequence_of_actions__hold() -> None:
 def test_invariants__seeded_run__hold() -> None:
     outcomes, codes, n_calls = run(N_SHORT_CALLS, seed=101)
     assert n_calls >= N_SHORT_CALLS
-    missing = [what for what in find_unreached(outcomes, codes) if what.startswith("action")]
-    assert not missing, missing
+    missing = {what for what in find_unreached(outcomes, codes) if what.startswith("action")}
+    # a close has to wait for a day to be observed, which six thousand calls need not see: the deep run does
+    assert missing <= {"action observe"}, missing
 
 
 @pytest.mark.skipif(not IS_DEEP, reason="a million calls take half an hour on two cores: make deep PART=machine")

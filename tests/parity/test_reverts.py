@@ -179,7 +179,7 @@ def test_parity__one_flaw_each__gives_the_same_revert_string() -> None:
         "batch: lane order": encode(
             replace(table, accounts=(*table.accounts[:place], lanes_down, *table.accounts[place + 1 :]))
         ),
-        "batch: order count": poke(19, payload[19] + 1),
+        "batch: length, an order more than there is": poke(19, payload[19] + 1),
         "batch: order count, fewer": bare[:19] + bytes([bare[19] - 1]) + bare[20:],
         "batch: fill index": encode(
             replace(table, fills=(replace(fill, taker_order=table.n_orders), *table.fills[1:]))

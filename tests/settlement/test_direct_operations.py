@@ -212,7 +212,8 @@ def test_direct__guardian_tightens__binds_the_step_after_and_every_word_agrees(v
             await _transact(
                 venue, guardian, "market_registry", "tighten_rules(uint256,uint256,uint256)", AAPL, session, tightened
             )
-            await live.wait_for_deposits(len(ACTORS) + 1)
+            # the tier word that goes with the rules, then the rules
+            await live.wait_for_deposits(len(ACTORS) + 2)
             assert live.core.state.chain.rules[rules_successor_key(AAPL, session)] == tightened
 
             before = await live.trade(MAKER, TAKER, size_lots=SIZE_LOTS)

@@ -31,6 +31,8 @@ _RICH_QUOTE: Final = 100_000 * _USDC
 _LAG_S: Final = 300
 _FORCE_DELAY_S: Final = 6 * 3_600
 _NOMINATIONS_S: Final = 600
+_NOMINATION_COUNTS_S: Final = 300
+"""A nomination counts SETTLE_LAG after it was made."""
 _WORST_STEP_S: Final = 60
 _FALL: Final = (9_300, 8_700, 8_300, 7_800)
 """No more than a tenth at once, or the report is a jump."""
@@ -140,7 +142,7 @@ class Around:
             for other in others:
                 nominate = build_call("nominate(uint256,uint256)", adl_id, account_of(other))
                 venue.transact(caller, self._liquidations, nominate)
-            self._wait(_NOMINATIONS_S + 1)
+            self._wait(_NOMINATIONS_S + _NOMINATION_COUNTS_S + 1)
             self._price(_FALL[3])
             call = build_call("execute_adl(uint256)", adl_id)
             costs.append(venue.transact(caller, self._liquidations, call).gas_used)

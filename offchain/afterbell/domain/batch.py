@@ -588,7 +588,9 @@ def decode(payload: bytes) -> Payload:
     evidence_at = rows_at + n_rows * N_ROW_BYTES
     operations_at = evidence_at + _round_up_to_word(n_evidence)
     accounts_at = operations_at + n_operations * N_OPERATION_BYTES
-    _require(len(payload) >= accounts_at, "batch: length")
+    # what is left beside accounts and orders is for triggers and proofs
+    surplus_bytes = len(payload) - accounts_at - n_accounts * N_ACCOUNT_BYTES - n_orders * N_ORDER_BYTES
+    _require(surplus_bytes >= 0, "batch: length")
 
     rows = tuple(
         PriceRow(
@@ -608,7 +610,9 @@ def decode(payload: bytes) -> Payload:
         "prices: market order",
     )
     operations = _decode_operations(payload[operations_at:accounts_at])
-    accounts = _decode_accounts(payload, accounts_at, n_accounts=n_accounts, n_orders=n_orders)
+    accounts = _decode_accounts(
+        payload, accounts_at, n_accounts=n_accounts, n_orders=n_orders, surplus_bytes=surplus_bytes
+    )
     return Payload(
         header=header,
         fills=_decode_fills(payload[N_HEADER_BYTES : N_HEADER_BYTES + n_fills * N_FILL_BYTES], accounts),
@@ -651,7 +655,9 @@ def _decode_operations(section: bytes) -> tuple[OperationRow, ...]:
     )
 
 
-def _decode_accounts(payload: bytes, at: int, *, n_accounts: int, n_orders: int) -> tuple[AccountRecord, ...]:
+def _decode_accounts(
+    payload: bytes, at: int, *, n_accounts: int, n_orders: int, surplus_bytes: int
+) -> tuple[AccountRecord, ...]:
     accounts = []
     previous_id = 0  # account zero has no owner who could sign: the contract reverts on it
     n_orders_read = 0
@@ -667,7 +673,10 @@ def _decode_accounts(payload: bytes, at: int, *, n_accounts: int, n_orders: int)
         orders = []
         previous_lane = 0
         for _ in range(n_own):
-            order, at = _decode_order(payload, at)
+            order, end = _decode_order(payload, at)
+            surplus_bytes -= end - at - N_ORDER_BYTES
+            _require(surplus_bytes >= 0, "batch: length")
+            at = end
             _require(order.lane >= previous_lane, "batch: lane order")
             previous_lane = order.lane
             orders.append(order)
